@@ -1,0 +1,72 @@
+//! Errors that more than one module gives.
+//!
+//! Promises: damage always names file, offset, what was expected and what was found. May not know: any other module.
+
+use std::path::{Path, PathBuf};
+
+/// Bytes that are not what they should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub file: PathBuf,
+    /// Where in the file, in bytes.
+    pub offset: u64,
+    /// What was being read (`block header`, `manifest edit`).
+    pub what: &'static str,
+    /// What should stand there.
+    pub expected: String,
+    /// What stands there.
+    pub found: String,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Damage { file, offset, what, expected, found } = self;
+        write!(f, "{}: at byte {offset}: damaged {what}: expected {expected}, found {found}", file.display())
+    }
+}
+
+impl std::error::Error for Damage {}
+
+/// What can go wrong between a file and its meaning.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The operating system refused.
+    #[error("{}: {op}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What it said.
+        source: std::sync::Arc<std::io::Error>,
+    },
+    /// Bytes are not what they should be.
+    #[error(transparent)]
+    Damage(Box<Damage>),
+}
+
+impl StorageError {
+    /// An operating system's error, with what was tried on which file.
+    pub fn io(op: &'static str, path: &Path, source: std::io::Error) -> Self {
+        StorageError::Io { op, path: path.to_path_buf(), source: std::sync::Arc::new(source) }
+    }
+
+    /// Is the file missing?
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+
+    /// Is the device full, or a quota of the system used up?
+    pub fn is_out_of_space(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, StorageError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
+impl From<Damage> for StorageError {
+    fn from(damage: Damage) -> Self {
+        StorageError::Damage(Box::new(damage))
+    }
+}

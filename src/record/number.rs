@@ -1,0 +1,454 @@
+//! Exact decimal numbers, and quantities with units.
+//!
+//! A number is `mantissa * 10^exponent`, so that integers of 64 bits and decimals are compared as they were
+//! written, never through `f64`. Up to 36 significant digits count; more are cut off.
+
+use std::cmp::Ordering;
+
+/// Significant digits kept; i128 holds 38.
+const DIGITS_MAX: u32 = 36;
+/// Exponents are clamped here: beyond it values compare as equal to the bound.
+const EXPONENT_MAX: i32 = 100_000;
+
+/// An exact decimal.
+#[derive(Clone, Copy, Debug)]
+pub struct Number {
+    mantissa: i128,
+    exponent: i32,
+}
+
+impl Number {
+    /// Zero.
+    pub const ZERO: Number = Number { mantissa: 0, exponent: 0 };
+
+    fn new(mut mantissa: i128, mut exponent: i32) -> Self {
+        if mantissa == 0 {
+            return Self::ZERO;
+        }
+        while mantissa % 10 == 0 && exponent != 0 {
+            // Integers keep exponent 0 where they can, so that most comparisons need no alignment.
+            if exponent > 0 {
+                break;
+            }
+            mantissa /= 10;
+            exponent += 1;
+        }
+        Number { mantissa, exponent }
+    }
+
+    /// Reads `-12`, `+3.50`, `.5`, `1e-9`; nothing around it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let (negative, mut i) = match bytes.first()? {
+            b'-' => (true, 1),
+            b'+' => (false, 1),
+            _ => (false, 0),
+        };
+        let (mut mantissa, mut exponent, mut digits, mut seen, mut point) = (0i128, 0i32, 0u32, false, false);
+        while let Some(&b) = bytes.get(i) {
+            match b {
+                b'0'..=b'9' => {
+                    seen = true;
+                    if digits < DIGITS_MAX {
+                        mantissa = mantissa * 10 + i128::from(b - b'0');
+                        digits += u32::from(mantissa != 0);
+                        exponent -= i32::from(point);
+                    } else {
+                        exponent = exponent.saturating_add(i32::from(!point));
+                    }
+                }
+                b'.' if !point => point = true,
+                _ => break,
+            }
+            i += 1;
+        }
+        if !seen {
+            return None;
+        }
+        if matches!(bytes.get(i), Some(b'e' | b'E')) {
+            i += 1;
+            let down = match bytes.get(i) {
+                Some(b'-') => true,
+                Some(b'+') => false,
+                _ => {
+                    i -= 1;
+                    false
+                }
+            };
+            i += 1;
+            let start = i;
+            let mut e = 0i32;
+            while let Some(b @ b'0'..=b'9') = bytes.get(i) {
+                e = (e * 10 + i32::from(b - b'0')).min(EXPONENT_MAX);
+                i += 1;
+            }
+            if i == start {
+                return None;
+            }
+            exponent = exponent.saturating_add(if down { -e } else { e }).clamp(-EXPONENT_MAX, EXPONENT_MAX);
+        }
+        if i != bytes.len() {
+            return None;
+        }
+        Some(Number::new(if negative { -mantissa } else { mantissa }, exponent))
+    }
+
+    /// Is the text a number as JSON has them (RFC 8259, section 6)?
+    pub fn is_json(text: &str) -> bool {
+        let b = text.as_bytes();
+        let mut i = usize::from(b.first() == Some(&b'-'));
+        let digits = |mut i: usize| {
+            let from = i;
+            while b.get(i).is_some_and(u8::is_ascii_digit) {
+                i += 1;
+            }
+            (i > from).then_some(i)
+        };
+        let Some(end) = digits(i) else { return false };
+        if b[i] == b'0' && end > i + 1 {
+            return false;
+        }
+        i = end;
+        if b.get(i) == Some(&b'.') {
+            match digits(i + 1) {
+                Some(end) => i = end,
+                None => return false,
+            }
+        }
+        if matches!(b.get(i), Some(b'e' | b'E')) {
+            i += 1 + usize::from(matches!(b.get(i + 1), Some(b'+' | b'-')));
+            match digits(i) {
+                Some(end) => i = end,
+                None => return false,
+            }
+        }
+        i == b.len()
+    }
+
+    /// The number as an i64, where it is one.
+    pub fn as_i64(self) -> Option<i64> {
+        self.as_i128().and_then(|n| i64::try_from(n).ok())
+    }
+
+    /// The number as an i128, where it is one.
+    pub fn as_i128(self) -> Option<i128> {
+        match self.exponent {
+            0 => Some(self.mantissa),
+            1..=38 => 10i128.checked_pow(self.exponent as u32).and_then(|p| self.mantissa.checked_mul(p)),
+            _ => None,
+        }
+    }
+
+    /// The nearest f64, as good as the standard library's parser makes it.
+    pub fn to_f64(self) -> f64 {
+        if self.exponent == 0 {
+            self.mantissa as f64
+        } else {
+            format!("{}e{}", self.mantissa, self.exponent).parse().unwrap_or(f64::NAN)
+        }
+    }
+
+    /// The product with an integer and a power of ten; used for units.
+    pub fn scaled(self, by: i128) -> Self {
+        match self.mantissa.checked_mul(by) {
+            Some(m) => Number::new(m, self.exponent),
+            // Beyond 38 digits: cut some off.
+            None => Number::new((self.mantissa / 1_000_000_000_000_000_000).saturating_mul(by), self.exponent + 18),
+        }
+    }
+
+    /// A f64 as a number, by its shortest text; `None` where it is not finite.
+    pub fn from_f64(f: f64) -> Option<Self> {
+        if f.is_finite() { Number::parse(&format!("{f:e}")) } else { None }
+    }
+
+    /// `self + other`, exact where 38 digits hold it, else through f64.
+    pub fn plus(self, other: Self) -> Self {
+        let exponent = self.exponent.min(other.exponent);
+        let shift =
+            |n: Self| 10i128.checked_pow((n.exponent - exponent) as u32).and_then(|p| n.mantissa.checked_mul(p));
+        match (shift(self), shift(other)) {
+            (Some(a), Some(b)) if a.checked_add(b).is_some() => Number::new(a + b, exponent),
+            _ => Number::from_f64(self.to_f64() + other.to_f64()).unwrap_or(self),
+        }
+    }
+}
+
+impl From<i64> for Number {
+    fn from(n: i64) -> Self {
+        Number { mantissa: n.into(), exponent: 0 }
+    }
+}
+impl From<i128> for Number {
+    fn from(n: i128) -> Self {
+        Number::new(n, 0)
+    }
+}
+
+impl std::fmt::Display for Number {
+    /// Plain decimal where that is at most 40 characters, scientific beyond.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Number { mantissa, exponent } = *self;
+        match exponent {
+            0 => write!(f, "{mantissa}"),
+            1..=30 => write!(f, "{mantissa}{}", "0".repeat(exponent as usize)),
+            -38..=-1 => {
+                let places = exponent.unsigned_abs() as usize;
+                let digits = format!("{:0>width$}", mantissa.unsigned_abs(), width = places + 1);
+                let (whole, part) = digits.split_at(digits.len() - places);
+                write!(f, "{}{whole}.{part}", if mantissa < 0 { "-" } else { "" })
+            }
+            _ => write!(f, "{mantissa}e{exponent}"),
+        }
+    }
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+impl Eq for Number {}
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Number {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self.exponent == other.exponent {
+            return self.mantissa.cmp(&other.mantissa);
+        }
+        let sign = self.mantissa.signum().cmp(&other.mantissa.signum());
+        if sign != Ordering::Equal || self.mantissa == 0 {
+            return sign;
+        }
+        // Same sign, neither zero: the greater power of ten of the first digit decides, then the digits.
+        let magnitude = |n: &Number| n.mantissa.unsigned_abs().ilog10() as i64 + i64::from(n.exponent);
+        let by_size = match magnitude(self).cmp(&magnitude(other)) {
+            Ordering::Equal => {
+                let pad = |n: &Number| {
+                    let m = n.mantissa.unsigned_abs();
+                    m * 10u128.pow(38 - m.ilog10())
+                };
+                pad(self).cmp(&pad(other))
+            }
+            unequal => unequal,
+        };
+        if self.mantissa < 0 { by_size.reverse() } else { by_size }
+    }
+}
+
+/// What a unit measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// Nanoseconds.
+    Time,
+    /// Bytes.
+    Size,
+    /// Plain counts (`2K`).
+    Count,
+    /// Percent: `12%` is 12 with this unit.
+    Percent,
+}
+
+/// A number and the unit it was written with: durations in ns, sizes in bytes, counts and percentages as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quantity {
+    /// The number, scaled to the base unit.
+    pub number: Number,
+    /// What it measures; `None` for a plain number.
+    pub unit: Option<Unit>,
+}
+
+const UNITS: &[(&str, Unit, i128)] = &[
+    ("ns", Unit::Time, 1),
+    ("us", Unit::Time, 1_000),
+    ("µs", Unit::Time, 1_000),
+    ("μs", Unit::Time, 1_000),
+    ("ms", Unit::Time, 1_000_000),
+    ("s", Unit::Time, 1_000_000_000),
+    ("m", Unit::Time, 60_000_000_000),
+    ("h", Unit::Time, 3_600_000_000_000),
+    ("d", Unit::Time, 86_400_000_000_000),
+    ("w", Unit::Time, 604_800_000_000_000),
+    ("y", Unit::Time, 31_536_000_000_000_000),
+    ("B", Unit::Size, 1),
+    ("KB", Unit::Size, 1_000),
+    ("kB", Unit::Size, 1_000),
+    ("MB", Unit::Size, 1_000_000),
+    ("GB", Unit::Size, 1_000_000_000),
+    ("TB", Unit::Size, 1_000_000_000_000),
+    ("KiB", Unit::Size, 1 << 10),
+    ("MiB", Unit::Size, 1 << 20),
+    ("GiB", Unit::Size, 1 << 30),
+    ("TiB", Unit::Size, 1 << 40),
+    ("K", Unit::Count, 1_000),
+    ("M", Unit::Count, 1_000_000),
+    ("G", Unit::Count, 1_000_000_000),
+    ("T", Unit::Count, 1_000_000_000_000),
+    ("Ki", Unit::Count, 1 << 10),
+    ("Mi", Unit::Count, 1 << 20),
+    ("Gi", Unit::Count, 1 << 30),
+    ("Ti", Unit::Count, 1 << 40),
+    ("%", Unit::Percent, 1),
+];
+
+impl Quantity {
+    /// Reads a number with an optional unit: `12`, `-1.5s`, `1h30m`, `10KiB`, `2K`, `50%`. Parts may follow each
+    /// other in durations only. Nothing may stand around it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let first = *text.as_bytes().first()?;
+        if !(first.is_ascii_digit() || matches!(first, b'-' | b'+' | b'.')) || text.len() > 64 {
+            return None;
+        }
+        if !text.as_bytes()[text.len() - 1].is_ascii_digit() || text.len() > 1 {
+            if let Some(number) = Number::parse(text) {
+                return Some(Quantity { number, unit: None });
+            }
+        } else {
+            return Number::parse(text).map(|number| Quantity { number, unit: None });
+        }
+        let negative = first == b'-';
+        let mut rest = text.trim_start_matches(['-', '+']);
+        if text.len() - rest.len() > 1 {
+            return None;
+        }
+        let mut total: Option<(Number, Unit)> = None;
+        while !rest.is_empty() {
+            let digits = rest.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+            let number = Number::parse(&rest[..digits])?;
+            rest = &rest[digits..];
+            let name = rest.bytes().take_while(|b| !b.is_ascii_digit() && *b != b'.').count();
+            let &(_, unit, by) = UNITS.iter().find(|(n, _, _)| *n == &rest[..name])?;
+            rest = &rest[name..];
+            let part = number.scaled(by);
+            total = Some(match total {
+                None => (part, unit),
+                Some((sum, Unit::Time)) if unit == Unit::Time => (sum.plus(part), unit),
+                Some(_) => return None,
+            });
+        }
+        let (number, unit) = total?;
+        Some(Quantity { number: if negative { number.scaled(-1) } else { number }, unit: Some(unit) })
+    }
+}
+
+/// The unit that plain numbers of a field have by its name: the number of base units (ns or bytes) in one.
+///
+/// `_ns`, `_us`, `_ms`, `_s`, `_sec`, `_secs`, `_seconds`, `_minutes`, `_bytes`, `_kb`, `_mb` at the end, and their
+/// camel-case forms (`elapsedMs`, `sizeBytes`); a last part that is `duration` is in ms by default.
+pub fn field_unit(name: &str) -> Option<(Unit, i128)> {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    if last == "duration" {
+        return Some((Unit::Time, 1_000_000));
+    }
+    const SUFFIXES: &[(&str, &str, Unit, i128)] = &[
+        ("_ns", "Ns", Unit::Time, 1),
+        ("_us", "Us", Unit::Time, 1_000),
+        ("_ms", "Ms", Unit::Time, 1_000_000),
+        ("_s", "", Unit::Time, 1_000_000_000),
+        ("_sec", "Sec", Unit::Time, 1_000_000_000),
+        ("_secs", "Secs", Unit::Time, 1_000_000_000),
+        ("_seconds", "Seconds", Unit::Time, 1_000_000_000),
+        ("_minutes", "Minutes", Unit::Time, 60_000_000_000),
+        ("_bytes", "Bytes", Unit::Size, 1),
+        ("_kb", "Kb", Unit::Size, 1_000),
+        ("_mb", "Mb", Unit::Size, 1_000_000),
+    ];
+    SUFFIXES
+        .iter()
+        .find(|(snake, camel, _, _)| last.ends_with(snake) || (!camel.is_empty() && last.ends_with(camel)))
+        .map(|&(_, _, unit, by)| (unit, by))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_exact() {
+        let order = [
+            "-1e300",
+            "-18446744073709551616",
+            "-9007199254740993",
+            "-9007199254740992",
+            "-1.5",
+            "-0.1",
+            "-1e-300",
+            "0",
+            "1e-300",
+            "0.1",
+            "0.10000000000000000001",
+            "1",
+            "1.5",
+            "9007199254740992",
+            "9007199254740993",
+            "18446744073709551615",
+            "18446744073709551616",
+            "1e40",
+            "1e300",
+        ];
+        for (i, a) in order.iter().enumerate() {
+            for (j, b) in order.iter().enumerate() {
+                let (x, y) = (Number::parse(a).unwrap(), Number::parse(b).unwrap());
+                assert_eq!(x.cmp(&y), i.cmp(&j), "{a} {b}");
+            }
+        }
+        for (a, b) in [("1.0", "1"), ("1e3", "1000"), ("-0", "0"), ("+5", "5"), ("0.50", ".5"), ("100e-2", "1")] {
+            assert_eq!(Number::parse(a), Number::parse(b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn what_is_a_number() {
+        for bad in ["", "-", ".", "e5", "1e", "1e+", "0x10", "1 ", " 1", "1.2.3", "NaN", "inf", "١"] {
+            assert_eq!(Number::parse(bad), None, "{bad}");
+        }
+        for (text, json) in [
+            ("0", true),
+            ("-0", true),
+            ("01", false),
+            ("1.", false),
+            (".5", false),
+            ("1e5", true),
+            ("1E+05", true),
+            ("+1", false),
+            ("", false),
+            ("-", false),
+            ("1x", false),
+        ] {
+            assert_eq!(Number::is_json(text), json, "{text}");
+        }
+    }
+
+    #[test]
+    fn quantities() {
+        for (text, number, unit) in [
+            ("12", "12", None),
+            ("7", "7", None),
+            ("1.5s", "1500000000", Some(Unit::Time)),
+            ("1h30m", "5400000000000", Some(Unit::Time)),
+            ("-250ms", "-250000000", Some(Unit::Time)),
+            ("10KiB", "10240", Some(Unit::Size)),
+            ("5MB", "5000000", Some(Unit::Size)),
+            ("2K", "2000", Some(Unit::Count)),
+            ("12.5%", "12.5", Some(Unit::Percent)),
+            ("3µs", "3000", Some(Unit::Time)),
+        ] {
+            let q = Quantity::parse(text).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!((q.number, q.unit), (Number::parse(number).unwrap(), unit), "{text}");
+        }
+        for bad in ["", "s", "5 s", "5x", "1MB2KB", "--5s", "1h-30m", "ms5", "5é"] {
+            assert_eq!(Quantity::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn text_and_back() {
+        for text in ["0", "-12", "0.5", "-0.05", "1e40", "123456789012345678901234567890", "1000", "12.75"] {
+            let n = Number::parse(text).unwrap();
+            assert_eq!(Number::parse(&n.to_string()), Some(n), "{text}");
+        }
+    }
+}
