@@ -3,26 +3,26 @@
 //! Promises: a value is a type tag and its exact text, so that `200`, `200.0` and `"200"` stay apart and
 //! come back as they were. May not know: any other module but [`crate::id`] and [`crate::error`].
 
-//mod batch;
-//mod block;
-//mod column;
+mod batch;
+mod block;
+mod column;
 mod json;
 mod labels;
 mod level;
 mod number;
 pub(crate) mod text;
 mod time;
-//mod zone;
+mod zone;
 
-//pub use batch::{Batch, BatchBuilder, Head, RecordError, Span};
-//pub use block::{Block, Field, Presence, Zone};
-//pub use column::{Column, Data, Tags, Texts};
+pub use batch::{Batch, BatchBuilder, Head, RecordError, Span};
+pub use block::{Block, Field, Presence, Zone};
+pub use column::{Column, Data, FixedForm, Tags, Texts, write_decimal, write_integer};
 pub use json::{elements, write_json_string, write_json_value};
 pub use labels::Labels;
 pub use level::Level;
 pub use number::{Number, Quantity, Unit, field_unit};
 pub use time::{Timestamp, TimestampError, parse_duration_ns};
-//pub use zone::{ZONE_COUNTS_MAX, ZoneMap};
+pub use zone::{ZONE_BOUND_BYTES_MAX, ZONE_COUNTS_MAX, ZoneMap};
 
 /// Largest record: the bytes of its names and values together. A block holds 8 MB, and a frame must hold a record.
 pub const RECORD_BYTES_MAX: usize = 4 << 20;

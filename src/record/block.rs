@@ -1,0 +1,99 @@
+//! What a reader of records sees: blocks of rows with columns, wherever they are kept.
+
+use super::{Column, Tag, Timestamp, ZoneMap};
+use crate::error::StorageError;
+use crate::id::Seq;
+use std::sync::Arc;
+
+/// Rows in memory or in a segment, ordered by (time, seq), at most 65,536 of them.
+///
+/// Reading may fail where the rows are on a disk; an error is never an absent field.
+pub trait Block: Send + Sync {
+    /// Number of rows.
+    fn rows(&self) -> u32;
+    /// Time of the first and the last row.
+    fn time_range(&self) -> (Timestamp, Timestamp);
+    /// Least and greatest sequence number.
+    fn seq_range(&self) -> (Seq, Seq);
+    /// The time of each row, ascending.
+    fn times(&self) -> Result<Arc<Vec<i64>>, StorageError>;
+    /// The sequence number of each row.
+    fn seqs(&self) -> Result<Arc<Vec<u64>>, StorageError>;
+    /// The stream of each row: the canonical texts of the label sets (see [`super::Labels`]), as a dictionary or
+    /// a constant.
+    fn streams(&self) -> Result<Arc<Column>, StorageError>;
+    /// The names of all fields that a row has, in order of their bytes.
+    fn names(&self) -> Result<Vec<Arc<str>>, StorageError>;
+    /// What is known of a field without reading its values.
+    fn zone(&self, name: &str) -> Result<Zone, StorageError>;
+    /// A field's values; `None` where no row has it.
+    fn field(&self, name: &str) -> Result<Option<Field>, StorageError>;
+    /// A field's values in at least these rows (ascending), reading no more than it must; for a few rows.
+    fn field_at(&self, name: &str, rows: &[u32]) -> Result<Option<Field>, StorageError> {
+        let _ = rows;
+        self.field(name)
+    }
+    /// The names of the fields that at least one of these rows has, in order of their bytes.
+    fn names_at(&self, rows: &[u32]) -> Result<Vec<Arc<str>>, StorageError> {
+        let _ = rows;
+        self.names()
+    }
+}
+
+/// What is known of a field of a block.
+#[derive(Clone, Debug)]
+pub enum Zone {
+    /// No row has the field.
+    Absent,
+    /// Rows may have it; nothing more is known.
+    Unknown,
+    /// What is known of all its values.
+    Known(Arc<ZoneMap>),
+}
+
+/// A field of a block: values, and whose they are.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// Which rows have the values of the column, in order.
+    pub presence: Presence,
+    /// The values.
+    pub column: Arc<Column>,
+}
+
+/// Which rows have a value.
+#[derive(Clone, Debug)]
+pub enum Presence {
+    /// All of them: value `i` is row `i`'s.
+    All,
+    /// These, ascending: value `i` is row `rows[i]`'s.
+    Rows(Arc<[u32]>),
+}
+
+impl Presence {
+    /// The row of the value at a place.
+    #[inline]
+    pub fn row(&self, place: usize) -> u32 {
+        match self {
+            Presence::All => place as u32,
+            Presence::Rows(rows) => rows[place],
+        }
+    }
+    /// The place of a row's value.
+    #[inline]
+    pub fn place(&self, row: u32) -> Option<usize> {
+        match self {
+            Presence::All => Some(row as usize),
+            Presence::Rows(rows) => rows.binary_search(&row).ok(),
+        }
+    }
+}
+
+impl Field {
+    /// A row's value as type and text; `None` where the row lacks the field.
+    pub fn get<'a>(&'a self, row: u32, buffer: &'a mut Vec<u8>) -> Option<(Tag, &'a str)> {
+        let place = self.presence.place(row)?;
+        let text = self.column.text(place, buffer);
+        // Texts were checked when they were taken in; chunks are checksummed.
+        Some((self.column.tag(place), std::str::from_utf8(text).unwrap_or_default()))
+    }
+}
