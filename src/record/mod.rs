@@ -10,6 +10,7 @@ mod json;
 mod labels;
 mod level;
 mod number;
+mod source;
 pub(crate) mod text;
 mod time;
 mod zone;
@@ -21,6 +22,7 @@ pub use json::{elements, write_json_string, write_json_value};
 pub use labels::Labels;
 pub use level::Level;
 pub use number::{Number, Quantity, Unit, field_unit};
+pub use source::{BlockInfo, Source, TermIndex, TermQuery};
 pub use time::{Timestamp, TimestampError, parse_duration_ns};
 pub use zone::{ZONE_BOUND_BYTES_MAX, ZONE_COUNTS_MAX, ZoneMap};
 

@@ -1,0 +1,176 @@
+//! The operating system's files.
+
+use super::{DirEntry, Lock, LockError, Vfs, VfsFile};
+use crate::error::StorageError;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Files of the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealVfs;
+
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+    path: PathBuf,
+}
+
+fn open_with(options: &OpenOptions, path: &Path, op: &'static str) -> Result<Arc<dyn VfsFile>, StorageError> {
+    let file = options.open(path).map_err(|e| StorageError::io(op, path, e))?;
+    Ok(Arc::new(RealFile { file, path: path.to_path_buf() }))
+}
+
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options
+}
+
+impl Vfs for RealVfs {
+    fn open(&self, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
+        open_with(OpenOptions::new().read(true), path, "open")
+    }
+    fn open_write(&self, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
+        open_with(OpenOptions::new().read(true).write(true), path, "open for writing")
+    }
+    fn create(&self, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
+        open_with(private(OpenOptions::new().read(true).write(true).create_new(true)), path, "create")
+    }
+    fn create_dir_all(&self, path: &Path) -> Result<(), StorageError> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::DirBuilderExt;
+            builder.mode(0o700);
+        }
+        builder.create(path).map_err(|e| StorageError::io("create folder", path, e))
+    }
+    fn list(&self, path: &Path) -> Result<Vec<DirEntry>, StorageError> {
+        let fail = |e| StorageError::io("list folder", path, e);
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let is_dir = entry.file_type().map_err(fail)?.is_dir();
+            entries.push(DirEntry { name: entry.file_name().to_string_lossy().into_owned(), is_dir });
+        }
+        entries.sort();
+        Ok(entries)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        std::fs::rename(from, to).map_err(|e| StorageError::io("rename", from, e))
+    }
+    fn remove(&self, path: &Path) -> Result<(), StorageError> {
+        std::fs::remove_file(path).map_err(|e| StorageError::io("remove", path, e))
+    }
+    fn remove_dir_all(&self, path: &Path) -> Result<(), StorageError> {
+        std::fs::remove_dir_all(path).map_err(|e| StorageError::io("remove folder", path, e))
+    }
+    fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
+        // Windows can't open a folder as a file; its journal orders renames.
+        if cfg!(windows) {
+            return Ok(());
+        }
+        File::open(path).and_then(|d| d.sync_all()).map_err(|e| StorageError::io("sync folder", path, e))
+    }
+    fn lock(&self, path: &Path) -> Result<Lock, LockError> {
+        let fail = |e| LockError::Storage(StorageError::io("lock", path, e));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = private(&mut options).open(path).map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let text = std::fs::read_to_string(path).unwrap_or_default();
+                let pid = text.split_ascii_whitespace().nth(1).and_then(|w| w.parse().ok());
+                return Err(LockError::Held { path: path.to_path_buf(), pid });
+            }
+            Err(std::fs::TryLockError::Error(e)) => return Err(fail(e)),
+        }
+        let text = lock_text(std::process::id());
+        file.set_len(0).map_err(fail)?;
+        io::Write::write_all(&mut &file, text.as_bytes()).map_err(fail)?;
+        // An empty file says that nobody holds it; a full one after a crash is overwritten by the next holder.
+        let release = Box::new(move || drop(file.set_len(0)));
+        Ok(Lock { release: Some(release) })
+    }
+    fn exists(&self, path: &Path) -> Result<bool, StorageError> {
+        path.try_exists().map_err(|e| StorageError::io("look for", path, e))
+    }
+}
+
+/// What a lock's file says while it is held: a line with the process and a checksum of the words before.
+pub(crate) fn lock_text(pid: u32) -> String {
+    let words = format!("pid {pid}");
+    format!("{words} crc32 {:08x}\n", crc32fast::hash(words.as_bytes()))
+}
+
+impl VfsFile for RealFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+    fn len(&self) -> Result<u64, StorageError> {
+        Ok(self.file.metadata().map_err(|e| StorageError::io("read length", &self.path, e))?.len())
+    }
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match read_some(&self.file, &mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(StorageError::io("read", &self.path, e)),
+            }
+        }
+        Ok(done)
+    }
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        write_all(&self.file, bytes, offset).map_err(|e| StorageError::io("write", &self.path, e))
+    }
+    fn allocate(&self, len: u64) -> Result<(), StorageError> {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{FallocateFlags, fallocate};
+            match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+                Err(e) => return Err(StorageError::io("allocate", &self.path, e.into())),
+            }
+        }
+        if self.len()? < len { self.set_len(len) } else { Ok(()) }
+    }
+    fn set_len(&self, len: u64) -> Result<(), StorageError> {
+        self.file.set_len(len).map_err(|e| StorageError::io("set length", &self.path, e))
+    }
+    fn sync(&self) -> Result<(), StorageError> {
+        // fdatasync also writes the length where it changed; on macOS std issues F_FULLFSYNC.
+        self.file.sync_data().map_err(|e| StorageError::io("sync", &self.path, e))
+    }
+}
+
+#[cfg(unix)]
+fn read_some(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+#[cfg(unix)]
+fn write_all(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+#[cfg(windows)]
+fn read_some(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}
+#[cfg(windows)]
+fn write_all(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let n = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+        bytes = &bytes[n..];
+        offset += n as u64;
+    }
+    Ok(())
+}
