@@ -229,7 +229,8 @@ impl Ord for Number {
             Ordering::Equal => {
                 let pad = |n: &Number| {
                     let m = n.mantissa.unsigned_abs();
-                    m * 10u128.pow(38 - m.ilog10())
+                    // To 38 digits, which u128 holds whatever they are.
+                    if m.ilog10() > 37 { m / 10 } else { m * 10u128.pow(37 - m.ilog10()) }
                 };
                 pad(self).cmp(&pad(other))
             }
