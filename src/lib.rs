@@ -7,6 +7,7 @@ pub mod format;
 pub mod id;
 pub mod query;
 pub mod record;
+pub mod segment;
 pub mod vfs;
 
 pub use id::TenantId;

@@ -162,6 +162,11 @@ impl Number {
         if f.is_finite() { Number::parse(&format!("{f:e}")) } else { None }
     }
 
+    /// `digits / 10^places`.
+    pub fn from_decimal(digits: i64, places: u8) -> Self {
+        Number::new(digits.into(), -i32::from(places))
+    }
+
     /// `self + other`, exact where 38 digits hold it, else through f64.
     pub fn plus(self, other: Self) -> Self {
         let exponent = self.exponent.min(other.exponent);

@@ -1,6 +1,6 @@
 //! Zone maps: what is known of all values of a field in a block, without reading them.
 
-use super::{Number, Quantity, Tag, elements, is_empty_value};
+use super::{Column, Data, FixedForm, Number, Quantity, Tag, elements, is_empty_value};
 
 /// A zone map counts each value where there are at most so many; a block's dictionary of 256 entries takes one byte
 /// a code, and up to here the counts cost less than they save.
@@ -32,6 +32,97 @@ pub struct ZoneMap {
 }
 
 impl ZoneMap {
+    /// What is known of a column.
+    pub fn of(column: &Column) -> Self {
+        let mut zone = ZoneMap::default();
+        let mut buffer = Vec::new();
+        let text_of = |bytes: &[u8]| -> String { String::from_utf8_lossy(bytes).into_owned() };
+        match &column.data {
+            Data::Constant { len, text } => {
+                zone.add(column.tag(0), &text_of(text), *len);
+                zone.distinct = Some(1);
+                zone.counts = Some(vec![(column.tag(0), text.clone(), *len)]);
+            }
+            Data::Dictionary { entries, codes } => {
+                let mut counts = vec![0u32; entries.len()];
+                codes.iter().for_each(|&c| counts[c as usize] += 1);
+                let tag = |entry: usize| match &column.tags {
+                    super::Tags::One(tag) => *tag,
+                    super::Tags::Each(tags) => tags[entry],
+                };
+                let mut listed = Vec::new();
+                for (entry, &count) in counts.iter().enumerate() {
+                    let text = entries.text(entry, &mut buffer);
+                    zone.add(tag(entry), std::str::from_utf8(text).unwrap_or_default(), count);
+                    if entries.len() <= ZONE_COUNTS_MAX {
+                        listed.push((tag(entry), Box::from(text), count));
+                    }
+                }
+                zone.distinct = Some(entries.len() as u32);
+                if entries.len() <= ZONE_COUNTS_MAX {
+                    listed.sort();
+                    zone.counts = Some(listed);
+                }
+            }
+            Data::Integer(values) if !values.is_empty() => {
+                let (low, high) = values.iter().fold((i64::MAX, i64::MIN), |(a, b), &v| (a.min(v), b.max(v)));
+                zone.plain = Some((outward(low.into()).0, outward(high.into()).1));
+                zone.unbounded_texts(values.len());
+            }
+            Data::Decimal { values, places } if !values.is_empty() => {
+                let (low, high) = values.iter().fold((i64::MAX, i64::MIN), |(a, b), &v| (a.min(v), b.max(v)));
+                let number = |v: i64| Number::from_decimal(v, *places);
+                zone.plain = Some((outward(number(low)).0, outward(number(high)).1));
+                zone.unbounded_texts(values.len());
+            }
+            // None of these texts is a number, and their bytes as text are not worth making for a bound.
+            Data::Fixed { form: FixedForm::Ipv4 | FixedForm::Uuid, .. } => zone.unbounded_texts(column.len()),
+            Data::Integer(_) | Data::Decimal { .. } | Data::Fixed { .. } | Data::Plain(_) => {
+                for i in 0..column.len() {
+                    let text = column.text(i, &mut buffer);
+                    zone.add(column.tag(i), std::str::from_utf8(text).unwrap_or_default(), 1);
+                }
+            }
+        }
+        zone
+    }
+
+    /// Values of which none is empty and nothing is known of the texts' order.
+    fn unbounded_texts(&mut self, values: usize) {
+        self.values = values as u32;
+        self.max = (Box::default(), true);
+    }
+
+    /// What is known of the values of both together; counts and the number of distinct values are given up.
+    pub fn merge(&mut self, other: &ZoneMap) {
+        if other.values == 0 {
+            return;
+        }
+        if self.values == 0 {
+            *self = other.clone();
+        } else {
+            self.values += other.values;
+            self.empty += other.empty;
+            if other.min < self.min {
+                self.min = other.min.clone();
+            }
+            // A cut bound stands for all texts that begin with it, so the shorter of two that agree is the wider.
+            let wider = |a: &(Box<[u8]>, bool), b: &(Box<[u8]>, bool)| a.1 && b.0.starts_with(&a.0);
+            if wider(&other.max, &self.max) || (!wider(&self.max, &other.max) && other.max.0 > self.max.0) {
+                self.max = other.max.clone();
+            }
+            let join = |a: Option<(f64, f64)>, b: Option<(f64, f64)>| match (a, b) {
+                (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+                (a, b) => a.or(b),
+            };
+            self.plain = join(self.plain, other.plain);
+            self.with_unit = join(self.with_unit, other.with_unit);
+            self.has_array |= other.has_array;
+        }
+        self.distinct = None;
+        self.counts = None;
+    }
+
     /// Takes in a value that `count` records have.
     pub fn add(&mut self, tag: Tag, text: &str, count: u32) {
         let bytes = text.as_bytes();

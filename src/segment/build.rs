@@ -1,0 +1,258 @@
+//! From committed batches to the bytes of a block.
+
+use super::column::ColumnBuilder;
+use crate::format::block::{
+    BLOCK_BYTES_MAX, BLOCK_COLUMNS_MAX, BLOCK_ROWS_MAX, BLOCK_SHAPES_MAX, BlockHead, BlockHeader, ColumnEntry,
+    PresenceEncoding, encode_block as put_block, put_overflow,
+};
+use crate::format::chunk::PageWriter;
+use crate::format::compress::Codec;
+use crate::format::payload::Payload;
+use crate::id::Seq;
+use crate::record::{BlockInfo, Column, Data, FixedForm, Tag, Tags, Timestamp, ZoneMap};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// A record in one of several batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowRef {
+    /// When it happened.
+    pub time: Timestamp,
+    /// Its sequence number.
+    pub seq: Seq,
+    /// Which batch.
+    pub batch: u32,
+    /// Which record of the batch.
+    pub record: u32,
+}
+
+/// All records of batches, each with its first sequence number, in the order of a segment: by time, then number.
+pub fn order_rows(batches: &[(Seq, Arc<Payload>)]) -> Vec<RowRef> {
+    let mut rows = Vec::with_capacity(batches.iter().map(|(_, p)| p.records.len()).sum());
+    for (batch, (first, payload)) in batches.iter().enumerate() {
+        for (record, at) in payload.records.iter().enumerate() {
+            rows.push(RowRef {
+                time: at.time,
+                seq: Seq(first.0 + record as u64),
+                batch: batch as u32,
+                record: record as u32,
+            });
+        }
+    }
+    // Arrival is nearly in order of time, which this sort is made for.
+    rows.sort();
+    rows
+}
+
+/// Where blocks end in ordered rows: at most [`BLOCK_ROWS_MAX`] rows or [`BLOCK_BYTES_MAX`] bytes each.
+pub fn split_rows(rows: &[RowRef], batches: &[(Seq, Arc<Payload>)]) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let (mut in_block, mut bytes) = (0, 0);
+    for (i, row) in rows.iter().enumerate() {
+        let size = record_bytes(&batches[row.batch as usize].1, row.record);
+        if in_block == BLOCK_ROWS_MAX || (in_block > 0 && bytes + size > BLOCK_BYTES_MAX) {
+            ends.push(i);
+            (in_block, bytes) = (0, 0);
+        }
+        in_block += 1;
+        bytes += size;
+    }
+    if !rows.is_empty() {
+        ends.push(rows.len());
+    }
+    ends
+}
+
+fn record_bytes(payload: &Payload, record: u32) -> usize {
+    let start = payload.records[record as usize].at as usize;
+    let end = payload.records.get(record as usize + 1).map_or(payload.bytes.len(), |next| next.at as usize);
+    end - start
+}
+
+/// Sees the values of a block while it is built, for an index over them.
+pub trait BlockSink {
+    /// A block begins.
+    fn begin(&mut self);
+    /// All values of a field.
+    fn column(&mut self, column: &Column);
+    /// A value of a rarer field.
+    fn value(&mut self, tag: Tag, text: &str);
+    /// The block ends.
+    fn end(&mut self);
+}
+
+/// A block, ready to be written.
+#[derive(Debug)]
+pub struct EncodedBlock {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What is known of it.
+    pub info: BlockInfo,
+    /// Its fields by name, with zone maps.
+    pub zones: Vec<(Box<str>, ZoneMap)>,
+    /// Are there fields in the overflow column, which are not in `zones`?
+    pub overflow: bool,
+}
+
+/// Which of a block's columns a batch's shape has, once per batch and shape.
+struct ShapeMap {
+    /// For each value of the shape its column, or `OVERFLOW`.
+    columns: Vec<u32>,
+    /// The shape's number in the block.
+    id: u32,
+}
+const OVERFLOW: u32 = u32::MAX;
+
+/// Builds a block from rows in order.
+///
+/// # Panics
+/// If `rows` is empty, or a row names a batch or record that is not there.
+pub fn encode_block(
+    rows: &[RowRef],
+    batches: &[(Seq, Arc<Payload>)],
+    level: i32,
+    sink: &mut dyn BlockSink,
+) -> EncodedBlock {
+    assert!(!rows.is_empty() && rows.len() <= BLOCK_ROWS_MAX, "a block has 1 to {BLOCK_ROWS_MAX} rows");
+    let names = choose_columns(rows, batches);
+    let number: FxHashMap<&str, u32> = names.iter().enumerate().map(|(i, n)| (*n, i as u32)).collect();
+    let mut columns: Vec<ColumnBuilder> = (0..names.len()).map(|_| ColumnBuilder::default()).collect();
+    let mut streams = ColumnBuilder::default();
+    let mut stream_texts: FxHashMap<(u32, u32), String> = FxHashMap::default();
+    let mut shapes: Vec<Box<[u32]>> = Vec::new();
+    let mut shape_ids: FxHashMap<Box<[u32]>, u32> = FxHashMap::default();
+    let mut shape_maps: FxHashMap<(u32, u32), ShapeMap> = FxHashMap::default();
+    let mut ids: Vec<i64> = Vec::with_capacity(rows.len());
+    let mut overflow = ColumnBuilder::default();
+    let mut overflow_text = String::new();
+    let mut overflow_names: Vec<Box<str>> = Vec::new();
+
+    sink.begin();
+    for row in rows {
+        let payload = &*batches[row.batch as usize].1;
+        let record = &payload.records[row.record as usize];
+        let map = shape_maps.entry((row.batch, record.shape)).or_insert_with(|| {
+            let shape = &payload.shapes[record.shape as usize];
+            let columns: Vec<u32> =
+                shape.iter().map(|&n| number.get(&*payload.names[n as usize]).copied().unwrap_or(OVERFLOW)).collect();
+            let mut set: Vec<u32> = columns.iter().copied().filter(|&c| c != OVERFLOW).collect();
+            set.sort_unstable();
+            if set.len() < columns.len() {
+                set.push(names.len() as u32);
+            }
+            let set: Box<[u32]> = set.into();
+            let id = *shape_ids.entry(set).or_insert_with_key(|set| {
+                shapes.push(set.clone());
+                shapes.len() as u32 - 1
+            });
+            ShapeMap { columns, id }
+        });
+        ids.push(map.id.into());
+        overflow_text.clear();
+        for (place, (&column, (tag, text))) in map.columns.iter().zip(payload.values(record)).enumerate() {
+            if column == OVERFLOW {
+                let name = &payload.names[payload.shapes[record.shape as usize][place] as usize];
+                put_overflow(name, tag, text, &mut overflow_text);
+                sink.value(tag, text);
+                overflow_names.push(name.clone());
+            } else {
+                columns[column as usize].push(tag, text);
+            }
+        }
+        if !overflow_text.is_empty() {
+            overflow.push(Tag::String, &overflow_text);
+        }
+        let stream = stream_texts
+            .entry((row.batch, record.stream))
+            .or_insert_with(|| payload.streams[record.stream as usize].to_string());
+        streams.push(Tag::String, stream);
+    }
+    overflow_names.sort();
+    overflow_names.dedup();
+
+    let mut pages = PageWriter::new(level);
+    let integers = |pages: &mut PageWriter, values: Vec<i64>| {
+        pages.column(&Column { tags: Tags::One(Tag::Number), data: Data::Integer(values) })
+    };
+    let times = integers(&mut pages, rows.iter().map(|r| r.time.0).collect());
+    let seqs = integers(&mut pages, rows.iter().map(|r| r.seq.0 as i64).collect());
+    let streams = pages.column(&streams.finish());
+    let mut zones = Vec::with_capacity(names.len());
+    let mut entries = Vec::with_capacity(names.len());
+    for (name, column) in names.iter().zip(columns) {
+        let column = column.finish();
+        sink.column(&column);
+        let zone = ZoneMap::of(&column);
+        entries.push(ColumnEntry { name: (*name).into(), chunk: pages.column(&column), zone: zone.clone() });
+        zones.push((Box::from(*name), zone));
+    }
+    sink.end();
+    let has_overflow = !overflow.is_empty();
+    let overflow = has_overflow.then(|| pages.column(&overflow.finish()));
+    let presence = if shapes.len() <= BLOCK_SHAPES_MAX {
+        PresenceEncoding::Shapes { ids: integers(&mut pages, ids), shapes }
+    } else {
+        PresenceEncoding::Bitmaps(
+            bitmaps(&ids, &shapes, names.len() + 1).into_iter().map(|b| pages.column(&b)).collect(),
+        )
+    };
+    let header = BlockHeader { times, seqs, streams, presence, columns: entries, overflow, overflow_names };
+    let (first, last) = (rows[0], rows[rows.len() - 1]);
+    let (mut low, mut high) = (first.seq, first.seq);
+    for row in rows {
+        low = low.min(row.seq);
+        high = high.max(row.seq);
+    }
+    let head = BlockHead {
+        len: 0,
+        rows: rows.len() as u32,
+        time: (first.time, last.time),
+        seq: (low, high),
+        header_stored: 0,
+        header_raw: 0,
+        header_codec: Codec::Raw,
+        header_crc: 0,
+    };
+    let mut bytes = Vec::with_capacity(pages.out.len() + 16_384);
+    let head = put_block(head, &header, &pages.out, &mut bytes);
+    let info = BlockInfo { rows: head.rows, time: head.time, seq: head.seq };
+    EncodedBlock { bytes, info, zones, overflow: has_overflow }
+}
+
+/// The names that get a column, sorted: all, or the most frequent ones.
+fn choose_columns<'a>(rows: &[RowRef], batches: &'a [(Seq, Arc<Payload>)]) -> Vec<&'a str> {
+    let mut per_shape: FxHashMap<(u32, u32), u32> = FxHashMap::default();
+    for row in rows {
+        let shape = batches[row.batch as usize].1.records[row.record as usize].shape;
+        *per_shape.entry((row.batch, shape)).or_default() += 1;
+    }
+    let mut per_name: FxHashMap<&str, u32> = FxHashMap::default();
+    for ((batch, shape), count) in per_shape {
+        let payload = &batches[batch as usize].1;
+        for &name in &*payload.shapes[shape as usize] {
+            *per_name.entry(&payload.names[name as usize]).or_default() += count;
+        }
+    }
+    let mut names: Vec<(&str, u32)> = per_name.into_iter().collect();
+    if names.len() > BLOCK_COLUMNS_MAX {
+        names.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        names.truncate(BLOCK_COLUMNS_MAX);
+    }
+    let mut names: Vec<&str> = names.into_iter().map(|(n, _)| n).collect();
+    names.sort_unstable();
+    names
+}
+
+/// A bitmap a column, of the rows whose shape has it.
+fn bitmaps(ids: &[i64], shapes: &[Box<[u32]>], columns: usize) -> Vec<Column> {
+    let mut all = vec![vec![0u8; ids.len().div_ceil(8)]; columns];
+    for (row, &id) in ids.iter().enumerate() {
+        for &column in &*shapes[id as usize] {
+            all[column as usize][row / 8] |= 1 << (row % 8);
+        }
+    }
+    let form = FixedForm::Hex { prefix: Box::default(), width: 1 };
+    all.into_iter()
+        .map(|bytes| Column { tags: Tags::One(Tag::String), data: Data::Fixed { form: form.clone(), bytes } })
+        .collect()
+}

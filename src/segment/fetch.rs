@@ -1,0 +1,133 @@
+//! Reads and decodes parts of a block's pages.
+
+use crate::error::StorageError;
+use crate::format::DecodeError;
+use crate::format::block::BlockHeader;
+use crate::format::chunk::{Chunk, ChunkTags, Encoding, Page, decode_data, decode_tags, page_bytes};
+use crate::record::{Column, Data, Tags, ZoneMap};
+use crate::vfs::VfsFile;
+use std::sync::Arc;
+
+/// A decoded part of a segment.
+#[derive(Clone, Debug)]
+pub(super) enum Loaded {
+    /// A block's header.
+    Header(Arc<Header>),
+    /// A column.
+    Column(Arc<Column>),
+    /// Times.
+    Times(Arc<Vec<i64>>),
+    /// Sequence numbers.
+    Seqs(Arc<Vec<u64>>),
+    /// Rows that have a column, or the shape of each row.
+    Rows(Arc<[u32]>),
+}
+
+/// A block's header, and where its pages begin in the file.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub header: BlockHeader,
+    pub zones: Vec<Arc<ZoneMap>>,
+    pub names: Vec<Arc<str>>,
+    pub pages_at: u64,
+    pub bytes: usize,
+}
+
+impl Loaded {
+    /// Bytes of memory, about.
+    pub fn memory(&self) -> usize {
+        match self {
+            Loaded::Header(h) => h.bytes,
+            Loaded::Column(c) => {
+                c.data.memory()
+                    + match &c.tags {
+                        Tags::One(_) => 0,
+                        Tags::Each(tags) => tags.len(),
+                    }
+            }
+            Loaded::Times(t) => t.len() * 8,
+            Loaded::Seqs(t) => t.len() * 8,
+            Loaded::Rows(r) => r.len() * 4,
+        }
+    }
+}
+
+/// The pages of one block.
+pub(super) struct Pages<'a> {
+    pub file: &'a dyn VfsFile,
+    pub at: u64,
+}
+
+impl Pages<'_> {
+    fn damage(&self, page: &Page, error: DecodeError) -> StorageError {
+        // Offsets within decoded bytes mean nothing in the file; the page's own place does.
+        DecodeError { offset: self.at + page.offset, ..error }.in_file(self.file.path()).into()
+    }
+
+    /// A page's raw bytes, checked.
+    fn read(&self, page: &Page) -> Result<Vec<u8>, StorageError> {
+        let mut stored = vec![0; page.stored as usize];
+        self.file.read_exact_at(self.at + page.offset, &mut stored)?;
+        page_bytes(page, &stored).map_err(|e| self.damage(page, e))
+    }
+
+    fn tags(&self, chunk: &Chunk) -> Result<Tags, StorageError> {
+        match chunk.tags {
+            ChunkTags::One(tag) => Ok(Tags::One(tag)),
+            ChunkTags::Each(page) => {
+                Ok(Tags::Each(decode_tags(&self.read(&page)?).map_err(|e| self.damage(&page, e))?))
+            }
+        }
+    }
+
+    /// A whole column.
+    pub fn column(&self, chunk: &Chunk) -> Result<Column, StorageError> {
+        let pages = value_pages(&chunk.encoding);
+        let data = self.data(&chunk.encoding, chunk.rows, pages)?;
+        Ok(Column { tags: self.tags(chunk)?, data })
+    }
+
+    fn data(&self, encoding: &Encoding, rows: u32, pages: &[Page]) -> Result<Data, StorageError> {
+        decode_data(encoding, rows, pages, &mut |page| self.read(page), &|page, e| self.damage(page, e))
+    }
+
+    /// The pages that hold the values at these places (ascending), as a column of their values, and which these are.
+    pub fn column_at(&self, chunk: &Chunk, places: &[u32]) -> Result<(Column, Vec<u32>), StorageError> {
+        let all = value_pages(&chunk.encoding);
+        if all.len() < 2 {
+            return Ok((self.column(chunk)?, (0..chunk.rows).collect()));
+        }
+        let (mut pages, mut held) = (Vec::new(), Vec::new());
+        let mut first = 0u32;
+        for page in all {
+            let end = first + page.rows;
+            let next = places.partition_point(|&p| p < first);
+            if places.get(next).is_some_and(|&p| p < end) {
+                pages.push(*page);
+                held.extend(first..end);
+            }
+            first = end;
+        }
+        let data = self.data(&chunk.encoding, held.len() as u32, &pages)?;
+        let tags = match (self.tags(chunk)?, &data) {
+            // A dictionary's types are those of its entries, and these are all there.
+            (Tags::Each(tags), data) if !matches!(data, Data::Dictionary { .. }) => {
+                Tags::Each(held.iter().filter_map(|&place| tags.get(place as usize).copied()).collect())
+            }
+            (tags, _) => tags,
+        };
+        Ok((Column { tags, data }, held))
+    }
+}
+
+/// The pages that hold a value a row.
+fn value_pages(encoding: &Encoding) -> &[Page] {
+    match encoding {
+        Encoding::Constant(_) => &[],
+        Encoding::Dictionary { codes, .. } => codes,
+        Encoding::Integer(pages)
+        | Encoding::Decimal { pages, .. }
+        | Encoding::Fixed { pages, .. }
+        | Encoding::Plain(pages) => pages,
+    }
+}

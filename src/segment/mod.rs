@@ -1,0 +1,19 @@
+//! Segments: immutable files of blocks, built once, read by many, merged into larger ones.
+//!
+//! Promises: what was built reads back to the byte; a page is checked before it is decoded; nothing is read that a
+//! query does not ask for. May not know: log, manifest, tantivy.
+
+mod build;
+mod cache;
+mod column;
+mod fetch;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use build::{BlockSink, EncodedBlock, RowRef, encode_block, order_rows, split_rows};
+pub use cache::Cache;
+pub use column::ColumnBuilder;
+pub use read::{SegmentBlock, SegmentReader};
+pub use write::{SegmentSummary, SegmentWriter};

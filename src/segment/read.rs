@@ -1,0 +1,374 @@
+//! Opens segments and reads blocks, part by part.
+
+use super::cache::Cache;
+use super::fetch::{Header, Loaded, Pages};
+use crate::error::{Damage, StorageError};
+use crate::format::DecodeError;
+use crate::format::block::{BLOCK_HEAD_BYTES, PresenceEncoding, read_head, read_header, read_overflow};
+use crate::format::chunk::Chunk;
+use crate::format::segment::{
+    Footer, SEGMENT_HEADER_BYTES, SegmentHeader, TRAILER_BYTES, Trailer, read_footer, read_segment_header, read_trailer,
+};
+use crate::id::Seq;
+use crate::record::{Block, BlockInfo, Column, Data, Field, Presence, Tag, Tags, Texts, Timestamp, Zone, ZoneMap};
+use crate::vfs::VfsFile;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Numbers of the parts of a block that are no columns, in the cache.
+const PART_HEADER: u32 = u32::MAX;
+const PART_TIMES: u32 = u32::MAX - 1;
+const PART_SEQS: u32 = u32::MAX - 2;
+const PART_STREAMS: u32 = u32::MAX - 3;
+const PART_SHAPES: u32 = u32::MAX - 4;
+const PART_OVERFLOW: u32 = u32::MAX - 5;
+/// Columns are numbered from 0, and the rows that have them from here.
+const PART_PRESENCE: u32 = 1 << 30;
+
+/// An open segment: its header and footer, and a way to its blocks.
+#[derive(Debug)]
+pub struct SegmentReader {
+    file: Arc<dyn VfsFile>,
+    cache: Arc<Cache>,
+    /// Tells this opened file from all others in the cache.
+    number: u64,
+    header: SegmentHeader,
+    trailer: Trailer,
+    footer: Footer,
+}
+
+impl Drop for SegmentReader {
+    fn drop(&mut self) {
+        self.cache.forget(self.number);
+    }
+}
+
+impl SegmentReader {
+    /// Reads and checks header, trailer and footer; blocks are checked when they are read.
+    pub fn open(file: Arc<dyn VfsFile>, cache: Arc<Cache>) -> Result<Self, StorageError> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let len = file.len()?;
+        let damage = |e: DecodeError, at: u64| StorageError::from(e.within(at).in_file(file.path()));
+        let mut head = vec![0; SEGMENT_HEADER_BYTES];
+        file.read_exact_at(0, &mut head)?;
+        let header = read_segment_header(&head).map_err(|e| damage(e, 0))?;
+        let trailer_at = len.saturating_sub(TRAILER_BYTES as u64);
+        let mut end = vec![0; TRAILER_BYTES];
+        file.read_exact_at(trailer_at, &mut end)?;
+        let trailer = read_trailer(&end, len).map_err(|e| damage(e, trailer_at))?;
+        let mut stored = vec![0; usize::try_from(trailer.footer_len).unwrap_or(usize::MAX)];
+        file.read_exact_at(trailer.footer_offset, &mut stored)?;
+        let footer = read_footer(&trailer, &stored)
+            .map_err(|e| damage(DecodeError { offset: trailer.footer_offset, ..e }, 0))?;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Ok(SegmentReader { file, cache, number, header, trailer, footer })
+    }
+
+    /// Whose it is and which.
+    pub fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+    /// Where its parts are, and its roots.
+    pub fn trailer(&self) -> &Trailer {
+        &self.trailer
+    }
+    /// Its blocks and fields.
+    pub fn footer(&self) -> &Footer {
+        &self.footer
+    }
+    /// The file.
+    pub fn file(&self) -> &Arc<dyn VfsFile> {
+        &self.file
+    }
+    /// Number of blocks.
+    pub fn blocks(&self) -> usize {
+        self.footer.blocks.len()
+    }
+    /// What the footer knows of a block.
+    pub fn info(&self, block: usize) -> BlockInfo {
+        self.footer.blocks[block].info
+    }
+    /// What the footer knows of a field in all blocks; `Absent` is sure, `Unknown` where rarer fields were put aside.
+    pub fn zone(&self, name: &str) -> Option<&ZoneMap> {
+        let at = self.footer.fields.binary_search_by(|(n, _)| (**n).cmp(name)).ok()?;
+        Some(&self.footer.fields[at].1)
+    }
+}
+
+/// A block of an open segment.
+#[derive(Debug, Clone)]
+pub struct SegmentBlock {
+    segment: Arc<SegmentReader>,
+    block: usize,
+    header: Arc<Header>,
+}
+
+impl SegmentBlock {
+    /// Reads and checks a block's head and header.
+    pub fn open(segment: &Arc<SegmentReader>, block: usize) -> Result<Self, StorageError> {
+        let key = (segment.number, block as u32, PART_HEADER);
+        let header = match segment.cache.get(key) {
+            Some(Loaded::Header(header)) => header,
+            _ => {
+                let header = Arc::new(load_header(segment, block)?);
+                segment.cache.put(key, Loaded::Header(header.clone()));
+                header
+            }
+        };
+        Ok(SegmentBlock { segment: segment.clone(), block, header })
+    }
+
+    /// The block's columns and how they are stored.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, &Chunk)> {
+        self.header.header.columns.iter().map(|c| (&*c.name, &c.chunk))
+    }
+
+    fn pages(&self) -> Pages<'_> {
+        Pages { file: &*self.segment.file, at: self.header.pages_at }
+    }
+
+    fn damage(&self, what: &'static str, expected: impl ToString, found: impl ToString) -> StorageError {
+        let file = self.segment.file.path().to_path_buf();
+        let offset = self.segment.footer.blocks[self.block].offset;
+        Damage { file, offset, what, expected: expected.to_string(), found: found.to_string() }.into()
+    }
+
+    fn cached(&self, part: u32, load: impl FnOnce() -> Result<Loaded, StorageError>) -> Result<Loaded, StorageError> {
+        let key = (self.segment.number, self.block as u32, part);
+        if let Some(value) = self.segment.cache.get(key) {
+            return Ok(value);
+        }
+        let value = load()?;
+        self.segment.cache.put(key, value.clone());
+        Ok(value)
+    }
+
+    fn column(&self, part: u32, chunk: &Chunk) -> Result<Arc<Column>, StorageError> {
+        match self.cached(part, || Ok(Loaded::Column(Arc::new(self.pages().column(chunk)?))))? {
+            Loaded::Column(column) => Ok(column),
+            _ => Err(self.damage("cache", "a column", "another part")),
+        }
+    }
+
+    fn integers(&self, chunk: &Chunk) -> Result<Vec<i64>, StorageError> {
+        match self.pages().column(chunk)?.data {
+            Data::Integer(values) => Ok(values),
+            _ => Err(self.damage("block header", "integers", chunk.encoding.name())),
+        }
+    }
+
+    /// Which rows have a column (`columns.len()` for the overflow column).
+    fn presence(&self, column: usize, values: u32) -> Result<Presence, StorageError> {
+        let rows =
+            self.cached(PART_PRESENCE + column as u32, || Ok(Loaded::Rows(self.load_presence(column)?.into())))?;
+        let Loaded::Rows(rows) = rows else { return Err(self.damage("cache", "rows", "another part")) };
+        if rows.len() != values as usize {
+            return Err(self.damage("shapes", format!("{values} rows with column {column}"), rows.len()));
+        }
+        Ok(if rows.len() == self.rows() as usize { Presence::All } else { Presence::Rows(rows) })
+    }
+
+    fn load_presence(&self, column: usize) -> Result<Vec<u32>, StorageError> {
+        match &self.header.header.presence {
+            PresenceEncoding::Shapes { shapes, .. } => {
+                let has: Vec<bool> = shapes.iter().map(|s| s.binary_search(&(column as u32)).is_ok()).collect();
+                let ids = self.shape_ids()?;
+                Ok((0..ids.len() as u32).filter(|&row| has[ids[row as usize] as usize]).collect())
+            }
+            PresenceEncoding::Bitmaps(chunks) => {
+                let chunk = chunks.get(column).ok_or_else(|| self.damage("bitmaps", "one a column", chunks.len()))?;
+                let Data::Fixed { bytes, .. } = self.pages().column(chunk)?.data else {
+                    return Err(self.damage("bitmaps", "fixed bytes", chunk.encoding.name()));
+                };
+                if bytes.len() != (self.rows() as usize).div_ceil(8) {
+                    return Err(self.damage("bitmaps", "a bit a row", format!("{} bytes", bytes.len())));
+                }
+                Ok((0..self.rows()).filter(|&r| bytes[r as usize / 8] >> (r % 8) & 1 == 1).collect())
+            }
+        }
+    }
+
+    /// The shape of each row, checked against the number of shapes.
+    fn shape_ids(&self) -> Result<Arc<[u32]>, StorageError> {
+        let PresenceEncoding::Shapes { shapes, ids } = &self.header.header.presence else {
+            return Ok(Arc::from([]));
+        };
+        let loaded = self.cached(PART_SHAPES, || {
+            let ids = self.integers(ids)?;
+            if ids.len() != self.rows() as usize {
+                return Err(self.damage("shapes", format!("{} rows", self.rows()), ids.len()));
+            }
+            match ids.iter().find(|&&id| id < 0 || id >= shapes.len() as i64) {
+                Some(id) => Err(self.damage("shapes", format!("numbers below {}", shapes.len()), id)),
+                None => Ok(Loaded::Rows(ids.iter().map(|&id| id as u32).collect())),
+            }
+        })?;
+        match loaded {
+            Loaded::Rows(ids) => Ok(ids),
+            _ => Err(self.damage("cache", "shapes", "another part")),
+        }
+    }
+
+    /// A rarer field, gathered from the overflow column.
+    fn overflow_field(&self, name: &str) -> Result<Option<Field>, StorageError> {
+        let h = &self.header.header;
+        let Some(chunk) = &h.overflow else { return Ok(None) };
+        if h.overflow_names.binary_search_by(|n| (**n).cmp(name)).is_err() {
+            return Ok(None);
+        }
+        let column = self.column(PART_OVERFLOW, chunk)?;
+        let presence = self.presence(h.columns.len(), chunk.rows)?;
+        let (mut rows, mut tags, mut texts) = (Vec::new(), Vec::new(), Texts::default());
+        let mut buffer = Vec::new();
+        for place in 0..column.len() {
+            for (field, tag, text) in self.overflow_fields(&column, place, &mut buffer)? {
+                if field == name {
+                    rows.push(presence.row(place));
+                    tags.push(tag);
+                    texts.push(text.as_bytes());
+                }
+            }
+        }
+        let column = Column { tags: Tags::Each(tags.into()), data: Data::Plain(texts) };
+        Ok(Some(Field { presence: Presence::Rows(rows.into()), column: Arc::new(column) }))
+    }
+
+    fn overflow_fields<'a>(
+        &self,
+        column: &'a Column,
+        place: usize,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<Vec<(&'a str, Tag, &'a str)>, StorageError> {
+        let text = std::str::from_utf8(column.text(place, buffer)).unwrap_or_default();
+        read_overflow(text).map_err(|e| self.damage(e.what, e.expected, e.found))
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.header.header.columns.binary_search_by(|c| (*c.name).cmp(name)).ok()
+    }
+}
+
+fn load_header(segment: &SegmentReader, block: usize) -> Result<Header, StorageError> {
+    let place = segment.footer.blocks[block];
+    let file = &segment.file;
+    let damage = |e: DecodeError, at: u64| StorageError::from(e.within(at).in_file(file.path()));
+    let mut head = vec![0; BLOCK_HEAD_BYTES];
+    file.read_exact_at(place.offset, &mut head)?;
+    let head = read_head(&head).map_err(|e| damage(e, place.offset))?;
+    let info = BlockInfo { rows: head.rows, time: head.time, seq: head.seq };
+    if head.len != place.len || info != place.info {
+        let e = DecodeError::new(
+            "block head",
+            0,
+            format!("{} bytes, {:?}", place.len, place.info),
+            format!("{} bytes, {info:?}", head.len),
+        );
+        return Err(damage(e, place.offset));
+    }
+    let header_at = place.offset + BLOCK_HEAD_BYTES as u64;
+    let mut stored = vec![0; head.header_stored as usize];
+    file.read_exact_at(header_at, &mut stored)?;
+    let mut header = read_header(&head, &stored).map_err(|e| damage(DecodeError { offset: header_at, ..e }, 0))?;
+    let zones = header.columns.iter_mut().map(|c| Arc::new(std::mem::take(&mut c.zone))).collect();
+    let names = header.columns.iter().map(|c| Arc::from(&*c.name)).collect();
+    let pages_at = header_at + u64::from(head.header_stored);
+    // Parsed, a header takes about four times its bytes: boxes and lists for each value it counts.
+    Ok(Header { header, zones, names, pages_at, bytes: head.header_raw as usize * 4 })
+}
+
+impl Block for SegmentBlock {
+    fn rows(&self) -> u32 {
+        self.segment.info(self.block).rows
+    }
+    fn time_range(&self) -> (Timestamp, Timestamp) {
+        self.segment.info(self.block).time
+    }
+    fn seq_range(&self) -> (Seq, Seq) {
+        self.segment.info(self.block).seq
+    }
+    fn times(&self) -> Result<Arc<Vec<i64>>, StorageError> {
+        let load = || Ok(Loaded::Times(Arc::new(self.integers(&self.header.header.times)?)));
+        match self.cached(PART_TIMES, load)? {
+            Loaded::Times(times) => Ok(times),
+            _ => Err(self.damage("cache", "times", "another part")),
+        }
+    }
+    fn seqs(&self) -> Result<Arc<Vec<u64>>, StorageError> {
+        let load = || {
+            let seqs = self.integers(&self.header.header.seqs)?;
+            Ok(Loaded::Seqs(Arc::new(seqs.into_iter().map(|n| n as u64).collect())))
+        };
+        match self.cached(PART_SEQS, load)? {
+            Loaded::Seqs(seqs) => Ok(seqs),
+            _ => Err(self.damage("cache", "sequence numbers", "another part")),
+        }
+    }
+    fn streams(&self) -> Result<Arc<Column>, StorageError> {
+        self.column(PART_STREAMS, &self.header.header.streams)
+    }
+    fn names(&self) -> Result<Vec<Arc<str>>, StorageError> {
+        let mut names = self.header.names.clone();
+        if !self.header.header.overflow_names.is_empty() {
+            names.extend(self.header.header.overflow_names.iter().map(|n| Arc::from(&**n)));
+            names.sort();
+        }
+        Ok(names)
+    }
+    fn zone(&self, name: &str) -> Result<Zone, StorageError> {
+        Ok(match self.find(name) {
+            Some(column) => Zone::Known(self.header.zones[column].clone()),
+            None if self.header.header.overflow_names.binary_search_by(|n| (**n).cmp(name)).is_ok() => Zone::Unknown,
+            None => Zone::Absent,
+        })
+    }
+    fn field(&self, name: &str) -> Result<Option<Field>, StorageError> {
+        let Some(at) = self.find(name) else { return self.overflow_field(name) };
+        let chunk = &self.header.header.columns[at].chunk;
+        let column = self.column(at as u32, chunk)?;
+        Ok(Some(Field { presence: self.presence(at, chunk.rows)?, column }))
+    }
+    fn field_at(&self, name: &str, rows: &[u32]) -> Result<Option<Field>, StorageError> {
+        let Some(at) = self.find(name) else { return self.overflow_field(name) };
+        let key = (self.segment.number, self.block as u32, at as u32);
+        let chunk = &self.header.header.columns[at].chunk;
+        let presence = self.presence(at, chunk.rows)?;
+        if let Some(Loaded::Column(column)) = self.segment.cache.get(key) {
+            return Ok(Some(Field { presence, column }));
+        }
+        let places: Vec<u32> = rows.iter().filter_map(|&row| presence.place(row)).map(|p| p as u32).collect();
+        let (column, held) = self.pages().column_at(chunk, &places)?;
+        let presence = if held.len() == chunk.rows as usize {
+            presence
+        } else {
+            Presence::Rows(held.iter().map(|&place| presence.row(place as usize)).collect())
+        };
+        Ok(Some(Field { presence, column: Arc::new(column) }))
+    }
+    fn names_at(&self, rows: &[u32]) -> Result<Vec<Arc<str>>, StorageError> {
+        let h = &self.header.header;
+        let PresenceEncoding::Shapes { shapes, .. } = &h.presence else { return self.names() };
+        let ids = self.shape_ids()?;
+        let mut seen = vec![false; shapes.len()];
+        rows.iter().filter_map(|&row| ids.get(row as usize)).for_each(|&id| seen[id as usize] = true);
+        let mut has = vec![false; h.columns.len() + 1];
+        for (shape, _) in shapes.iter().zip(&seen).filter(|(_, seen)| **seen) {
+            shape.iter().for_each(|&column| has[column as usize] = true);
+        }
+        let mut names: Vec<Arc<str>> =
+            self.header.names.iter().zip(&has).filter(|(_, has)| **has).map(|(n, _)| n.clone()).collect();
+        if has[h.columns.len()]
+            && let Some(chunk) = &h.overflow
+        {
+            let column = self.column(PART_OVERFLOW, chunk)?;
+            let presence = self.presence(h.columns.len(), chunk.rows)?;
+            let mut buffer = Vec::new();
+            for place in rows.iter().filter_map(|&row| presence.place(row)) {
+                names
+                    .extend(self.overflow_fields(&column, place, &mut buffer)?.into_iter().map(|(n, ..)| Arc::from(n)));
+            }
+            names.sort();
+            names.dedup();
+        }
+        Ok(names)
+    }
+}
