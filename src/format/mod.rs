@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod compress;
 pub mod ints;
 pub mod payload;
+pub mod rows;
 pub mod segment;
 
 pub use bytes::{DecodeError, Reader, put_bytes, put_i64, put_u16, put_u32, put_u64, put_varint, put_zigzag};

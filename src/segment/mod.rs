@@ -12,7 +12,7 @@ mod read;
 mod tests;
 mod write;
 
-pub use build::{BlockSink, EncodedBlock, RowRef, encode_block, order_rows, split_rows};
+pub use build::{BlockSink, EncodedBlock, encode_block};
 pub use cache::Cache;
 pub use column::ColumnBuilder;
 pub use read::{SegmentBlock, SegmentReader};
