@@ -40,6 +40,8 @@ pub struct Memtable {
     /// Groups of batches that fill a block, made once; the batches behind the last one are grouped by each snapshot.
     blocks: Vec<Arc<MemoryBlock>>,
     grouped: usize,
+    open_rows: usize,
+    open_bytes: usize,
     rows: u64,
     bytes: usize,
 }
@@ -55,12 +57,17 @@ impl Memtable {
         debug_assert!(self.batches.last().is_none_or(|b| b.last().0 + 1 == batch.first.0), "batches follow each other");
         self.rows += batch.payload.records.len() as u64;
         self.bytes += batch.payload.memory();
-        self.batches.push(batch);
-        while let Some(end) = full_group(&self.batches[self.grouped..]) {
-            let group = &self.batches[self.grouped..self.grouped + end];
-            self.blocks.push(Arc::new(MemoryBlock::new(group)));
-            self.grouped += end;
+        let (rows, bytes) = (batch.payload.records.len(), batch.payload.bytes.len());
+        // A group is closed by the batch that would take it over a block's limits.
+        let over = self.open_rows + rows > BLOCK_ROWS_MAX || self.open_bytes + bytes > BLOCK_BYTES_MAX;
+        if over && self.grouped < self.batches.len() {
+            self.blocks.push(Arc::new(MemoryBlock::new(&self.batches[self.grouped..])));
+            self.grouped = self.batches.len();
+            (self.open_rows, self.open_bytes) = (0, 0);
         }
+        self.open_rows += rows;
+        self.open_bytes += bytes;
+        self.batches.push(batch);
     }
 
     /// Number of records.
@@ -92,19 +99,6 @@ impl Memtable {
         }
         MemorySource { blocks }
     }
-}
-
-/// How many of the first batches fill a block: as many as stay within its limits, once one more goes over them.
-fn full_group(batches: &[CommittedBatch]) -> Option<usize> {
-    let (mut rows, mut bytes) = (0, 0);
-    for (i, batch) in batches.iter().enumerate() {
-        rows += batch.payload.records.len();
-        bytes += batch.payload.bytes.len();
-        if i > 0 && (rows > BLOCK_ROWS_MAX || bytes > BLOCK_BYTES_MAX) {
-            return Some(i);
-        }
-    }
-    None
 }
 
 /// The blocks of a memtable at one moment.

@@ -7,6 +7,7 @@ mod build;
 mod cache;
 mod column;
 mod fetch;
+mod merge;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -15,5 +16,6 @@ mod write;
 pub use build::{BlockSink, EncodedBlock, encode_block};
 pub use cache::Cache;
 pub use column::ColumnBuilder;
+pub use merge::{MergedRows, Merger, block_payload};
 pub use read::{SegmentBlock, SegmentReader};
 pub use write::{SegmentSummary, SegmentWriter};
