@@ -61,9 +61,14 @@ impl TenantCore {
 
     /// Number of the last committed record.
     pub fn last_seq(&self) -> Seq {
-        let state = self.state();
-        let frozen = state.frozen.last().and_then(|f| f.batches.last()).map(CommittedBatch::last);
-        state.active.last().or(frozen).unwrap_or(state.version.sealed_below)
+        self.state().last_seq()
+    }
+}
+
+impl State {
+    pub(super) fn last_seq(&self) -> Seq {
+        let frozen = self.frozen.last().and_then(|f| f.batches.last()).map(CommittedBatch::last);
+        self.active.last().or(frozen).unwrap_or(self.version.sealed_below)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::record::{Block, BlockInfo, Source, TermIndex};
 use crate::segment::{SegmentBlock, SegmentReader};
 use crate::vfs::{MappedFile, VfsFile};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// One live segment of a tenant. It is opened by the first query that needs more than the manifest says.
@@ -18,6 +19,17 @@ pub struct SegmentSource {
     options: TenantOptions,
     meta: Arc<SegmentMeta>,
     open: OnceLock<Result<Open, StorageError>>,
+    /// Is the segment no longer live, so that its file goes with the last one who reads it?
+    doomed: AtomicBool,
+}
+
+impl Drop for SegmentSource {
+    fn drop(&mut self) {
+        if self.doomed.load(Ordering::Acquire) {
+            // Where this fails, the next open finds a file that no version names, and removes it then.
+            let _ = self.options.vfs.remove(&segment_path(&self.options, self.meta.id));
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -36,7 +48,12 @@ pub fn segment_path(options: &TenantOptions, id: SegmentId) -> PathBuf {
 impl SegmentSource {
     /// A segment that the manifest names; nothing is read yet.
     pub fn new(tenant: &TenantId, options: &TenantOptions, meta: Arc<SegmentMeta>) -> Self {
-        SegmentSource { tenant: tenant.clone(), options: options.clone(), meta, open: OnceLock::new() }
+        SegmentSource { tenant: tenant.clone(), options: options.clone(), meta, open: OnceLock::new(), doomed: AtomicBool::new(false) }
+    }
+
+    /// Says that no version names the segment any more: its file is removed when nobody reads it.
+    pub fn doom(&self) {
+        self.doomed.store(true, Ordering::Release);
     }
 
     /// What the manifest says of it.

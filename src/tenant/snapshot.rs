@@ -19,8 +19,8 @@ pub struct Snapshot {
 impl TenantCore {
     /// What is there now.
     pub fn snapshot(&self) -> Snapshot {
-        let last = self.last_seq();
         let state = self.state();
+        let last = state.last_seq();
         let segments = state.segments.values().cloned().collect();
         let mut memory: Vec<_> = state.frozen.iter().map(|f| f.source.clone()).collect();
         if !state.active.is_empty() {
@@ -45,6 +45,11 @@ impl Snapshot {
             sources.push(memory.clone());
         }
         Ok(sources)
+    }
+
+    /// What is not in a segment yet.
+    pub fn memory(&self) -> &[Arc<crate::memtable::MemorySource>] {
+        &self.memory
     }
 
     /// The segments.
