@@ -156,7 +156,8 @@ pub(crate) fn regex_len(text: &str) -> Option<(usize, usize)> {
                 let flags = text.get(at + 1..)?.chars().take_while(|&c| c == 'i').count();
                 let end = at + 1 + flags;
                 let after = text.get(end..)?.chars().next();
-                let ends = after.is_none_or(|c| c.is_whitespace() || matches!(c, ')' | '|'));
+                let ends = after.is_none_or(|c| c.is_whitespace() || matches!(c, ')' | '|'))
+                    || text.get(end..)?.starts_with("&&");
                 return (ends && flags <= 1).then_some((at - 1, end));
             }
             _ => {}

@@ -288,10 +288,7 @@ struct Name<'a>(&'a str);
 impl Display for Name<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let bare = lex::name_len(self.0) == self.0.len() && !self.0.contains(['\\', '@']) && !self.0.is_empty();
-        // Words that begin an option of a pipe can be columns too.
-        const OPTIONS: &[&str] = &["by", "as", "if", "limit", "offset", "rank", "hits", "with", "asc", "desc"];
-        let option = OPTIONS.iter().any(|o| self.0.eq_ignore_ascii_case(o));
-        if bare && !option && !is_reserved(self.0) { f.write_str(self.0) } else { quote(f, self.0) }
+        if bare && !is_reserved(self.0) { f.write_str(self.0) } else { quote(f, self.0) }
     }
 }
 

@@ -1,9 +1,8 @@
 //! The smallest parts: white space, keywords, bare words, strings and names.
 
-use nom::bytes::complete::take;
 use nom::character::complete::digit1;
 use nom::combinator::{map_res, recognize};
-use nom::{Err, Parser};
+use nom::{Err, Input, Parser};
 
 use super::super::ast::WildcardPart;
 use super::super::lex;
@@ -30,6 +29,11 @@ pub(super) fn mark<'a>(mark: &'static str) -> impl FnMut(Located<'a>) -> Parsed<
     spaced(move |i| nom::bytes::complete::tag(mark)(i))
 }
 
+/// The rest after some bytes, and these: lengths from [`lex`] are in bytes, where nom's `take` counts characters.
+pub(super) fn taken(i: Located<'_>, bytes: usize) -> (Located<'_>, Located<'_>) {
+    i.take_split(bytes)
+}
+
 /// The bare word that stands here, unread; empty where none does.
 pub(super) fn word_ahead(i: Located<'_>) -> &str {
     i.text.get(..lex::bare_len(i.text)).unwrap_or_default()
@@ -52,7 +56,10 @@ pub(super) fn count<'a>(what: &'static str) -> impl FnMut(Located<'a>) -> Parsed
         let (rest, n) = map_res(recognize(digit1::<_, Fault>), |d: Located<'a>| d.text.parse::<u64>())
             .parse(i)
             .map_err(|_| i.fault(format!("{what} must be a whole number")).expected("a whole number").stop())?;
-        value_end(rest)?;
+        // `top 5(a)`
+        if !rest.text.starts_with('(') {
+            value_end(rest)?;
+        }
         Ok((rest, n))
     })
 }
@@ -63,7 +70,7 @@ pub(super) fn bare(i: Located<'_>) -> Parsed<'_, Vec<WildcardPart>> {
     if len == 0 {
         return Err(Err::Error(unexpected(i)));
     }
-    let (rest, word) = take(len)(i)?;
+    let (rest, word) = taken(i, len);
     let mut parts = Vec::new();
     let mut literal = String::new();
     let mut chars = word.text.char_indices();
@@ -129,7 +136,7 @@ pub(super) fn quoted(i: Located<'_>, escapes: Escapes) -> Parsed<'_, String> {
         };
         return Err(fault.hint(hint).stop());
     };
-    let (rest, whole) = take(len)(i)?;
+    let (rest, whole) = taken(i, len);
     let inner = whole.text.get(1..len - 1).unwrap_or_default();
     if quote == '`' {
         return Ok((rest, inner.to_owned()));
@@ -217,9 +224,14 @@ pub(super) fn name(i: Located<'_>) -> Parsed<'_, Box<str>> {
     }
     let len = lex::name_len(i.text);
     if len == 0 {
-        return Err(Err::Error(unexpected(i).expected("a field's name").hint("quote a name with other characters")));
+        let fault = if i.is_empty() || i.text.starts_with('|') {
+            i.fault("a name is missing here")
+        } else {
+            unexpected(i).hint("quote a name with other characters")
+        };
+        return Err(Err::Error(fault.expected("a field's name")));
     }
-    let (rest, raw) = take(len)(i)?;
+    let (rest, raw) = taken(i, len);
     Ok((rest, checked_name(i, &rest, bare_name(raw.text))?))
 }
 

@@ -3,14 +3,13 @@
 use nom::branch::alt;
 use nom::bytes::complete::tag;
 use nom::combinator::value as known;
-use nom::sequence::pair;
 use nom::{Err, Parser};
 
 use super::super::ast::{CompareOp, Filter, Operand, Test};
 use super::atom::{keyword, mark, space, value_end, word_ahead};
 use super::filter::Subject;
 use super::input::{Fault, Located, Parsed};
-use super::value::operand;
+use super::value::{EXACT, operand};
 use super::{refuse, time};
 use crate::record::Quantity;
 
@@ -52,7 +51,8 @@ pub(super) fn comparison<'a>(i: Located<'a>, subject: &Subject) -> Parsed<'a, Fi
         let (rest, filter) = time::compared(rest, op)?;
         return Ok((rest.level_with(&i), filter));
     }
-    let (end, (text, quoted)) = operand(rest, "a value")?;
+    let what = if matches!(op, Comparison::Order(_)) { "the value to compare with" } else { EXACT };
+    let (end, (text, quoted)) = operand(rest, what)?;
     value_end(end)?;
     let test = match op {
         Comparison::Equal | Comparison::NotEqual if text.is_empty() => Test::Empty,
@@ -137,6 +137,6 @@ pub(super) fn range<'a>(i: Located<'a>, subject: &Subject) -> Parsed<'a, Filter>
 
 /// `range(1, 5]`, with the name already seen.
 pub(super) fn range_call<'a>(i: Located<'a>, name_len: usize, subject: &Subject) -> Parsed<'a, Filter> {
-    let (rest, _) = pair(nom::bytes::complete::take(name_len), space).parse(i)?;
+    let (rest, ()) = space(i.skip(name_len))?;
     if *subject == Subject::Time { time::range(rest) } else { range(rest, subject) }
 }

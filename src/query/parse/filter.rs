@@ -209,9 +209,13 @@ fn quoted_clause(i: Located<'_>) -> Parsed<'_, Filter> {
         let name = checked_name(i, &rest, text)?;
         return field_clause(i, name, if comparison { next } else { rest });
     }
+    if next.at > rest.at {
+        if let Some(clause) = list_of(i, rest, next, || text.clone())? {
+            return Ok(clause);
+        }
+    }
     i.count_clause()?;
-    let (rest, filter) = text_filter(i, &Subject::Any)?;
-    Ok((rest, filter))
+    text_filter(i, &Subject::Any)
 }
 
 /// A clause that begins with a bare word: a word, a field's name, a function or a keyword.
@@ -258,17 +262,26 @@ fn named_by_what_follows<'a>(
     if lex::comparison_at(next.text).is_some() {
         return field_clause(i, checked_name(i, &after, bare_name(raw))?, next).map(Some);
     }
-    let spaced = next.at > after.at;
-    if !spaced {
+    if next.at == after.at {
         return Ok(None);
     }
     refuse::foreign_operator(i, next)?;
+    list_of(i, after, next, || bare_name(raw))
+}
+
+/// `IN (..)` or `NOT IN (..)` at `next`, of the field that stands from `i` to `after`; nothing where there is no list.
+fn list_of<'a>(
+    i: Located<'a>,
+    after: Located<'a>,
+    next: Located<'a>,
+    name: impl FnOnce() -> String,
+) -> Result<Option<(Located<'a>, Filter)>, Err<Fault>> {
     let (list, negated) = opt(keyword("not")).parse(next)?;
     let (list, ()) = space(list)?;
     if !function::at_list(list) {
         return Ok(None);
     }
-    let subject = Subject::named(checked_name(i, &after, bare_name(raw))?);
+    let subject = Subject::named(checked_name(i, &after, name())?);
     let level = if negated.is_some() { list.deeper()? } else { list };
     let (rest, filter) = value::value(level, &subject)?;
     let filter = if negated.is_some() { Filter::Not(Box::new(filter)) } else { filter };

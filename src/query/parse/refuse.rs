@@ -108,17 +108,17 @@ pub(super) fn exact_prefix(i: Located<'_>, rest: Located<'_>) -> Result<(), Err<
 
 const PREFIX_HINT: &str = "for values that begin with a text write `field:~\"^pre\"`";
 
-/// A bare value with a wildcard where the whole value is compared.
-pub(super) fn wildcard_operand(i: Located<'_>, word: &str, parts: &[WildcardPart]) -> Fault {
+/// A bare value with a wildcard where whole values are compared.
+pub(super) fn wildcard_operand(i: Located<'_>, word: &str, parts: &[WildcardPart], exact: bool) -> Fault {
     let span = i.span(word.len());
     match parts {
         [WildcardPart::Many] => {
             Fault::new(span, "`*` is no value to compare with").hint("for records that have the field write `field:*`")
         }
-        [WildcardPart::Literal(_), WildcardPart::Many] => {
+        [WildcardPart::Literal(_), WildcardPart::Many] if exact => {
             Fault::new(span, "`field:=pre*` is not supported yet").hint(PREFIX_HINT)
         }
-        _ => Fault::new(span, "a comparison takes no wildcards")
+        _ => Fault::new(span, "comparisons and lists take no wildcards")
             .hint("for a pattern write `field:a*b`; to compare with the characters themselves, quote the value"),
     }
 }
@@ -128,9 +128,14 @@ pub(super) fn operand(i: Located<'_>) -> Fault {
     let fault = unexpected(i).expected("a word, a number or a text in quotes");
     match i.first() {
         Some('(') => fault.hint("for one of several values write `field:in(a, b)` or `field:(a OR b)`"),
-        Some('/') => fault.hint("for a regular expression write `field:/re/` or `field=~\"re\"`"),
         _ => fault,
     }
+}
+
+/// `field=/re/`: the text, or what matches it?
+pub(super) fn regex_operand(i: Located<'_>, len: usize) -> Fault {
+    Fault::new(i.span(len), "a regular expression stands where a value should be")
+        .hint("for the expression write `field:/re/` or `field=~\"re\"`, for the text itself quote it")
 }
 
 /// What to do about a regular expression that other engines take.
@@ -178,7 +183,8 @@ pub(super) fn list_end(i: Located<'_>, end: Located<'_>, what: &str, close: &'st
     }
     if what == "in" && (at.text.starts_with('|') || close == ")" && at.first().is_some_and(|c| c != ')')) {
         let fault = Fault::new(i.until(&at.skip(at.first().map_or(0, char::len_utf8))), "this is no list of values");
-        let subquery = at.text.starts_with('|');
+        // Whatever comes first decides: a subquery has a pipe before its parenthesis closes.
+        let subquery = at.text.find(['|', ')']).is_some_and(|end| at.skip(end).text.starts_with('|'));
         return if subquery {
             Fault { message: "`in(<subquery>)` is not supported yet".into(), ..fault }
                 .hint("run the inner query first, and list its values")

@@ -48,7 +48,8 @@ pub(super) fn value<'a>(i: Located<'a>, subject: &Subject) -> Parsed<'a, Filter>
 
 /// The fault of a place where a value should be.
 pub(super) fn missing(i: Located<'_>) -> Fault {
-    i.fault("a value is missing here").expected("a word, a phrase in quotes, a comparison, a range or `(`")
+    let fault = i.fault("a value is missing here").expected("a word, a phrase in quotes, a comparison, a range or `(`");
+    if i.text.starts_with(',') { fault.hint("a list is `field:in(a, b)`, a range `field:[1 TO 5]`") } else { fault }
 }
 
 /// The value after `!` or `not`.
@@ -243,6 +244,9 @@ fn without_escaped_slashes(pattern: &str) -> String {
     out
 }
 
+/// What the right side of `=` is called in an error.
+pub(super) const EXACT: &str = "a value";
+
 /// One value of a list or the right side of a comparison: its text, and whether it was quoted.
 pub(super) fn operand<'a>(i: Located<'a>, what: &'static str) -> Parsed<'a, (Box<str>, bool)> {
     let (i, ()) = space(i)?;
@@ -260,6 +264,9 @@ pub(super) fn operand<'a>(i: Located<'a>, what: &'static str) -> Parsed<'a, (Box
         };
         return Err(fault.stop());
     }
+    if let Some((_, len)) = lex::regex_len(i.text) {
+        return Err(refuse::regex_operand(i, len).stop());
+    }
     if lex::is_operator_word(word) {
         let fault = Fault::new(i.span(word.len()), format!("the operator `{word}` stands where {what} should be"));
         return Err(fault.hint(format!("to compare with the word, quote it: \"{word}\"")).stop());
@@ -267,7 +274,7 @@ pub(super) fn operand<'a>(i: Located<'a>, what: &'static str) -> Parsed<'a, (Box
     let (rest, parts) = bare(i)?;
     match parts.as_slice() {
         [WildcardPart::Literal(text)] => Ok((rest, (text.clone(), false))),
-        parts => Err(refuse::wildcard_operand(i, word, parts).stop()),
+        parts => Err(refuse::wildcard_operand(i, word, parts, what == EXACT).stop()),
     }
 }
 
