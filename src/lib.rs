@@ -5,6 +5,7 @@
 pub mod error;
 pub mod format;
 pub mod id;
+pub mod index;
 pub mod query;
 pub mod record;
 pub mod vfs;

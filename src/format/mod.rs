@@ -3,6 +3,7 @@
 //! Promises: all integers little-endian; every structure checked before it is trusted; no input panics, and no length
 //! that a file states is allocated before it is known to fit. May not know: paths, files, clocks, threads, tantivy.
 
+pub mod bundle;
 mod bytes;
 
 pub use bytes::{DecodeError, Reader, put_bytes, put_i64, put_u16, put_u32, put_u64, put_varint, put_zigzag};
