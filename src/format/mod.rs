@@ -4,9 +4,11 @@
 //! that a file states is allocated before it is known to fit. May not know: paths, files, clocks, threads, tantivy.
 
 pub mod block;
+pub mod bundle;
 mod bytes;
 pub mod chunk;
 pub mod compress;
+pub mod control;
 pub mod ints;
 pub mod payload;
 pub mod rows;
