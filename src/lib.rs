@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod catalog;
 pub mod error;
 pub mod format;
 pub mod id;

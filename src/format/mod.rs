@@ -7,6 +7,7 @@ pub mod block;
 mod bytes;
 pub mod chunk;
 pub mod compress;
+pub mod control;
 pub mod ints;
 pub mod payload;
 pub mod segment;
