@@ -6,6 +6,8 @@ mod arbitrary;
 mod corpus;
 #[path = "grammar/ebnf.rs"]
 mod ebnf;
+#[path = "grammar/page.rs"]
+mod page;
 
 use duramen::query::{self, limits};
 use ebnf::{Grammar, Random};
@@ -178,4 +180,58 @@ fn long_texts_take_linear_time() {
         }
     }
     assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[test]
+fn examples_of_the_page_parse() {
+    let examples = page::examples();
+    assert!(examples.len() > 100, "{examples:?}");
+    for example in examples {
+        if let Err(e) = query::parse(&example) {
+            panic!("docs/query-language.md: {example}\n{e}");
+        }
+    }
+}
+
+#[test]
+fn limits_of_the_page_are_those_of_the_code() {
+    let code: Vec<(String, usize)> = limits::LIMITS.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+    assert_eq!(page::limits(), code);
+}
+
+/// The page names everything that comes later, and the parser refuses it by that name.
+#[test]
+fn what_is_not_there_yet_is_refused_by_name() {
+    let page = include_str!("../docs/query-language.md");
+    for name in "seq i contains_all contains_any contains_common_case equals_common_case json_array_contains_any \
+                 pattern_match len_range string_range eq_field lt_field le_field value_type"
+        .split_whitespace()
+    {
+        assert!(page.contains(&format!("`{name}()`")), "{name}");
+        for text in [format!("{name}(a, b)"), format!("f:{name}(\"a\")"), format!("f:({name}(\"a\"))")] {
+            let message = query::parse(&text).expect_err(&text).message;
+            assert_eq!(message, format!("`{name}()` is not supported yet"));
+        }
+    }
+    for name in "copy rename first last rare count timechart hits facets field_names field_values extract extract_regexp \
+                 unpack_json unpack_logfmt unpack_syslog unpack_words unroll replace replace_regexp format math len hash \
+                 json_array_len pack_json pack_logfmt collapse_nums decolorize drop_empty_fields sample join union \
+                 stream_context blocks_count block_stats patterns explain"
+        .split_whitespace()
+    {
+        assert!(page.contains(&format!("`{name}`")), "{name}");
+        for text in [format!("* | {name}"), format!("* | {name} a b"), format!("* | {name} by (a)")] {
+            let message = query::parse(&text).expect_err(&text).message;
+            assert_eq!(message, format!("the pipe `{name}` is not supported yet"));
+        }
+    }
+    for name in
+        "count_empty count_uniq_hash stddev histogram rate rate_sum row_any row_min row_max sum_len json_values \
+                 first last"
+            .split_whitespace()
+    {
+        assert!(page.contains(&format!("`{name}`")), "{name}");
+        let message = query::parse(&format!("* | stats {name}(a)")).expect_err(name).message;
+        assert_eq!(message, format!("the stats function `{name}` is not supported yet"));
+    }
 }
