@@ -8,10 +8,15 @@ pub mod format;
 pub mod id;
 pub mod index;
 pub mod ingest;
+pub mod log;
+pub mod manifest;
 pub mod memtable;
 pub mod query;
 pub mod record;
 pub mod segment;
+//pub mod store;
+//pub mod tenant;
+pub mod verify;
 pub mod vfs;
 
 pub use id::TenantId;

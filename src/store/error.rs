@@ -2,7 +2,9 @@
 
 use crate::error::StorageError;
 use crate::exec::ExecError;
+use crate::index::BuildError;
 use crate::log::LogError;
+use crate::manifest::ManifestError;
 use crate::query::ParseError;
 use crate::record::RecordError;
 use crate::vfs::LockError;
@@ -20,6 +22,10 @@ pub(crate) enum ErrorKind {
     Lock(#[from] LockError),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error(transparent)]
+    Index(#[from] BuildError),
     #[error(transparent)]
     Query(#[from] ParseError),
     #[error(transparent)]
@@ -97,6 +103,7 @@ impl Error {
             ErrorKind::Storage(e)
             | ErrorKind::Lock(LockError::Storage(e))
             | ErrorKind::Exec(ExecError::Storage(e))
+            | ErrorKind::Manifest(ManifestError::Unchanged(e) | ManifestError::Uncertain(e))
             | ErrorKind::Log(LogError::Full { source: e } | LogError::Abandoned { source: e, .. } | LogError::Storage(e)) => Some(e),
             _ => None,
         }

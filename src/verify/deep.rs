@@ -107,7 +107,7 @@ pub(super) fn verify_segment(segment: &Segment, mut leaves: Option<&mut Leaves>,
         }
         for (name, column, stored) in &block.columns {
             let zone = ZoneMap::of(column);
-            if zone != *stored {
+            if zone != **stored {
                 wrong(report, format!("zone map of `{name}`: {zone:?}"), format!("{stored:?}"));
             }
             zones.entry(Box::from(*name)).or_default().merge(&zone);

@@ -106,7 +106,13 @@ fn verify_control(vfs: &dyn Vfs, path: &Path, report: &mut Report) {
     };
     report.files += 1;
     report.bytes += bytes.len() as u64;
-    if let Err(e) = crate::format::control::check(&bytes) {
-        report.add(Finding::damage(FindingKind::Corruption, e.in_file(path)));
+    match crate::format::control::decode(&bytes) {
+        Ok(contents) => {
+            if let Some(torn) = contents.torn {
+                let found = format!("{} bytes: {}", torn.bytes, torn.found);
+                report.add(Finding::new(FindingKind::TornTail, path, torn.offset, "a whole frame or the end", found));
+            }
+        }
+        Err(e) => report.add(Finding::damage(FindingKind::Corruption, e.in_file(path))),
     }
 }

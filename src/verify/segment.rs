@@ -73,7 +73,7 @@ pub(super) fn verify_file(path: &Path, expect: Option<(&Version, &SegmentMeta)>,
     Some(segment)
 }
 
-fn part(bytes: &[u8], at: u64, len: u64, what: &'static str) -> Result<&[u8], DecodeError> {
+fn part<'a>(bytes: &'a [u8], at: u64, len: u64, what: &'static str) -> Result<&'a [u8], DecodeError> {
     let range = usize::try_from(at).ok().zip(usize::try_from(len).ok());
     range
         .and_then(|(at, len)| bytes.get(at..)?.get(..len))

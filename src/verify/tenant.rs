@@ -77,6 +77,32 @@ fn read_version(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<Option
     Ok(version)
 }
 
+fn is_earlier_manifest(name: &str) -> bool {
+    name.strip_prefix("manifest.").is_some_and(|n| n.len() == 16 && u64::from_str_radix(n, 16).is_ok())
+}
+
+/// A manifest that was replaced: whole, of this tenant, and of the chain's past.
+fn verify_earlier(vfs: &dyn Vfs, path: &Path, version: Option<&Version>, report: &mut Report) {
+    let bytes = match vfs.read(path) {
+        Ok(bytes) => bytes,
+        Err(e) => return report.add(Finding::error(path, &e)),
+    };
+    report.files += 1;
+    report.bytes += bytes.len() as u64;
+    let (header, entries) = match read_edits(&bytes) {
+        Ok(read) => read,
+        Err(e) => return report.add(Finding::damage(FindingKind::Corruption, e.in_file(path))),
+    };
+    for entry in entries {
+        if let Err(e) = entry {
+            return report.add(Finding::damage(FindingKind::Corruption, e.in_file(path)));
+        }
+    }
+    if let Some(version) = version.filter(|v| v.tenant != header.tenant) {
+        report.add(Finding::new(FindingKind::Misplaced, path, 0, &version.tenant, &header.tenant));
+    }
+}
+
 /// Verifies once; gives the chain's head that was found.
 fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Result<Option<[u8; 32]>, StorageError> {
     let name = dir.canonicalize().unwrap_or(dir.to_path_buf());
@@ -96,6 +122,8 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
             ("manifest", false) | ("segments" | "log", true) => {}
             ("quarantine", true) => report.skipped.push(format!("{}: set aside", path.display())),
             ("manifest.tmp", false) if live => {}
+            // What compacting replaced: the chain from its beginning.
+            (name, false) if is_earlier_manifest(name) => verify_earlier(vfs, &path, version.as_ref(), report),
             _ => report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a file of a tenant", &entry.name)),
         }
     }
