@@ -5,6 +5,8 @@
 pub mod error;
 pub mod format;
 pub mod id;
+pub mod log;
+pub mod manifest;
 pub mod query;
 pub mod record;
 pub mod vfs;

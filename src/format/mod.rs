@@ -4,5 +4,12 @@
 //! that a file states is allocated before it is known to fit. May not know: paths, files, clocks, threads, tantivy.
 
 mod bytes;
+pub mod edit;
+pub mod frame;
+#[doc(hidden)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+pub mod header;
+pub mod version;
 
 pub use bytes::{DecodeError, Reader, put_bytes, put_i64, put_u16, put_u32, put_u64, put_varint, put_zigzag};
