@@ -17,9 +17,9 @@ pub use segments::SegmentSource;
 pub use snapshot::Snapshot;
 pub use stats::TenantStats;
 
+use crate::format::version::Version;
 use crate::id::{LogId, SegmentId, TenantId};
 use crate::log::Log;
-use crate::format::version::Version;
 use crate::manifest::Manifest;
 use crate::memtable::{CommittedBatch, MemorySource, Memtable};
 use crate::record::Timestamp;

@@ -4,9 +4,9 @@ use super::segments::{SegmentSource, segment_path};
 use super::{State, TenantCore, TenantOptions, Writer};
 use crate::error::StorageError;
 use crate::format::payload::Payload;
+use crate::format::version::Version;
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::log::{Log, LogOptions, ReadOnlyError, Recovery, Replayed};
-use crate::format::version::Version;
 use crate::manifest::{Manifest, ManifestRecovery};
 use crate::memtable::{CommittedBatch, Memtable};
 use crate::record::Timestamp;
@@ -81,8 +81,7 @@ impl TenantCore {
             let sealed = version.sealed_below;
             match crate::log::read_only(&*options.vfs, &log_dir, id, sealed, &mut |batch| replay.push(batch)) {
                 Ok(recovery) => {
-                    let report =
-                        OpenReport { log: Some(recovery), manifest: Some(manifest), ..OpenReport::default() };
+                    let report = OpenReport { log: Some(recovery), manifest: Some(manifest), ..OpenReport::default() };
                     return Self::assemble(id, options, Arc::new(version), replay, None, report);
                 }
                 // Sealed meanwhile: the manifest says so by now.
@@ -147,7 +146,9 @@ pub(super) fn open_segments(
 fn remove_orphans(options: &TenantOptions, version: &Version, report: &mut OpenReport) -> Result<(), StorageError> {
     let dir = options.dir.join("segments");
     for entry in options.vfs.list(&dir)? {
-        let Some(id) = entry.name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()) else { continue };
+        let Some(id) = entry.name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()) else {
+            continue;
+        };
         let id = SegmentId(id);
         if version.segments.contains_key(&id) {
             continue;

@@ -9,9 +9,9 @@ use crate::format::edit::{Edit, Leaf, SegmentMeta};
 use crate::format::payload::{Payload, Reencoder};
 use crate::format::rows::{order_rows, split_rows};
 use crate::format::segment::SegmentHeader;
+use crate::format::version::Version;
 use crate::id::{LogId, SegmentId, Seq};
 use crate::index::{BuildError, IndexBuilder};
-use crate::format::version::Version;
 use crate::manifest::ManifestError;
 use crate::memtable::CommittedBatch;
 use crate::record::{Column, Tag, Timestamp, elements};
@@ -104,7 +104,9 @@ impl TenantCore {
     /// Applies an edit. Where it certainly did not happen, the files that it would have named are removed.
     fn apply(&self, writer: &Writer, edit: Edit) -> Result<Arc<Version>, Error> {
         let outputs: Vec<SegmentId> = match &edit {
-            Edit::Seal { segments, .. } | Edit::Merge { outputs: segments, .. } => segments.iter().map(|s| s.id).collect(),
+            Edit::Seal { segments, .. } | Edit::Merge { outputs: segments, .. } => {
+                segments.iter().map(|s| s.id).collect()
+            }
             _ => Vec::new(),
         };
         let result = writer.manifest.apply(Timestamp::now(), vec![edit]);
@@ -188,7 +190,12 @@ impl TenantCore {
         // The number of the new log is known only now.
         let mut state = self.state();
         if let Some(slot) = state.frozen.iter_mut().find(|f| Arc::ptr_eq(f, &frozen)) {
-            *slot = Arc::new(Frozen { batches: frozen.batches.clone(), source: frozen.source.clone(), bytes: frozen.bytes, next_log });
+            *slot = Arc::new(Frozen {
+                batches: frozen.batches.clone(),
+                source: frozen.source.clone(),
+                bytes: frozen.bytes,
+                next_log,
+            });
         }
         Ok(())
     }
@@ -430,4 +437,3 @@ fn joint_leaf(batches: &[CommittedBatch]) -> [u8; 32] {
     }
     *blake3::hash(&all.finish().bytes).as_bytes()
 }
-

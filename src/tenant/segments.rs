@@ -53,7 +53,13 @@ pub fn segment_path(options: &TenantOptions, id: SegmentId) -> PathBuf {
 impl SegmentSource {
     /// A segment that the manifest names; nothing is read yet.
     pub fn new(tenant: &TenantId, options: &TenantOptions, meta: Arc<SegmentMeta>) -> Self {
-        SegmentSource { tenant: tenant.clone(), options: options.clone(), meta, open: OnceLock::new(), doomed: AtomicBool::new(false) }
+        SegmentSource {
+            tenant: tenant.clone(),
+            options: options.clone(),
+            meta,
+            open: OnceLock::new(),
+            doomed: AtomicBool::new(false),
+        }
     }
 
     /// Says that no version names the segment any more: its file is removed when nobody reads it.

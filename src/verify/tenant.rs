@@ -19,7 +19,9 @@ pub(super) fn verify_tenant(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut 
     loop {
         let mut part = Report { deep: report.deep, ..Report::default() };
         let head = verify_once(vfs, dir, live, &mut part)?;
-        let moved = live && !part.findings.is_empty() && read_version(vfs, dir, &mut Report::default())?.map(|v| v.head) != head;
+        let moved = live
+            && !part.findings.is_empty()
+            && read_version(vfs, dir, &mut Report::default())?.map(|v| v.head) != head;
         if moved && attempt < READ_ATTEMPTS_MAX {
             attempt += 1;
             continue;
@@ -55,7 +57,8 @@ fn read_version(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<Option
         let at = match next {
             Ok(at) => at,
             Err(e) => {
-                let kind = if entries.proof_of_loss().is_some() { FindingKind::Corruption } else { FindingKind::TornTail };
+                let kind =
+                    if entries.proof_of_loss().is_some() { FindingKind::Corruption } else { FindingKind::TornTail };
                 report.add(Finding::damage(kind, e.in_file(&path)));
                 break;
             }
@@ -64,7 +67,13 @@ fn read_version(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<Option
         match Version::after(version.as_ref(), &entry, at.head) {
             Ok(after) => version = Some(after),
             Err(e) => {
-                report.add(Finding::new(FindingKind::Mismatch, &path, at.offset, "an edit that fits the ones before", e));
+                report.add(Finding::new(
+                    FindingKind::Mismatch,
+                    &path,
+                    at.offset,
+                    "an edit that fits the ones before",
+                    e,
+                ));
                 break;
             }
         }
@@ -114,7 +123,13 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
     }
     let version = read_version(vfs, dir, report)?;
     if let Some(v) = version.as_ref().filter(|v| v.tenant.as_str() != name) {
-        report.add(Finding::new(FindingKind::Misplaced, &manifest, 0, format!("the manifest of {name}"), format!("that of {}", v.tenant)));
+        report.add(Finding::new(
+            FindingKind::Misplaced,
+            &manifest,
+            0,
+            format!("the manifest of {name}"),
+            format!("that of {}", v.tenant),
+        ));
     }
     for entry in vfs.list(dir)? {
         let path = dir.join(&entry.name);
@@ -136,7 +151,13 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
     Ok(Some(version.head))
 }
 
-fn verify_segments(vfs: &dyn Vfs, dir: &Path, version: &Version, live: bool, report: &mut Report) -> Result<(), StorageError> {
+fn verify_segments(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    version: &Version,
+    live: bool,
+    report: &mut Report,
+) -> Result<(), StorageError> {
     let segments = dir.join("segments");
     let mut files: BTreeMap<SegmentId, PathBuf> = BTreeMap::new();
     for entry in if vfs.exists(&segments)? { vfs.list(&segments)? } else { Vec::new() } {
@@ -159,7 +180,13 @@ fn verify_segments(vfs: &dyn Vfs, dir: &Path, version: &Version, live: bool, rep
             }
             None => {
                 let path = segments.join(format!("{id}.seg"));
-                report.add(Finding::new(FindingKind::Missing, &path, 0, "a segment that the manifest names", "nothing"));
+                report.add(Finding::new(
+                    FindingKind::Missing,
+                    &path,
+                    0,
+                    "a segment that the manifest names",
+                    "nothing",
+                ));
             }
         }
     }
@@ -168,7 +195,13 @@ fn verify_segments(vfs: &dyn Vfs, dir: &Path, version: &Version, live: bool, rep
     }
     // A writer makes files before it names them, and names them away before they go.
     for path in files.into_values().filter(|_| !live) {
-        report.add(Finding::new(FindingKind::Orphan, &path, 0, "a segment that the manifest names", "one that it does not"));
+        report.add(Finding::new(
+            FindingKind::Orphan,
+            &path,
+            0,
+            "a segment that the manifest names",
+            "one that it does not",
+        ));
     }
     Ok(())
 }
