@@ -227,10 +227,10 @@ fn quoted_clause(i: Located<'_>) -> Parsed<'_, Filter> {
         let name = checked_name(i, &rest, text)?;
         return field_clause(i, name, if comparison { next } else { rest });
     }
-    if next.at > rest.at {
-        if let Some(clause) = list_of(i, rest, next, || text.clone())? {
-            return Ok(clause);
-        }
+    if next.at > rest.at
+        && let Some(clause) = list_of(i, rest, next, || text)?
+    {
+        return Ok(clause);
     }
     i.count_clause()?;
     text_filter(i, &Subject::Any)
@@ -248,15 +248,20 @@ fn word_clause(i: Located<'_>) -> Parsed<'_, Filter> {
                 .hint(format!("quote it: \"{word}\""))
                 .stop());
         }
+        // Elasticsearch's `book.\*:x` asks every field of this prefix, and not one of this name.
+        if raw.contains("\\*") {
+            return Err(refuse::wildcard_name(i, len).stop());
+        }
         return field_clause(i, checked_name(i, &after, bare_name(raw))?, after);
     }
     if len > 0 && after.text.starts_with('(') && !lex::is_operator_word(raw) {
         return function::call(i, len, &Subject::Any);
     }
-    if len >= word.len() && len > 0 {
-        if let Some(clause) = named_by_what_follows(i, raw, after)? {
-            return Ok(clause);
-        }
+    if len >= word.len()
+        && len > 0
+        && let Some(clause) = named_by_what_follows(i, raw, after)?
+    {
+        return Ok(clause);
     }
     if lex::is_operator_word(word) && !i.skip(word.len()).text.starts_with('~') {
         let message = format!("the operator `{word}` has no clause before it");

@@ -87,12 +87,12 @@ fn word<'a>(i: Located<'a>, subject: &Subject) -> Parsed<'a, Filter> {
     if *subject == Subject::Time {
         return time::value(i);
     }
-    if *subject != Subject::Any {
-        if let Some(range) = ip::network(i, word)? {
-            let rest = i.skip(word.len());
-            value_end(rest)?;
-            return Ok((rest, subject.test(Test::IpRange(range))));
-        }
+    if *subject != Subject::Any
+        && let Some(range) = ip::network(i, word)?
+    {
+        let rest = i.skip(word.len());
+        value_end(rest)?;
+        return Ok((rest, subject.test(Test::IpRange(range))));
     }
     text_filter(i, subject)
 }
