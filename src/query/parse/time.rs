@@ -261,7 +261,7 @@ fn with_offset<'a>(i: Located<'a>, rest: Located<'a>, mut range: TimeRange) -> P
     Ok((rest.level_with(&i), Filter::Time(range)))
 }
 
-/// A duration with no sign, with white space before it.
+/// A duration, with white space before it.
 pub(super) fn duration<'a>(what: &'static str) -> impl FnMut(Located<'a>) -> Result<(Located<'a>, i64), Err<Fault>> {
     move |i| {
         let (i, ()) = space(i)?;
