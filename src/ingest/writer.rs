@@ -33,6 +33,18 @@ struct Slot {
     end: usize,
 }
 
+/// `rest.starts_with(key)`, without a call for the short keys that most are.
+#[inline]
+fn begins(rest: &[u8], key: &[u8]) -> bool {
+    let word = |b: &[u8], at: usize| b.get(at..at + 8).and_then(|w| w.try_into().ok()).map(u64::from_ne_bytes);
+    match key.len() {
+        // The first eight bytes and the last eight, which may overlap.
+        8..=16 => word(rest, 0) == word(key, 0) && word(rest, key.len() - 8) == word(key, key.len() - 8),
+        0..8 => rest.len() >= key.len() && rest.iter().zip(key).all(|(a, b)| a == b),
+        _ => rest.starts_with(key),
+    }
+}
+
 /// Builds records; `begin`, `field`.., then `finish` or `abandon`.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -173,8 +185,11 @@ impl Writer {
     #[inline]
     pub(super) fn predicts(&self, rest: &[u8], prefix: &str) -> Option<usize> {
         let name = self.builder.predicted()?;
-        let key = name.as_bytes().strip_prefix(prefix.as_bytes())?;
-        (rest.get(key.len()) == Some(&b'"') && rest.starts_with(key)).then_some(key.len())
+        let mut key = name.as_bytes();
+        if !prefix.is_empty() {
+            key = key.strip_prefix(prefix.as_bytes())?;
+        }
+        (rest.get(key.len()) == Some(&b'"') && begins(rest, key)).then_some(key.len())
     }
 
     /// The name that is predicted.

@@ -398,6 +398,10 @@ impl BatchBuilder {
         }
         // Names keep their ids, so that the tree stays right; shapes and streams are found anew.
         self.batch.names = batch.names.clone();
+        // The next batch is most likely as large: growing by doubling would copy, and touch, twice the memory.
+        self.batch.bytes.reserve(batch.bytes.len() + batch.bytes.len() / 64);
+        self.batch.spans.reserve(batch.spans.len() + batch.spans.len() / 16);
+        self.batch.heads.reserve(batch.heads.len() + batch.heads.len() / 16);
         for node in &mut self.nodes {
             node.leaf = None;
         }
