@@ -22,7 +22,7 @@ enum Role {
     /// It is `message`, and another field becomes the message.
     Message,
     /// It is a label; index into the stream fields.
-    Label(u8),
+    Label(usize),
 }
 
 /// A value set aside: it is decided at the end of the record whether and as what it is a field.
@@ -86,9 +86,8 @@ impl Writer {
             roles.push((name.into(), Role::MessageField));
             roles.push(("message".into(), Role::Message));
         }
-        // A stream has at most 64 labels, so that an index fits into a byte; more are refused with the record.
-        let stream_fields: Vec<String> = options.stream_fields.iter().take(255).cloned().collect();
-        for (i, name) in (0u8..).zip(&stream_fields) {
+        let stream_fields = options.stream_fields.clone();
+        for (i, name) in stream_fields.iter().enumerate() {
             roles.push((name.as_str().into(), Role::Label(i)));
         }
         let mut role_lengths = 0;
@@ -201,7 +200,7 @@ impl Writer {
     #[inline]
     pub(super) fn field_predicted(&mut self, tag: Tag, text: &str) {
         let Some(name) = self.builder.predicted() else { return };
-        if self.may_have_role(name) {
+        if self.may_have_role(name) && self.roles.iter().any(|(n, _)| **n == *name) {
             let name = name.to_string();
             if self.take_role(&name, tag, text) {
                 return;
@@ -242,7 +241,7 @@ impl Writer {
                 }
                 Role::Label(index) => {
                     let slot = self.set_aside(tag, text);
-                    if let Some(place) = self.label_slots.get_mut(usize::from(index)) {
+                    if let Some(place) = self.label_slots.get_mut(index) {
                         *place = Some(slot);
                     }
                 }
