@@ -254,6 +254,12 @@ impl EntryHeader {
     }
 }
 
+/// Checks the entry at the beginning of `bytes`: its header, its payload and which file it belongs to. Gives it, or
+/// `None` for a mark, and the chain's hash after it. What comes before it is for the caller to compare.
+pub fn decode_entry(bytes: &[u8], stamp: &FileStamp) -> Result<(Option<Entry>, [u8; 32]), DecodeError> {
+    EntryHeader::decode(bytes, stamp)?.decode_payload(bytes, stamp)
+}
+
 /// What stands at a place of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryAt {
@@ -294,13 +300,16 @@ impl Entries<'_> {
     }
 
     /// After a damaged entry: does anything behind it show that it had been durable? An entry is synced before the
-    /// next one or its mark is written, so whatever of its number or above stands behind it does. Gives the offset.
+    /// next one or its mark is written, so a mark of its number or whatever is of a higher one does. Gives the offset.
+    ///
+    /// An entry of its own number does not: the damage is then to the mark before it, which was never synced.
     pub fn proof_of_loss(&self) -> Option<u64> {
         let expected = self.last.map_or(1, |(number, _)| number + 1);
         let from = self.at + 1;
         let rest = self.bytes.get(from..)?;
+        let is_proof = |h: EntryHeader| h.number > expected || h.number == expected && h.is_mark();
         memchr::memmem::find_iter(rest, &ENTRY_MAGIC)
-            .find(|&at| EntryHeader::decode(&rest[at..], &self.stamp).is_ok_and(|h| h.number >= expected))
+            .find(|&at| EntryHeader::decode(&rest[at..], &self.stamp).is_ok_and(is_proof))
             .map(|at| (from + at) as u64)
     }
 
@@ -540,3 +549,6 @@ pub(super) fn decode_vec<T>(
     }
     Ok(items)
 }
+
+#[cfg(test)]
+pub(super) mod tests;

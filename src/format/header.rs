@@ -12,6 +12,10 @@ pub const WRAPPED_KEY_BYTES: usize = 96;
 /// The cipher of a file that is not encrypted: the only one that version 1 has.
 pub const CIPHER_NONE: u8 = 0;
 
+/// No Seq is above this: a store at 100 million records a second gets there in 1,400 years. What a file says beyond is
+/// damage, and sums of Seqs and counts do not overflow.
+pub const SEQ_MAX: u64 = 1 << 62;
+
 /// Bytes of a header that belong to the kind of file.
 const OWN_BYTES: usize = 60;
 const LOG_MAGIC: [u8; 8] = *b"DURAMLOG";
@@ -73,8 +77,8 @@ impl LogHeader {
         let (tenant, stamp, own) = decode(LOG_MAGIC, WHAT, bytes)?;
         let mut own = Reader::new(own, WHAT);
         let (first, durable) = (own.u64()?, own.u64()?);
-        if durable >= first {
-            return Err(DecodeError::new(WHAT, 200, format!("a durable Seq below {first}"), durable));
+        if first > SEQ_MAX || durable >= first {
+            return Err(DecodeError::new(WHAT, 192, "a first Seq above the durable one", format!("{first}, {durable}")));
         }
         Ok(LogHeader { tenant, id: LogId(stamp.id), salt: stamp.salt, first: Seq(first), durable: Seq(durable) })
     }

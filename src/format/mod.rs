@@ -9,6 +9,8 @@ pub mod frame;
 #[doc(hidden)]
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+#[cfg(test)]
+mod golden;
 pub mod header;
 pub mod version;
 

@@ -3,7 +3,7 @@
 use super::{COMPACT_BYTES_MIN, Edit, Entry, ManifestError, Version};
 use crate::error::{Damage, StorageError};
 use crate::format::DecodeError;
-use crate::format::edit::{HEAD_START, put_entry_mark, read_edits};
+use crate::format::edit::{HEAD_START, decode_entry, put_entry_mark, read_edits};
 use crate::format::header::ManifestHeader;
 use crate::id::TenantId;
 use crate::record::Timestamp;
@@ -199,6 +199,12 @@ impl Manifest {
         let unfit = |reason: String| ManifestError::Unfit { reason };
         let head = entry.encode(&writer.header.stamp(), &mut bytes).ok_or_else(|| unfit("it is too long".into()))?;
         let after = Version::after(Some(&before), &entry, head).map_err(|e| unfit(e.to_string()))?;
+        // What can't be read back would be damage at the next open.
+        match decode_entry(&bytes, &writer.header.stamp()) {
+            Ok((Some(again), same_head)) if again == entry && same_head == head => {}
+            Ok(_) => return Err(unfit("it reads back as another".into())),
+            Err(e) => return Err(unfit(e.to_string())),
+        }
         if let Err((source, is_undone)) = writer.append(&bytes) {
             if is_undone {
                 return Err(ManifestError::Unchanged(source));
