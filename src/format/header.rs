@@ -78,7 +78,12 @@ impl LogHeader {
         let mut own = Reader::new(own, WHAT);
         let (first, durable) = (own.u64()?, own.u64()?);
         if first > SEQ_MAX || durable >= first {
-            return Err(DecodeError::new(WHAT, 192, "a first Seq above the durable one", format!("{first}, {durable}")));
+            return Err(DecodeError::new(
+                WHAT,
+                192,
+                "a first Seq above the durable one",
+                format!("{first}, {durable}"),
+            ));
         }
         Ok(LogHeader { tenant, id: LogId(stamp.id), salt: stamp.salt, first: Seq(first), durable: Seq(durable) })
     }

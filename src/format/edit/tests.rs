@@ -146,7 +146,8 @@ fn edits_that_do_not_fit_are_refused() {
         let entry = Entry { number: 8, previous: version.head, at: Timestamp(0), edits: vec![edit] };
         Version::after(Some(&version), &entry, [0; 32]).is_ok()
     };
-    let seal = |segments: Vec<SegmentMeta>, leaves: Vec<Leaf>, to| Edit::Seal { segments, leaves, sealed_below: Seq(to) };
+    let seal =
+        |segments: Vec<SegmentMeta>, leaves: Vec<Leaf>, to| Edit::Seal { segments, leaves, sealed_below: Seq(to) };
     assert!(fits(seal(vec![segment(6, (31, 40))], vec![leaf(31, 10)], 40)));
     assert!(!fits(seal(vec![segment(5, (31, 40))], vec![leaf(31, 10)], 40)), "a number twice");
     assert!(!fits(seal(vec![segment(6, (31, 41))], vec![leaf(31, 10)], 40)), "beyond what is sealed");
