@@ -10,6 +10,10 @@ use super::version::Version;
 ///
 /// Checksums keep a fuzzer out, so a frame's are first made right where `data` is long enough.
 pub fn fuzz_frame(data: &[u8]) {
+    if let Ok((_, mut frames)) = super::log_file::read_frames(data) {
+        frames.by_ref().for_each(drop);
+        let _ = frames.proof_of_loss();
+    }
     let (stamp, mut rest) = match LogHeader::decode(data) {
         Ok(header) => {
             assert_eq!(header.encode()[..192], data[..192]);

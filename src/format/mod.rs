@@ -12,6 +12,8 @@ pub mod fuzz;
 #[cfg(test)]
 mod golden;
 pub mod header;
+pub mod log_file;
+mod meta;
 pub mod version;
 
 pub use bytes::{DecodeError, Reader, put_bytes, put_i64, put_u16, put_u32, put_u64, put_varint, put_zigzag};

@@ -1,9 +1,11 @@
 //! What a chain of edits amounts to.
 
 use super::bytes::{DecodeError, Reader, put_bytes, put_i64, put_u64};
-use super::edit::{Edit, Entry, HEAD_START, Leaf, SEGMENT_META_BYTES, SegmentMeta};
-use super::edit::{decode_leaves, decode_segment, decode_tenant, decode_vec, put_leaves, put_segment};
+use super::edit::{Edit, Entry, HEAD_START, Leaf, SegmentMeta};
 use super::header::SEQ_MAX;
+use super::meta::{
+    SEGMENT_META_BYTES, decode_leaves, decode_segment, decode_tenant, decode_vec, put_leaves, put_segment,
+};
 use crate::id::{SegmentId, Seq, TenantId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
