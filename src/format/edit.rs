@@ -171,7 +171,10 @@ impl EntryHeader {
         crc.update(&header[..HEADER_CRC_AT]);
         check_crc(WHAT, HEADER_CRC_AT, crc.finalize(), Reader::new(&header[HEADER_CRC_AT..], WHAT).u32()?)?;
         let (payload_bytes, number, previous) = (r.u32()?, r.u64()?, r.hash()?);
-        r.u64()?;
+        let reserved = r.u64()?;
+        if reserved != 0 {
+            return Err(DecodeError::new(WHAT, 48, "zero", reserved));
+        }
         if payload_bytes as usize > ENTRY_BYTES_MAX {
             return Err(DecodeError::new(WHAT, 4, format!("at most {ENTRY_BYTES_MAX} bytes"), payload_bytes));
         }

@@ -16,7 +16,7 @@ pub fn fuzz_frame(data: &[u8]) {
     }
     let (stamp, mut rest) = match LogHeader::decode(data) {
         Ok(header) => {
-            assert_eq!(header.encode()[..192], data[..192]);
+            assert_eq!(header.encode(), data[..FILE_HEADER_BYTES]);
             (header.stamp(), &data[FILE_HEADER_BYTES..])
         }
         Err(_) => (FileStamp { id: 1, salt: 0 }, data),
