@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod exec;
 pub mod format;
 pub mod id;
 pub mod query;

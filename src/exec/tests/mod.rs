@@ -1,0 +1,5 @@
+//! Whole queries over small stores.
+
+mod agree;
+mod build;
+mod queries;
