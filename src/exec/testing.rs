@@ -60,24 +60,35 @@ pub(crate) enum Style {
     Typed,
 }
 
+/// What zone maps a block has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Zones {
+    /// None.
+    Unknown,
+    /// Bounds, with no counts of values.
+    Bounds,
+    /// Counts of values as well, where there are few.
+    Counts,
+}
+
 /// A block in memory. Counts the columns that are read.
 #[derive(Debug)]
 pub(crate) struct MemoryBlock {
     records: Vec<TestRecord>,
     fields: BTreeMap<String, (Field, ZoneMap)>,
     pub(crate) columns_read: AtomicU64,
-    with_zones: bool,
+    zones: Zones,
 }
 
 impl MemoryBlock {
-    pub(crate) fn new(mut records: Vec<TestRecord>, style: Style, with_zones: bool) -> Self {
+    pub(crate) fn new(mut records: Vec<TestRecord>, style: Style, zones: Zones) -> Self {
         records.sort_by_key(|r| (r.time, r.seq));
         let names: BTreeSet<&String> = records.iter().flat_map(|r| r.fields.keys()).collect();
-        let fields = names.into_iter().map(|name| (name.clone(), Self::field(&records, name, style))).collect();
-        MemoryBlock { fields, records, columns_read: AtomicU64::new(0), with_zones }
+        let fields = names.into_iter().map(|name| (name.clone(), Self::field(&records, name, style, zones))).collect();
+        MemoryBlock { fields, records, columns_read: AtomicU64::new(0), zones }
     }
 
-    fn field(records: &[TestRecord], name: &str, style: Style) -> (Field, ZoneMap) {
+    fn field(records: &[TestRecord], name: &str, style: Style, zones: Zones) -> (Field, ZoneMap) {
         let (mut rows, mut values, mut zone) = (Vec::new(), Vec::new(), ZoneMap::default());
         for (row, record) in records.iter().enumerate() {
             if let Some((tag, text)) = record.fields.get(name) {
@@ -89,8 +100,7 @@ impl MemoryBlock {
         let mut counts: BTreeMap<(Tag, Box<[u8]>), u32> = BTreeMap::new();
         values.iter().for_each(|(tag, text)| *counts.entry((*tag, text.as_bytes().into())).or_default() += 1);
         zone.distinct = Some(counts.len() as u32);
-        // Few values are counted in tests, so that the other ways are taken, too.
-        if counts.len() <= ZONE_COUNTS_MAX.min(3) {
+        if zones == Zones::Counts && counts.len() <= ZONE_COUNTS_MAX {
             zone.counts = Some(counts.into_iter().map(|((tag, text), n)| (tag, text, n)).collect());
         }
         let presence = if rows.len() == records.len() { Presence::All } else { Presence::Rows(rows.into()) };
@@ -188,7 +198,7 @@ impl Block for MemoryBlock {
     fn zone(&self, name: &str) -> Result<Zone, StorageError> {
         Ok(match self.fields.get(name) {
             None => Zone::Absent,
-            Some(_) if !self.with_zones => Zone::Unknown,
+            Some(_) if self.zones == Zones::Unknown => Zone::Unknown,
             Some((_, zone)) => Zone::Known(Arc::new(zone.clone())),
         })
     }

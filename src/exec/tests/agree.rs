@@ -5,7 +5,7 @@ use crate::exec::Limits;
 use crate::exec::filter::Scratch;
 use crate::exec::predicate::Predicate;
 use crate::exec::row::{Hidden, Row};
-use crate::exec::testing::{Style, TestRecord};
+use crate::exec::testing::{Style, TestRecord, Zones};
 use crate::query::ast::*;
 use crate::record::{Labels, Tag, Timestamp};
 use proptest::prelude::*;
@@ -15,6 +15,8 @@ fn value() -> impl Strategy<Value = (Tag, String)> {
         2 => (-2i64..4).prop_map(|n| (Tag::Number, n.to_string())),
         1 => (-200i64..300).prop_map(|n| (Tag::Number, format!("{:.1}", n as f64 / 10.0))),
         4 => "[aAbksK]{1,2}([ -][abB1\u{e9}\u{17f}\u{212a}]{1,3}){0,2}".prop_map(|s| (Tag::String, s)),
+        1 => (-2i64..4).prop_map(|n| (Tag::String, n.to_string())),
+        2 => "[ab]{2,5}(-[ab]{2,4})?".prop_map(|s| (Tag::String, s)),
         1 => prop_oneof!["error", "warn", "info"].prop_map(|s| (Tag::String, s)),
         1 => "[12](ms|s|KB)".prop_map(|s| (Tag::String, s)),
         1 => Just((Tag::Null, String::new())),
@@ -40,7 +42,7 @@ fn test() -> impl Strategy<Value = Test> {
     let number = || prop_oneof!["-1", "0", "1.5", "2", "1ms", "1s", "1KB", "warn", "b"];
     let pieces = proptest::collection::vec(
         prop_oneof![
-            "[abk1]{1,2}".prop_map(|t| WildcardPart::Literal(t.into())),
+            "[ab]{3}|[abk1]{1,2}".prop_map(|t| WildcardPart::Literal(t.into())),
             Just(WildcardPart::Many),
             Just(WildcardPart::One)
         ],
@@ -68,7 +70,8 @@ fn test() -> impl Strategy<Value = Test> {
         1 => (number(), number(), proptest::bool::ANY).prop_map(|(a, b, inclusive)| {
             Test::Range { low: Some((operand(&a), inclusive)), high: Some((operand(&b), true)) }
         }),
-        2 => ("([abks1]|\\[ks\\]|\\.|a\\*|\\(ab\\|1\\)|\\^|ab-1){1,3}", proptest::bool::ANY).prop_map(|(pattern, ignore_case)| {
+        1 => "[ab]{3}|[ab]{2}-[ab]{1,2}".prop_map(|p| regex(&p)),
+        2 => ("([abks1]|[ab]{3}|\\[ks\\]|\\.|a\\*|\\(ab\\|1\\)|\\^|ab-1){1,3}", proptest::bool::ANY).prop_map(|(pattern, ignore_case)| {
             Test::Regex(Regex { pattern: pattern.into(), ignore_case })
         }),
     ]
@@ -95,6 +98,10 @@ fn filter() -> impl Strategy<Value = Filter> {
             inner.prop_map(not),
         ]
     })
+}
+
+fn zones() -> impl Strategy<Value = Zones> {
+    prop_oneof![Just(Zones::Unknown), Just(Zones::Bounds), Just(Zones::Counts)]
 }
 
 fn style() -> impl Strategy<Value = Style> {
@@ -124,7 +131,7 @@ proptest! {
     #[test]
     fn rows_are_those_of_a_full_scan(
         mut records in proptest::collection::vec(record(), 0..24),
-        filter in filter(), style in style(), rows in 1usize..10, zones: bool, index: bool, threads in 1usize..3,
+        filter in filter(), style in style(), rows in 1usize..10, zones in zones(), index: bool, threads in 1usize..3,
         limit in proptest::option::of(0u64..6),
     ) {
         records.iter_mut().enumerate().for_each(|(i, r)| r.seq = i as u64 + 1);
@@ -140,7 +147,7 @@ proptest! {
     fn columns_and_rows_give_the_same_results(
         mut records in proptest::collection::vec(record(), 0..24),
         filter in filter(), condition in proptest::option::of(filter()),
-        style in style(), rows in 1usize..10, zones: bool, threads in 1usize..3,
+        style in style(), rows in 1usize..10, zones in zones(), threads in 1usize..3,
         keys in proptest::collection::vec(prop_oneof!["a", "level", "app", "msg", "_time", "duration", "_stream"], 0..3),
         bucketed: bool,
         kind in prop_oneof![

@@ -1,6 +1,6 @@
 //! Syntax trees and stores for tests, in few words.
 
-use crate::exec::testing::{MemoryBlock, MemorySource, Style, TestRecord};
+use crate::exec::testing::{MemoryBlock, MemorySource, Style, TestRecord, Zones};
 use crate::exec::{ExecError, Execution, Limits, Plan, QueryStats};
 use crate::query::ast::*;
 use crate::record::{Quantity, Source, Timestamp};
@@ -52,7 +52,7 @@ pub(super) fn sort(by: &[&str], limit: Option<u64>) -> Pipe {
     Pipe::Sort(Sort { by: by.iter().map(key).collect(), descending: false, offset: 0, limit, rank: None })
 }
 
-pub(super) fn source(records: &[TestRecord], rows: usize, style: Style, zones: bool, index: bool) -> Arc<dyn Source> {
+pub(super) fn source(records: &[TestRecord], rows: usize, style: Style, zones: Zones, index: bool) -> Arc<dyn Source> {
     let blocks = records.chunks(rows.max(1)).map(|part| MemoryBlock::new(part.to_vec(), style, zones));
     Arc::new(MemorySource::new(blocks.collect(), index))
 }
@@ -86,15 +86,15 @@ pub(super) fn check(lines: &[&str], filter: Filter, pipes: &[Pipe], expect: &[&s
     let records = records(lines);
     for style in [Style::Plain, Style::Dictionary, Style::Typed] {
         for (rows, zones, index, threads) in [
-            (1, true, true, 1),
-            (2, false, true, 2),
-            (3, true, false, 1),
-            (1000, true, true, 3),
-            (1000, false, false, 1),
+            (1, Zones::Counts, true, 1),
+            (2, Zones::Unknown, true, 2),
+            (3, Zones::Bounds, false, 1),
+            (1000, Zones::Counts, true, 3),
+            (1000, Zones::Bounds, false, 1),
         ] {
             let sources = [source(&records, rows, style, zones, index)];
             let (got, _) = run(&filter, pipes, &sources, threads, Limits::default()).expect("the query runs");
-            assert_eq!(got, expect, "{filter:?} {pipes:?} {style:?} {rows} {zones} {index}");
+            assert_eq!(got, expect, "{filter:?} {pipes:?} {style:?} {rows} {zones:?} {index}");
         }
     }
 }

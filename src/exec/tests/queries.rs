@@ -1,7 +1,7 @@
 //! What queries mean, in tables.
 
 use super::build::*;
-use crate::exec::testing::{MemoryBlock, MemorySource, Style};
+use crate::exec::testing::{MemoryBlock, MemorySource, Style, Zones};
 use crate::exec::{ExecError, Execution, Limits, Plan, TimeSpan, explain};
 use crate::query::ast::*;
 use crate::record::{Quantity, Source, Timestamp};
@@ -78,6 +78,8 @@ fn filters() {
         (field("msg", phrase("reset")), &[1]),
         (field("message", regex("re(set|quest)")), &[2, 1]),
         (any_field(regex("[0-9]{2} timed")), &[2]),
+        (any_field(regex("nnection rese")), &[1]),
+        (field("duration", Test::Fuzzy { word: "1.5s".into(), edits: 0 }), &[2]),
         (field("ip", Test::IpRange(IpRange::V4(0x0a00_0000, 0x0aff_ffff))), &[4]),
         (field("_seq", compare(Less, "3")), &[2, 1]),
         (field("_stream", phrase("web")), &[3]),
@@ -263,7 +265,7 @@ fn groups() {
 
 fn memory(lines: &[&str], rows: usize) -> Arc<MemorySource> {
     let records = records(lines);
-    let blocks = records.chunks(rows).map(|part| MemoryBlock::new(part.to_vec(), Style::Plain, true));
+    let blocks = records.chunks(rows).map(|part| MemoryBlock::new(part.to_vec(), Style::Plain, Zones::Counts));
     Arc::new(MemorySource::new(blocks.collect(), true))
 }
 
