@@ -193,13 +193,11 @@ fn counted(keys: Vec<Key>, name: &str) -> Grouping {
 fn wanted(pipes: &[Pipe]) -> Wanted {
     let mut wanted = Wanted::default();
     let add_filter = |wanted: &mut Wanted, filter: &ast::Filter| {
-        // Resolved before, so that it can be resolved again.
-        let mut names = Vec::new();
-        match Predicate::new(filter, Timestamp(0)).map(|p| p.fields(&mut names)) {
-            Ok(Some(())) => {}
-            Ok(None) | Err(_) => wanted.all = true,
+        match Predicate::new(filter, Timestamp(0)) {
+            Ok(predicate) => predicate.add_wanted(wanted),
+            // It was resolved before, so that this does not happen; everything is always enough.
+            Err(_) => wanted.all = true,
         }
-        names.iter().for_each(|name| wanted.add(name));
     };
     for pipe in pipes {
         match pipe {
