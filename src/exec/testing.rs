@@ -56,6 +56,8 @@ pub(crate) enum Style {
     Plain,
     /// As dictionaries.
     Dictionary,
+    /// As a dictionary where there are few values, else as whatever fits.
+    Mixed,
     /// As whatever fits: constant, integers, decimals, fixed bytes, else texts.
     Typed,
 }
@@ -132,6 +134,10 @@ pub(crate) fn column(values: &[(Tag, String)], style: Style) -> Column {
             let codes = values.iter().map(|v| entries.binary_search(v).unwrap_or_default() as u32).collect();
             let Column { tags, data } = plain(&entries);
             Column { tags, data: Data::Dictionary { entries: Box::new(data), codes } }
+        }
+        Style::Mixed => {
+            let distinct: BTreeSet<_> = values.iter().take(1000).collect();
+            column(values, if distinct.len() < 64 { Style::Dictionary } else { Style::Typed })
         }
         Style::Typed => typed(values).unwrap_or_else(|| plain(values)),
     }

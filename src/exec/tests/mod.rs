@@ -3,3 +3,4 @@
 mod agree;
 mod build;
 mod queries;
+mod speed;
