@@ -236,6 +236,15 @@ impl Groups {
 
     /// Counts rows by their groups.
     fn count_rows(&mut self, groups: &[u32], function: usize, grouping: &Grouping) {
+        if self.len() > groups.len() {
+            // Most groups are not in this block.
+            for &group in groups {
+                if let Some(state) = self.state(group, function, grouping) {
+                    state.count(1);
+                }
+            }
+            return;
+        }
         let mut counts = vec![0u64; self.len()];
         groups.iter().for_each(|&group| counts[group as usize] += 1);
         for (group, &rows) in counts.iter().enumerate().filter(|(_, rows)| **rows > 0) {
@@ -282,10 +291,8 @@ impl Groups {
                     None => encode_value("", &mut tuple),
                 }
             }
-            if filled {
-                if let Some(state) = self.state(group, index, grouping) {
-                    bytes += state.add_tuple(&tuple, function.limit);
-                }
+            if filled && let Some(state) = self.state(group, index, grouping) {
+                bytes += state.add_tuple(&tuple, function.limit);
             }
         }
         bytes
