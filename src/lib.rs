@@ -28,6 +28,7 @@ pub mod catalog;
 pub mod error;
 pub mod exec;
 pub mod format;
+pub mod front;
 pub mod id;
 pub mod index;
 pub mod ingest;

@@ -30,9 +30,15 @@ impl Args {
                 Err(_) => None,
             };
             let report = tenant.compact(info.and_then(|info| info.retention_ns()))?;
-            let figures = serde_json::to_string(&report).unwrap_or_default();
-            let tenant = serde_json::Value::from(name.as_str());
-            writeln!(out, "{{\"tenant\":{tenant},{}", figures.trim_start_matches('{'))?;
+            let line = serde_json::json!({
+                "tenant": name,
+                "records_sealed": report.records_sealed,
+                "segments_merged": report.segments_merged,
+                "segments_made": report.segments_made,
+                "segments_expired": report.segments_expired,
+                "records_expired": report.records_expired,
+            });
+            writeln!(out, "{line}")?;
         }
         out.flush()?;
         store.close()?;

@@ -4,7 +4,7 @@ use crate::failure::{Failure, PROBLEM};
 use crate::input::{self, Rejects};
 use crate::location::{Location, LocationArgs, open_to_append};
 use crate::progress::Progress;
-use duramen::front::parse_labels;
+use duramen::front::{parse_ack, parse_labels};
 use duramen::ingest::{Format, IngestOptions};
 use duramen::record::{Batch, Labels, Timestamp};
 use duramen::{Ack, Store, Tenant};
@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "FIELD")]
     msg_field: Option<String>,
     /// fsync, os or buffered: how durable the records are when the command ends
-    #[arg(long, value_name = "LEVEL", default_value_t = Ack::Fsync)]
+    #[arg(long, value_name = "LEVEL", value_parser = parse_ack, default_value = "fsync")]
     ack: Ack,
     /// Write rejected lines here, as JSON lines with a reason each
     #[arg(long, value_name = "FILE")]
@@ -69,7 +69,7 @@ impl Args {
             Location::Folder(folder) => {
                 let store = Store::open_with(folder, crate::location::options())?;
                 let tenant = open_to_append(&store, self.location.tenant_name())?;
-                let mut appender = Appender { tenant: &tenant, ack: self.ack };
+                let mut appender = Appender::in_bulk(&tenant, self.ack);
                 let outcome = input::read_all(inputs, &options, &mut rejects, &progress, &mut appender);
                 // Also where an input failed: what was counted so far stays.
                 if self.ack == Ack::Fsync {
@@ -100,15 +100,26 @@ impl Args {
 
 /// Appends to a tenant of an open store.
 pub struct Appender<'a> {
-    pub tenant: &'a Tenant,
-    pub ack: Ack,
+    tenant: &'a Tenant,
+    ack: Ack,
+}
+
+impl<'a> Appender<'a> {
+    /// Batches are acknowledged one by one.
+    pub fn each_batch(tenant: &'a Tenant, ack: Ack) -> Self {
+        Appender { tenant, ack }
+    }
+
+    /// Batches are handed to the operating system; [`Tenant::flush`] at the end makes all of them durable, since
+    /// nothing is acknowledged to anybody before.
+    pub fn in_bulk(tenant: &'a Tenant, ack: Ack) -> Self {
+        Appender { tenant, ack: if ack == Ack::Fsync { Ack::Os } else { ack } }
+    }
 }
 
 impl input::Store for Appender<'_> {
     fn batch(&mut self, batch: Batch) -> Result<(), Failure> {
-        // One sync at the end makes all batches durable: nothing is acknowledged to anybody before.
-        let ack = if self.ack == Ack::Fsync { Ack::Os } else { self.ack };
-        self.tenant.append_batch(&batch, ack)?;
+        self.tenant.append_batch(&batch, self.ack)?;
         Ok(())
     }
 }

@@ -78,7 +78,7 @@ impl Args {
         let tenant = store.tenant(DEFAULT_TENANT)?;
         let progress = Progress::bytes(total);
         let ingest = IngestOptions::new(Timestamp::now()).format(self.input);
-        let mut appender = super::ingest::Appender { tenant: &tenant, ack: Ack::Buffered };
+        let mut appender = super::ingest::Appender::in_bulk(&tenant, Ack::Buffered);
         let outcome = input::read_all(inputs, &ingest, &mut Rejects::new(None)?, &progress, &mut appender)?;
         drop(progress);
         let mut rows = tenant.query_with(self.filter.text(), &query_options)?;

@@ -26,6 +26,7 @@ enum Command {
         #[command(flatten)]
         data: DataArgs,
         /// 1 to 64 letters, digits, `.`, `_` or `-`
+        #[arg(value_parser = TenantId::new)]
         name: TenantId,
     },
     /// Lists the tenants and their settings
@@ -42,6 +43,7 @@ enum Command {
         /// Keep records for so long: 12h, 30d; `none` for ever
         #[arg(long, value_name = "DURATION", required = true)]
         retention: Option<String>,
+        #[arg(value_parser = TenantId::new)]
         name: TenantId,
     },
     /// Deletes a tenant with all its records, and revokes its tokens
@@ -51,6 +53,7 @@ enum Command {
         /// Yes, delete it
         #[arg(long)]
         yes: bool,
+        #[arg(value_parser = TenantId::new)]
         name: TenantId,
     },
 }

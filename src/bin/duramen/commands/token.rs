@@ -27,7 +27,7 @@ enum Command {
         #[command(flatten)]
         data: DataArgs,
         /// The tenant that it is for
-        #[arg(long, value_name = "NAME", required_unless_present = "system")]
+        #[arg(long, value_name = "NAME", value_parser = TenantId::new, required_unless_present = "system")]
         tenant: Option<TenantId>,
         /// It is for the system: who has it names the tenant
         #[arg(long, conflicts_with = "tenant")]
