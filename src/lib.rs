@@ -38,6 +38,8 @@ pub mod memtable;
 pub mod query;
 pub mod record;
 pub mod segment;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod store;
 pub mod tenant;
 pub mod verify;

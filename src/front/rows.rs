@@ -123,14 +123,19 @@ impl<W: Write> RowWriter<W> {
 
     /// Ends the text, and gives the writer back.
     pub fn finish(mut self) -> io::Result<W> {
+        self.end()?;
+        Ok(self.out)
+    }
+
+    /// Ends the text; no row may come after.
+    pub fn end(&mut self) -> io::Result<()> {
         match &mut self.form {
             Form::Table(table) => table.page(&mut self.out)?,
             Form::Csv(csv) => csv.finish(&mut self.out)?,
             Form::Json => self.out.write_all(if self.rows == 0 { b"[]\n" } else { b"\n]\n" })?,
             Form::Ndjson | Form::Txt => {}
         }
-        self.out.flush()?;
-        Ok(self.out)
+        self.out.flush()
     }
 }
 
