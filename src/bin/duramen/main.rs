@@ -11,6 +11,7 @@ mod location;
 mod output;
 mod progress;
 mod remote;
+mod samples;
 
 use clap::Parser;
 use std::process::ExitCode;

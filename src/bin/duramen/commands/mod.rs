@@ -1,12 +1,15 @@
 //! The commands, one a file: arguments, and what is done with them.
 
 mod compact;
+mod demo;
 mod explain;
 mod export;
 mod ingest;
 mod parse;
 mod query;
 mod run;
+#[cfg(feature = "server")]
+mod serve;
 mod stats;
 mod tail;
 mod tenant;
@@ -29,6 +32,9 @@ pub struct Cli {
 /// What to do.
 #[derive(clap::Subcommand)]
 pub enum Command {
+    Demo(demo::Args),
+    #[cfg(feature = "server")]
+    Serve(serve::Args),
     Ingest(ingest::Args),
     Query(query::Args),
     Parse(parse::Args),
@@ -46,6 +52,9 @@ pub enum Command {
 impl Command {
     pub fn run(self) -> Result<ExitCode, Failure> {
         match self {
+            Command::Demo(args) => args.run(),
+            #[cfg(feature = "server")]
+            Command::Serve(args) => args.run(),
             Command::Ingest(args) => args.run(),
             Command::Query(args) => args.run(),
             Command::Parse(args) => args.run(),
