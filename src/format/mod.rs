@@ -4,11 +4,14 @@
 //! that a file states is allocated before it is known to fit. May not know: paths, files, clocks, threads, tantivy.
 
 pub mod block;
+pub mod bundle;
 mod bytes;
 pub mod chunk;
 pub mod compress;
+pub mod control;
 pub mod ints;
 pub mod payload;
+pub mod rows;
 pub mod segment;
 
 pub use bytes::{DecodeError, Reader, put_bytes, put_i64, put_u16, put_u32, put_u64, put_varint, put_zigzag};

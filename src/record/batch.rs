@@ -98,12 +98,26 @@ struct Node {
     name: u32,
     parent: u32,
     last_child: u32,
-    /// Of a record that ended here: its shape, and for each place of the shape the arrival place of its value.
-    leaf: Option<(u32, Box<[u32]>)>,
+    /// May the name be compared with the raw text of a JSON key: no `"`, no `\\`, no control character in it?
+    plain: bool,
+    /// Of a record that ended here.
+    leaf: Option<Leaf>,
+}
+
+/// What is known of records whose names came in one order.
+#[derive(Debug)]
+struct Leaf {
+    shape: u32,
+    /// For each place of the shape the arrival place of its value.
+    order: Box<[u32]>,
+    /// Names that came again.
+    duplicates: u32,
 }
 
 /// Records whose names differ each time would grow the tree without bound; at this size it is begun anew.
 const NODES_MAX: usize = 1 << 16;
+/// Names go with each batch, so that many or long ones would cost each batch; past so many bytes they are dropped.
+const NAMES_BYTES_MAX: usize = 1 << 20;
 const NONE: u32 = u32::MAX;
 /// In a path of names: from here on they are labels, which stand back behind fields of the same name.
 const LABELS: u32 = u32::MAX - 1;
@@ -125,7 +139,9 @@ pub struct BatchBuilder {
     text_bytes: usize,
     bytes_before: usize,
     error: Option<RecordError>,
-    order: Vec<Span>,
+    name_bytes: usize,
+    last_stream: u32,
+    duplicates: u64,
 }
 
 impl Default for BatchBuilder {
@@ -139,7 +155,7 @@ impl BatchBuilder {
     pub fn new() -> Self {
         BatchBuilder {
             batch: Batch::default(),
-            nodes: vec![Node { name: NONE, parent: NONE, last_child: NONE, leaf: None }],
+            nodes: vec![Node { name: NONE, parent: NONE, last_child: NONE, plain: false, leaf: None }],
             children: FxHashMap::default(),
             name_ids: FxHashMap::default(),
             shape_ids: FxHashMap::default(),
@@ -149,7 +165,9 @@ impl BatchBuilder {
             text_bytes: 0,
             bytes_before: 0,
             error: None,
-            order: Vec::new(),
+            name_bytes: 0,
+            last_stream: NONE,
+            duplicates: 0,
         }
     }
 
@@ -164,6 +182,38 @@ impl BatchBuilder {
     /// Bytes of the texts so far.
     pub fn text_bytes(&self) -> usize {
         self.batch.bytes.len()
+    }
+
+    /// Bytes of memory that the batch and the tree of names take, about. Texts alone do not bound a batch: records may
+    /// have many fields with no text in them, or a new set of long names each.
+    pub fn memory(&self) -> usize {
+        let batch = &self.batch;
+        batch.bytes.len()
+            + self.name_bytes * 2
+            + batch.names.len() * 64
+            + self.nodes.len() * (size_of::<Node>() + 32)
+            + (batch.spans.len() * 2 + self.spans.len()) * size_of::<Span>()
+            + batch.heads.len() * size_of::<Head>()
+    }
+
+    /// Fields left out since a later one of the same record had the same name, over the life of the builder.
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// The name that the next field of the record under way most likely has: the one that followed the same names
+    /// last time. Only one that JSON writes as it is, so that it may be compared with the text of a key.
+    #[inline]
+    pub fn predicted(&self) -> Option<&str> {
+        let child = self.nodes.get(self.nodes.get(self.node as usize)?.last_child as usize)?;
+        if child.plain { self.batch.names.get(child.name as usize).map(|name| &**name) } else { None }
+    }
+
+    /// Adds the field that [`BatchBuilder::predicted`] named.
+    #[inline]
+    pub fn field_predicted(&mut self, tag: Tag, text: &str) {
+        self.node = self.nodes[self.node as usize].last_child;
+        self.value(tag, text);
     }
 
     /// Begins a record; what was begun and not finished is dropped.
@@ -216,6 +266,7 @@ impl BatchBuilder {
             Some(&id) => id,
             None => {
                 let id = self.batch.names.len() as u32;
+                self.name_bytes += name.len();
                 self.batch.names.push(name.into());
                 self.name_ids.insert(name.into(), id);
                 id
@@ -229,7 +280,9 @@ impl BatchBuilder {
         let new = self.nodes.len() as u32;
         let child = *self.children.entry((here, name)).or_insert(new);
         if child == new {
-            self.nodes.push(Node { name, parent: here, last_child: NONE, leaf: None });
+            let text = self.batch.names.get(name as usize);
+            let plain = text.is_some_and(|n| n.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\'));
+            self.nodes.push(Node { name, parent: here, last_child: NONE, plain, leaf: None });
         }
         self.nodes[here as usize].last_child = child;
         child
@@ -279,24 +332,26 @@ impl BatchBuilder {
             self.abandon();
             return Err(error);
         }
-        let stream = match self.stream_ids.get(labels) {
-            Some(&id) => id,
-            None => {
-                let id = self.batch.streams.len() as u32;
-                self.batch.streams.push(labels.clone());
-                self.stream_ids.insert(labels.clone(), id);
-                id
-            }
-        };
+        // Most records have the labels of the one before: that saves the hash of them.
+        if self.batch.streams.get(self.last_stream as usize) != Some(labels) {
+            self.last_stream = match self.stream_ids.get(labels) {
+                Some(&id) => id,
+                None => {
+                    let id = self.batch.streams.len() as u32;
+                    self.batch.streams.push(labels.clone());
+                    self.stream_ids.insert(labels.clone(), id);
+                    id
+                }
+            };
+        }
         if self.nodes[self.node as usize].leaf.is_none() {
             self.make_leaf();
         }
-        let Some((shape, order)) = &self.nodes[self.node as usize].leaf else { return Ok(()) };
+        let Some(leaf) = &self.nodes[self.node as usize].leaf else { return Ok(()) };
         let first = self.batch.spans.len() as u32;
-        self.order.clear();
-        self.order.extend(order.iter().map(|&at| self.spans[at as usize]));
-        self.batch.spans.extend_from_slice(&self.order);
-        self.batch.heads.push(Head { time, shape: *shape, stream, first });
+        self.batch.spans.extend(leaf.order.iter().map(|&at| self.spans[at as usize]));
+        self.batch.heads.push(Head { time, shape: leaf.shape, stream: self.last_stream, first });
+        self.duplicates += u64::from(leaf.duplicates);
         self.spans.clear();
         self.node = 0;
         self.bytes_before = self.batch.bytes.len();
@@ -313,7 +368,9 @@ impl BatchBuilder {
         sorted.sort_by(|a, b| self.batch.names[a.0 as usize].cmp(&self.batch.names[b.0 as usize]));
         sorted.dedup_by_key(|(id, _)| *id);
         let shape: Box<[u32]> = sorted.iter().map(|&(id, _)| id).collect();
-        let order = sorted.iter().map(|&(_, at)| at).collect();
+        let order: Box<[u32]> = sorted.iter().map(|&(_, at)| at).collect();
+        let kept = order.iter().filter(|&&at| (at as usize) < own).count();
+        let duplicates = (own - kept) as u32;
         let id = match self.shape_ids.get(&shape) {
             Some(&id) => id,
             None => {
@@ -323,7 +380,7 @@ impl BatchBuilder {
                 id
             }
         };
-        self.nodes[self.node as usize].leaf = Some((id, order));
+        self.nodes[self.node as usize].leaf = Some(Leaf { shape: id, order, duplicates });
     }
 
     /// Takes what was built; the builder is empty then, and keeps its memory of shapes no longer than useful.
@@ -332,8 +389,11 @@ impl BatchBuilder {
         let batch = std::mem::take(&mut self.batch);
         self.shape_ids.clear();
         self.stream_ids.clear();
-        if self.nodes.len() > NODES_MAX || batch.names.len() > NODES_MAX {
-            *self = BatchBuilder::new();
+        self.last_stream = NONE;
+        // `bytes_before` was the end of the last record in the bytes that are gone now.
+        self.bytes_before = 0;
+        if self.nodes.len() > NODES_MAX || batch.names.len() > NODES_MAX || self.name_bytes > NAMES_BYTES_MAX {
+            *self = BatchBuilder { duplicates: self.duplicates, ..BatchBuilder::new() };
             return batch;
         }
         // Names keep their ids, so that the tree stays right; shapes and streams are found anew.

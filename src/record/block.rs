@@ -5,7 +5,7 @@ use crate::error::StorageError;
 use crate::id::Seq;
 use std::sync::Arc;
 
-/// Rows in memory or in a segment, ordered by (time, seq), at most 65,536 of them.
+/// Rows in memory or in a segment, ordered by (time, seq).
 ///
 /// Reading may fail where the rows are on a disk; an error is never an absent field.
 pub trait Block: Send + Sync {

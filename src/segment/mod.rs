@@ -7,13 +7,15 @@ mod build;
 mod cache;
 mod column;
 mod fetch;
+mod merge;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
-pub use build::{BlockSink, EncodedBlock, RowRef, encode_block, order_rows, split_rows};
+pub use build::{BlockSink, EncodedBlock, encode_block};
 pub use cache::Cache;
 pub use column::ColumnBuilder;
+pub use merge::{MergedRows, Merger, block_payload};
 pub use read::{SegmentBlock, SegmentReader};
 pub use write::{SegmentSummary, SegmentWriter};

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::format::payload::{Payload, encode};
+use crate::format::rows::{order_rows, split_rows};
 use crate::format::segment::SegmentHeader;
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::record::{BatchBuilder, Block, Column, Labels, Tag, Timestamp, Zone};

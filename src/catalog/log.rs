@@ -1,0 +1,72 @@
+//! The control log as a file: opened, checked, cut after a crash, appended to.
+
+use super::CatalogError;
+use crate::error::StorageError;
+use crate::format::control::{self, Contents, ControlHeader, Event, Head};
+use crate::record::Timestamp;
+use crate::vfs::{Vfs, VfsFile};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The control log, open for appending.
+#[derive(Debug)]
+pub(super) struct ControlLog {
+    file: Arc<dyn VfsFile>,
+    header: ControlHeader,
+    head: Head,
+    /// A write failed: part of a frame may stand behind the head.
+    dirty: bool,
+    /// A sync failed: what is on the disk is not known.
+    stopped: bool,
+}
+
+/// Reads and checks a control log.
+pub(super) fn read(vfs: &dyn Vfs, path: &Path) -> Result<Contents, StorageError> {
+    let bytes = vfs.read(path)?;
+    control::decode(&bytes).map_err(|error| error.in_file(path).into())
+}
+
+impl ControlLog {
+    /// Opens the log, making it where there is none, and cuts off what a crash left.
+    pub(super) fn open(vfs: &dyn Vfs, path: &Path) -> Result<(Self, Contents), CatalogError> {
+        if !vfs.exists(path)? {
+            let salt = getrandom::u64().map_err(|e| CatalogError::NoRandom(e.to_string()))?;
+            let header = ControlHeader { salt, created: Timestamp::now() };
+            vfs.replace(path, &header.encode())?;
+        }
+        let contents = read(vfs, path)?;
+        let file = vfs.open_write(path)?;
+        if contents.torn.is_some() {
+            file.set_len(contents.head.bytes)?;
+        }
+        // What was read may be in the page cache alone, from a process that was killed before it synced.
+        file.sync()?;
+        let log =
+            ControlLog { file, header: contents.header.clone(), head: contents.head, dirty: false, stopped: false };
+        Ok((log, contents))
+    }
+
+    /// Appends an event and syncs; the head behind it.
+    pub(super) fn append(&mut self, event: &Event) -> Result<Head, CatalogError> {
+        if self.stopped {
+            return Err(CatalogError::Stopped);
+        }
+        if self.dirty {
+            self.file.set_len(self.head.bytes)?;
+            self.dirty = false;
+        }
+        let mut frame = Vec::new();
+        let head = control::encode_frame(&self.header, &self.head, event, &mut frame);
+        self.dirty = true;
+        self.file.write_all_at(self.head.bytes, &frame)?;
+        if let Err(error) = self.file.sync() {
+            // Linux drops the pages of a failed sync and reports success the next time, so that trying again would
+            // acknowledge what was never written.
+            self.stopped = true;
+            return Err(error.into());
+        }
+        self.dirty = false;
+        self.head = head;
+        Ok(head)
+    }
+}

@@ -1,0 +1,239 @@
+//! The distinct terms of one block, by class.
+
+use crate::format::bundle::{Class, Digraphs, Quads, Term, WORD_BYTES_MAX, class, term_hash};
+
+/// Slots of the table at first: a block of 16 K records has some 50 K terms.
+const SLOTS_MIN: usize = 1 << 14;
+/// A table that grew beyond this is given back after the block.
+const SLOTS_KEPT_MAX: usize = 1 << 19;
+/// Slots looked at for one term. Hashes are not secret, so that someone could make many terms meet in one place;
+/// then terms are taken again, which costs room and no correctness, but no time without bound.
+const PROBES_MAX: usize = 64;
+
+/// The term went to the filter.
+const FILTERED: u32 = u32::MAX;
+/// The term went to the quads.
+const QUAD: u32 = u32::MAX - 1;
+
+/// The distinct terms of a block.
+#[derive(Debug)]
+pub(super) struct Distinct {
+    /// Hash of the term in each slot; 0 where there is none.
+    hashes: Vec<u64>,
+    /// Where in `words` the term of each slot is, or where else it went.
+    places: Vec<u32>,
+    used: usize,
+    /// Words of the dictionary: a byte with the length, then the word.
+    pub words: Words,
+    /// Hashes of what goes to the filter.
+    pub filtered: Vec<u64>,
+    /// Are these distinct for sure?
+    pub filtered_distinct: bool,
+    /// Words of four hex digits.
+    pub quads: Quads,
+    /// Digraphs of the words in the filter.
+    pub digraphs: Digraphs,
+}
+
+impl Default for Distinct {
+    fn default() -> Self {
+        Distinct {
+            hashes: vec![0; SLOTS_MIN],
+            places: vec![0; SLOTS_MIN],
+            used: 0,
+            words: Words::default(),
+            filtered: Vec::new(),
+            filtered_distinct: true,
+            quads: Quads::default(),
+            digraphs: Digraphs::default(),
+        }
+    }
+}
+
+impl Distinct {
+    /// Takes a term in.
+    #[inline]
+    pub fn add(&mut self, term: Term<'_>) {
+        let mask = self.hashes.len() - 1;
+        let mut slot = (term.hash >> 20) as usize & mask;
+        for _ in 0..PROBES_MAX {
+            match self.hashes[slot] {
+                0 => return self.take(term, Some(slot)),
+                hash if hash == term.hash && self.is_same(term, self.places[slot]) => return,
+                _ => slot = (slot + 1) & mask,
+            }
+        }
+        self.take(term, None);
+    }
+
+    /// Is the term, whose hash is equal, the one that is at this place? A hash alone says so only where no more than
+    /// the hash is kept.
+    #[inline]
+    fn is_same(&self, term: Term<'_>, place: u32) -> bool {
+        match place {
+            FILTERED => term.whole || class(term.bytes) == Class::Identifier,
+            QUAD => matches!(class(term.bytes), Class::Quad(q) if !term.whole && self.quads.contains(q)),
+            place => !term.whole && self.words.at(place as usize) == term.bytes,
+        }
+    }
+
+    /// Keeps a term that was not there.
+    fn take(&mut self, term: Term<'_>, slot: Option<usize>) {
+        let class = if term.whole { Class::Identifier } else { class(term.bytes) };
+        let place = match class {
+            Class::Word => self.words.push(term.bytes),
+            Class::Quad(quad) => {
+                self.quads.insert(quad);
+                QUAD
+            }
+            Class::Identifier => {
+                self.filtered.push(term.hash);
+                if !term.whole {
+                    self.digraphs.insert(term.bytes);
+                }
+                FILTERED
+            }
+        };
+        let Some(slot) = slot else {
+            self.filtered_distinct = false;
+            return;
+        };
+        self.hashes[slot] = term.hash;
+        self.places[slot] = place;
+        self.used += 1;
+        if self.used * 2 > self.hashes.len() {
+            self.grow();
+        }
+    }
+
+    fn grow(&mut self) {
+        let slots = self.hashes.len() * 2;
+        let hashes = std::mem::replace(&mut self.hashes, vec![0; slots]);
+        let places = std::mem::replace(&mut self.places, vec![0; slots]);
+        for (hash, place) in hashes.into_iter().zip(places).filter(|(h, _)| *h != 0) {
+            let mut slot = (hash >> 20) as usize & (slots - 1);
+            while self.hashes[slot] != 0 {
+                slot = (slot + 1) & (slots - 1);
+            }
+            self.hashes[slot] = hash;
+            self.places[slot] = place;
+        }
+    }
+
+    /// Takes a word of four hex digits in.
+    #[inline]
+    pub fn add_quad(&mut self, quad: u16) {
+        self.quads.insert(quad);
+    }
+
+    /// Moves all words to the filter.
+    pub fn filter_words(&mut self) {
+        for word in self.words.iter() {
+            self.filtered.push(term_hash(word));
+            self.digraphs.insert(word);
+        }
+        self.words.clear();
+        self.filtered_distinct = false;
+    }
+
+    /// Empties the set, and keeps its memory unless it is much.
+    pub fn clear(&mut self) {
+        if self.hashes.len() > SLOTS_KEPT_MAX {
+            *self = Distinct::default();
+            return;
+        }
+        self.hashes.fill(0);
+        self.used = 0;
+        self.words.clear();
+        self.filtered.clear();
+        self.filtered_distinct = true;
+        self.quads.clear();
+        self.digraphs = Digraphs::default();
+    }
+}
+
+/// Words one after the other, each after a byte with its length.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Words {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Words {
+    /// Appends a word; where it is now.
+    fn push(&mut self, word: &[u8]) -> u32 {
+        debug_assert!(word.len() <= WORD_BYTES_MAX);
+        let place = self.bytes.len() as u32;
+        self.bytes.push(word.len() as u8);
+        self.bytes.extend_from_slice(word);
+        self.count += 1;
+        place
+    }
+    #[inline]
+    fn at(&self, place: usize) -> &[u8] {
+        let len = usize::from(self.bytes[place]);
+        &self.bytes[place + 1..place + 1 + len]
+    }
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+    /// All words, as they came.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut place = 0;
+        std::iter::from_fn(move || {
+            (place < self.bytes.len()).then(|| {
+                let word = self.at(place);
+                place += 1 + word.len();
+                word
+            })
+        })
+    }
+    /// The bytes of all words, with room for one more byte each.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.count = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn term(bytes: &[u8], hash: u64) -> Term<'_> {
+        Term { bytes, hash, start: 0, whole: false }
+    }
+
+    #[test]
+    fn words_of_one_hash_stay_apart() {
+        let mut d = Distinct::default();
+        for i in 0..1000 {
+            for _ in 0..2 {
+                d.add(term(format!("word{}", char::from(b'a' + i as u8 % 26)).as_bytes(), 7));
+            }
+        }
+        for bytes in [&b"12345678"[..], b"beef", b"1234", b"beef", b"abcdef12"] {
+            d.add(term(bytes, 7));
+        }
+        assert_eq!((d.words.len(), d.quads.len(), d.filtered.as_slice()), (26, 2, &[7][..]));
+    }
+
+    #[test]
+    fn grows_and_bounds_what_meets_in_one_place() {
+        let mut d = Distinct::default();
+        for round in 0..2 {
+            for i in 0..100_000u64 {
+                d.add(term(format!("{i:06}").as_bytes(), term_hash(&i.to_le_bytes())));
+            }
+            assert_eq!((d.filtered.len(), d.filtered_distinct), (100_000, true), "{round}");
+        }
+        d.clear();
+        for i in 1..1000u64 {
+            d.add(term(format!("{i:06}").as_bytes(), i));
+        }
+        assert_eq!((d.filtered.len(), d.filtered_distinct), (999, false));
+    }
+}

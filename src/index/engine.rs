@@ -1,0 +1,258 @@
+//! The dictionary in tantivy: one document a block, in one segment of one field, with no positions, norms or stored
+//! fields. It is written to memory by a writer that starts no thread, and its files become sections of the bundle.
+
+use super::builder::BuildError;
+use super::distinct::Words;
+use super::pattern::Pattern;
+use crate::format::bundle::Engine;
+use roaring::RoaringBitmap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use tantivy::directory::{Directory, RamDirectory};
+use tantivy::index::{InvertedIndexReader, SegmentReader};
+use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
+use tantivy::tokenizer::{Token, TokenStream, Tokenizer, TokenizerManager};
+use tantivy::{
+    DocSet, Index, IndexBuilder, IndexSettings, SingleSegmentIndexWriter, TERMINATED, TantivyDocument, TantivyError,
+};
+
+const FIELD: &str = "words";
+const TOKENIZER: &str = "duramen";
+const META: &str = "meta.json";
+/// The name of the segment in a bundle. Tantivy draws a random one, which would make each bundle another one.
+const SEGMENT: &str = "00000000-0000-0000-0000-000000000000";
+const SEPARATOR: char = ' ';
+/// From this tantivy sizes its hash table; the table grows when it must.
+const TABLE_BUDGET_BYTES: usize = 3_000_000;
+
+/// The version of tantivy and of its files.
+pub(super) fn version() -> Engine {
+    let v = tantivy::version();
+    let part = |text: &str| text.parse().unwrap_or(u16::MAX);
+    // Its numbers are private; the text is `tantivy v0.27.0, index_format v7`.
+    let _ = v;
+    let numbers: Vec<u16> =
+        tantivy::version_string().split(|c: char| !c.is_ascii_digit()).filter(|t| !t.is_empty()).map(part).collect();
+    let at = |i: usize| numbers.get(i).copied().unwrap_or(u16::MAX);
+    [at(0), at(1), at(2), u16::try_from(tantivy::INDEX_FORMAT_VERSION).unwrap_or(u16::MAX)]
+}
+
+fn schema() -> (Schema, Field) {
+    let mut schema = Schema::builder();
+    let indexing = TextFieldIndexing::default()
+        .set_tokenizer(TOKENIZER)
+        .set_index_option(IndexRecordOption::Basic)
+        .set_fieldnorms(false);
+    let field = schema.add_text_field(FIELD, TextOptions::default().set_indexing_options(indexing));
+    (schema.build(), field)
+}
+
+/// Splits at [`SEPARATOR`]; the words were cut before.
+#[derive(Clone)]
+struct Splitter;
+
+struct Split<'a> {
+    words: std::str::Split<'a, char>,
+    token: Token,
+}
+
+impl Tokenizer for Splitter {
+    type TokenStream<'a> = Split<'a>;
+    fn token_stream<'a>(&'a mut self, text: &'a str) -> Split<'a> {
+        Split { words: text.split(SEPARATOR), token: Token { position: 0, ..Token::default() } }
+    }
+}
+
+impl TokenStream for Split<'_> {
+    fn advance(&mut self) -> bool {
+        let Some(word) = self.words.next() else { return false };
+        self.token.text.clear();
+        self.token.text.push_str(word);
+        true
+    }
+    fn token(&self) -> &Token {
+        &self.token
+    }
+    fn token_mut(&mut self) -> &mut Token {
+        &mut self.token
+    }
+}
+
+impl From<TantivyError> for BuildError {
+    fn from(e: TantivyError) -> Self {
+        BuildError(e.to_string())
+    }
+}
+
+/// Takes the words of blocks.
+pub(super) struct EngineWriter {
+    directory: RamDirectory,
+    writer: SingleSegmentIndexWriter,
+    field: Field,
+}
+
+impl std::fmt::Debug for EngineWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EngineWriter")
+    }
+}
+
+impl EngineWriter {
+    /// A dictionary with no blocks yet.
+    pub fn new() -> Result<Self, BuildError> {
+        let (schema, field) = schema();
+        let directory = RamDirectory::create();
+        let tokenizers = TokenizerManager::new();
+        tokenizers.register(TOKENIZER, Splitter);
+        let settings = IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() };
+        let writer = IndexBuilder::new()
+            .schema(schema)
+            .settings(settings)
+            .tokenizers(tokenizers)
+            .single_segment_index_writer(directory.clone(), TABLE_BUDGET_BYTES)?;
+        Ok(EngineWriter { directory, writer, field })
+    }
+
+    /// Adds the next block.
+    pub fn add_block(&mut self, words: &Words) -> Result<(), BuildError> {
+        let mut text = String::with_capacity(words.bytes_len());
+        for word in words.iter() {
+            if !text.is_empty() {
+                text.push(SEPARATOR);
+            }
+            text.push_str(std::str::from_utf8(word).map_err(|_| BuildError("a word that is no UTF-8".into()))?);
+        }
+        let mut document = TantivyDocument::default();
+        document.add_text(self.field, text);
+        Ok(self.writer.add_document(document)?)
+    }
+
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        self.writer.mem_usage()
+    }
+
+    /// The files: names, of which the segment's is left out, and bytes.
+    pub fn finish(self) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+        let EngineWriter { directory, writer, .. } = self;
+        let index = writer.finalize()?;
+        let fail = |e: &dyn std::fmt::Display| BuildError(e.to_string());
+        let metas = index.searchable_segment_metas()?;
+        let [meta] = metas.as_slice() else { return Err(BuildError(format!("{} segments", metas.len()))) };
+        let drawn = meta.id().uuid_string();
+        let text = directory.atomic_read(Path::new(META)).map_err(|e| fail(&e))?;
+        let text = String::from_utf8(text).map_err(|e| fail(&e))?;
+        let mut files = vec![(META.to_string(), text.replace(&hyphened(&drawn), SEGMENT).into_bytes())];
+        for extension in ["term", "idx", "pos", "fieldnorm", "fast", "store"] {
+            let path = format!("{drawn}.{extension}");
+            if directory.exists(Path::new(&path)).map_err(|e| fail(&e))? {
+                let file = directory.open_read(Path::new(&path)).map_err(|e| fail(&e))?;
+                files.push((extension.to_string(), file.read_bytes().map_err(|e| fail(&e))?.to_vec()));
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// A UUID as it stands in the meta file.
+fn hyphened(uuid: &str) -> String {
+    let part = |range: std::ops::Range<usize>| uuid.get(range).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
+}
+
+/// Looks words up.
+pub(super) struct EngineReader {
+    words: Arc<InvertedIndexReader>,
+}
+
+/// Runs something of tantivy's; a panic there becomes an error. Its files were checked byte by byte before, so that
+/// this is for what its own checks leave out.
+fn guarded<T>(run: impl FnOnce() -> Result<T, TantivyError>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.map_err(|e| e.to_string()),
+        Err(_) => Err("a panic in tantivy".into()),
+    }
+}
+
+impl EngineReader {
+    /// Opens the files of [`EngineWriter::finish`]; an error says what is wrong with them.
+    pub fn open<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>, blocks: u32) -> Result<Self, String> {
+        let directory = RamDirectory::create();
+        let segment = SEGMENT.replace('-', "");
+        for (name, bytes) in files {
+            let path = if name == META { name.to_string() } else { format!("{segment}.{name}") };
+            directory.atomic_write(Path::new(&path), bytes).map_err(|e| e.to_string())?;
+        }
+        guarded(|| {
+            let index = Index::open(directory)?;
+            let field = index.schema().get_field(FIELD)?;
+            let segments = index.searchable_segments()?;
+            let [segment] = segments.as_slice() else {
+                return Err(TantivyError::InternalError(format!("{} segments", segments.len())));
+            };
+            let reader = SegmentReader::open(segment)?;
+            if reader.max_doc() != blocks {
+                return Err(TantivyError::InternalError(format!("{} documents for {blocks} blocks", reader.max_doc())));
+            }
+            Ok(EngineReader { words: reader.inverted_index(field)? })
+        })
+    }
+
+    /// The blocks of a word.
+    pub fn get(&self, word: &[u8]) -> Result<RoaringBitmap, String> {
+        guarded(|| {
+            let mut blocks = RoaringBitmap::new();
+            if let Some(info) = self.words.terms().get(word)? {
+                self.postings(&info, &mut blocks)?;
+            }
+            Ok(blocks)
+        })
+    }
+
+    /// The blocks of all words that fit a pattern, until all that are `wanted` are among them.
+    pub fn matching(&self, pattern: &Pattern<'_>, wanted: &RoaringBitmap) -> Result<RoaringBitmap, String> {
+        guarded(|| {
+            let mut blocks = RoaringBitmap::new();
+            let terms = self.words.terms();
+            match pattern {
+                Pattern::Automaton(automaton) => {
+                    let mut stream = terms.search(automaton).into_stream()?;
+                    while stream.advance() && !wanted.is_subset(&blocks) {
+                        self.postings(stream.value(), &mut blocks)?;
+                    }
+                }
+                Pattern::Part { text, open_left: false, .. } => {
+                    let mut stream = terms.range().ge(text).into_stream()?;
+                    while stream.advance() && stream.key().starts_with(text) && !wanted.is_subset(&blocks) {
+                        if pattern.matches(stream.key()) {
+                            self.postings(stream.value(), &mut blocks)?;
+                        }
+                    }
+                }
+                Pattern::Part { .. } => {
+                    let mut stream = terms.stream()?;
+                    while stream.advance() {
+                        if pattern.matches(stream.key()) {
+                            self.postings(stream.value(), &mut blocks)?;
+                            if wanted.is_subset(&blocks) {
+                                break;
+                            }
+                        }
+                    }
+                }
+            }
+            Ok(blocks)
+        })
+    }
+
+    fn postings(&self, info: &tantivy::postings::TermInfo, blocks: &mut RoaringBitmap) -> Result<(), TantivyError> {
+        let mut postings = self.words.read_postings_from_terminfo(info, IndexRecordOption::Basic)?;
+        let mut block = postings.doc();
+        while block != TERMINATED {
+            blocks.insert(block);
+            block = postings.advance();
+        }
+        Ok(())
+    }
+}

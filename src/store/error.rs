@@ -1,0 +1,124 @@
+//! The error of the public API: opaque, with questions that callers ask of it.
+
+use crate::error::StorageError;
+use crate::exec::ExecError;
+use crate::log::LogError;
+use crate::query::ParseError;
+use crate::record::RecordError;
+use crate::vfs::LockError;
+use std::fmt;
+
+/// What went wrong. It reads well to a person; programs ask the `is_..` methods.
+#[derive(Debug)]
+pub struct Error(Box<ErrorKind>);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ErrorKind {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Query(#[from] ParseError),
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    TenantName(#[from] crate::id::BadTenantName),
+    #[error("there is no tenant `{0}`")]
+    NoSuchTenant(String),
+    #[error("there is a tenant `{0}` already")]
+    TenantExists(String),
+    #[error("{}: there is no store here", .0.display())]
+    NoSuchStore(std::path::PathBuf),
+    #[error("the store was opened read-only")]
+    ReadOnly,
+    #[error("the store is closed")]
+    Closed,
+    #[error("{0}")]
+    Catalog(String),
+}
+
+impl<T: Into<ErrorKind>> From<T> for Error {
+    fn from(kind: T) -> Self {
+        Error(Box::new(kind.into()))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&*self.0)
+    }
+}
+
+impl Error {
+    /// No tenant has this name, or the text is no tenant's name.
+    pub fn is_no_such_tenant(&self) -> bool {
+        matches!(*self.0, ErrorKind::NoSuchTenant(_) | ErrorKind::TenantName(_))
+    }
+    /// A tenant of this name exists already.
+    pub fn is_tenant_exists(&self) -> bool {
+        matches!(*self.0, ErrorKind::TenantExists(_))
+    }
+    /// No store is at the path.
+    pub fn is_no_such_store(&self) -> bool {
+        matches!(*self.0, ErrorKind::NoSuchStore(_))
+    }
+    /// Another writer holds the store.
+    pub fn is_locked(&self) -> bool {
+        matches!(*self.0, ErrorKind::Lock(LockError::Held { .. }))
+    }
+    /// What is wrong with the text of the query, where that is the error.
+    pub fn as_query_error(&self) -> Option<&ParseError> {
+        match &*self.0 {
+            ErrorKind::Query(e) => Some(e),
+            _ => None,
+        }
+    }
+    /// What went wrong while a query ran, or why it can't run, where that is the error.
+    pub fn as_exec_error(&self) -> Option<&ExecError> {
+        match &*self.0 {
+            ErrorKind::Exec(e) => Some(e),
+            _ => None,
+        }
+    }
+    /// The storage's error below, where there is one.
+    pub fn as_storage_error(&self) -> Option<&StorageError> {
+        match &*self.0 {
+            ErrorKind::Storage(e)
+            | ErrorKind::Lock(LockError::Storage(e))
+            | ErrorKind::Exec(ExecError::Storage(e))
+            | ErrorKind::Log(LogError::Full { source: e } | LogError::Abandoned { source: e, .. } | LogError::Storage(e)) => Some(e),
+            _ => None,
+        }
+    }
+    /// Bytes on disk are not what they should be.
+    pub fn is_damage(&self) -> bool {
+        matches!(self.as_storage_error(), Some(StorageError::Damage(_)))
+    }
+    /// The disk is full.
+    pub fn is_out_of_space(&self) -> bool {
+        self.as_storage_error().is_some_and(StorageError::is_out_of_space)
+    }
+    /// Nothing can be written: the store was opened so, or the tenant's log was given up.
+    pub fn is_read_only(&self) -> bool {
+        matches!(*self.0, ErrorKind::ReadOnly | ErrorKind::Log(LogError::ReadOnly { .. }))
+    }
+    /// A record or batch is over a limit.
+    pub fn is_bad_record(&self) -> bool {
+        matches!(*self.0, ErrorKind::Record(_) | ErrorKind::Log(LogError::TooLarge { .. } | LogError::Empty))
+    }
+    /// The store or the tenant was closed.
+    pub fn is_closed(&self) -> bool {
+        matches!(*self.0, ErrorKind::Closed | ErrorKind::Log(LogError::Closed))
+    }
+}

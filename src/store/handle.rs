@@ -1,0 +1,123 @@
+//! The handle of a tenant that programs use.
+
+use super::rows::{QueryOptions, Rows, Tail};
+use super::{Error, Inner};
+use crate::exec::Explanation;
+use crate::id::Seq;
+use crate::log::Ack;
+use crate::record::{Batch, BatchBuilder, Labels, Record, Timestamp};
+use crate::tenant::{Appended, CompactReport, OpenReport, TenantCore, TenantStats};
+use std::sync::Arc;
+
+/// Bytes of texts after which [`Tenant::append`] commits what it has, so that a frame stays far below its limit.
+const APPEND_BYTES: usize = 4 << 20;
+
+/// A tenant of an open store. It sees its own records and no others; clones are handles of the same one.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    pub(crate) core: Arc<TenantCore>,
+    pub(crate) store: Arc<Inner>,
+}
+
+impl Tenant {
+    pub(crate) fn new(core: Arc<TenantCore>, store: Arc<Inner>) -> Self {
+        Tenant { core, store }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.core.id().as_str()
+    }
+
+    /// What was found when it was opened: what a crash had torn, for one.
+    pub fn open_report(&self) -> &OpenReport {
+        self.core.report()
+    }
+
+    /// Appends records; when this returns they are as durable as the store's options say.
+    ///
+    /// Records are committed in order, in as few batches as their size allows; an error says that at least the last
+    /// batch was not. A record over a limit refuses all of them before anything is committed.
+    pub fn append(&self, records: &[Record]) -> Result<Appended, Error> {
+        self.append_labelled(records, &Labels::default())
+    }
+
+    /// Appends records of one stream.
+    pub fn append_labelled(&self, records: &[Record], labels: &Labels) -> Result<Appended, Error> {
+        let arrival = Timestamp::now();
+        let mut builder = BatchBuilder::new();
+        let mut batches = Vec::new();
+        for record in records {
+            builder.push(record, arrival, labels)?;
+            if builder.text_bytes() >= APPEND_BYTES {
+                batches.push(builder.take());
+            }
+        }
+        if !builder.is_empty() {
+            batches.push(builder.take());
+        }
+        let ack = self.store.options().ack;
+        let mut total = Appended { first: Seq(self.core.last_seq().0 + 1), records: 0, ack };
+        for batch in batches {
+            let appended = self.append_batch(&batch, ack)?;
+            if total.records == 0 {
+                total.first = appended.first;
+            }
+            total.records += appended.records;
+        }
+        Ok(total)
+    }
+
+    /// Appends a batch as one commit: all of its records, or none. At most 64 MiB encoded.
+    pub fn append_batch(&self, batch: &Batch, ack: Ack) -> Result<Appended, Error> {
+        let appended = self.core.append(batch, ack)?;
+        if self.store.workers().any() {
+            if self.core.freeze_if_full()? {
+                self.store.workers().ask();
+            }
+        } else if self.core.freeze_if_full()? {
+            self.core.seal_frozen()?;
+        }
+        Ok(appended)
+    }
+
+    /// Makes durable what was acknowledged before it was.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.core.flush()
+    }
+
+    /// Runs a query over all time. Rows come newest first unless the query orders them.
+    pub fn query(&self, text: &str) -> Result<Rows, Error> {
+        self.query_with(text, &QueryOptions::default())
+    }
+
+    /// Runs a query with bounds.
+    pub fn query_with(&self, text: &str, options: &QueryOptions) -> Result<Rows, Error> {
+        Rows::start(self, text, options)
+    }
+
+    /// What a query would do: how it was understood, and what is pruned by what.
+    pub fn explain(&self, text: &str, options: &QueryOptions) -> Result<Explanation, Error> {
+        super::rows::explain(self, text, options)
+    }
+
+    /// Follows new records that match a filter, in the order of commits, from behind `after` on (or from now).
+    pub fn tail(&self, filter: &str, after: Option<Seq>) -> Result<Tail, Error> {
+        Tail::start(self, filter, after)
+    }
+
+    /// Brings all that was committed into segments; gives the number of records.
+    pub fn seal(&self) -> Result<u64, Error> {
+        self.core.seal()
+    }
+
+    /// Seals, lets go what is older than `retention_ns` (whole segments), and merges small segments.
+    pub fn compact(&self, retention_ns: Option<i64>) -> Result<CompactReport, Error> {
+        self.core.compact(retention_ns)
+    }
+
+    /// What it holds.
+    pub fn stats(&self) -> Result<TenantStats, Error> {
+        self.core.stats()
+    }
+}

@@ -1,0 +1,299 @@
+//! A store: a folder with tenants, opened by one writer or by any number of readers.
+//!
+//! Promises: one writer at a time, also across processes; tenants are opened when they are first used, and share one
+//! cache, one budget and one set of background threads. May not know: byte layout, nom, tantivy.
+
+pub mod error;
+mod handle;
+mod options;
+mod rows;
+mod work;
+
+pub use error::Error;
+pub use handle::Tenant;
+pub use options::{MEMTABLE_BYTES_MAX, Options};
+pub use rows::{QueryOptions, Rows, Tail};
+
+use crate::catalog::Catalog;
+use crate::id::TenantId;
+use crate::segment::Cache;
+use crate::tenant::{TenantCore, TenantOptions};
+use crate::vfs::{Lock, RealVfs, Vfs};
+use error::ErrorKind;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use work::Workers;
+
+/// The tenant where none is named.
+pub const DEFAULT_TENANT: &str = "default";
+
+/// An open store. Clones are handles of the same one; the last one dropped closes it.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("logs");
+/// use duramen::record;
+/// let store = duramen::Store::open(&path)?;
+/// let tenant = store.tenant("acme")?;
+/// tenant.append(&[record! { level: "error", message: "connection reset", duration: 1500 }])?;
+/// for row in tenant.query("level:error AND duration:>1000")? {
+///     println!("{}", row?);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    path: PathBuf,
+    vfs: Arc<dyn Vfs>,
+    options: Options,
+    read_only: bool,
+    cache: Arc<Cache>,
+    memtable_bytes: Arc<AtomicU64>,
+    tenants: Mutex<BTreeMap<TenantId, Arc<TenantCore>>>,
+    catalog: OnceLock<Catalog>,
+    catalog_open: Mutex<()>,
+    workers: Workers,
+    closed: AtomicBool,
+    lock: Mutex<Option<Lock>>,
+}
+
+impl Store {
+    /// Opens a store for writing, and makes it where there is none. A second writer gets an error that names the first.
+    pub fn open(path: impl AsRef<Path>) -> Result<Store, Error> {
+        Self::open_with(path, Options::default())
+    }
+
+    /// Opens a store for writing, with options.
+    pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Store, Error> {
+        Self::open_on(Arc::new(RealVfs), path.as_ref(), options, true)
+    }
+
+    /// Opens a store as it is on disk, beside a writer perhaps: nothing is locked, written or repaired, and what is
+    /// seen is the last durable state at the moment when a tenant is opened.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store, Error> {
+        Self::open_read_only_with(path, Options::default())
+    }
+
+    /// Opens a store as it is on disk, with options.
+    pub fn open_read_only_with(path: impl AsRef<Path>, options: Options) -> Result<Store, Error> {
+        Self::open_on(Arc::new(RealVfs), path.as_ref(), options, false)
+    }
+
+    /// Opens a store on another file system; for tests that crash it.
+    #[doc(hidden)]
+    pub fn open_on(vfs: Arc<dyn Vfs>, path: &Path, options: Options, write: bool) -> Result<Store, Error> {
+        let lock = if write {
+            vfs.create_dir_all(&path.join("tenants"))?;
+            Some(vfs.lock(&path.join("LOCK"))?)
+        } else {
+            if !vfs.exists(&path.join("tenants"))? {
+                return Err(ErrorKind::NoSuchStore(path.to_path_buf()).into());
+            }
+            None
+        };
+        let inner = Arc::new(Inner {
+            path: path.to_path_buf(),
+            vfs,
+            cache: Arc::new(Cache::new(options.cache_bytes_max)),
+            read_only: !write,
+            memtable_bytes: Arc::default(),
+            tenants: Mutex::default(),
+            catalog: OnceLock::new(),
+            catalog_open: Mutex::default(),
+            workers: Workers::default(),
+            closed: AtomicBool::new(false),
+            lock: Mutex::new(lock),
+            options,
+        });
+        if write {
+            inner.workers.start(&inner);
+        }
+        Ok(Store(inner))
+    }
+
+    /// The store's folder.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// A tenant, made where it is missing (unless the store is read-only).
+    pub fn tenant(&self, name: &str) -> Result<Tenant, Error> {
+        self.open_tenant(name, !self.0.read_only)
+    }
+
+    /// A tenant that exists.
+    pub fn existing_tenant(&self, name: &str) -> Result<Tenant, Error> {
+        self.open_tenant(name, false)
+    }
+
+    /// Makes a tenant; an error where it exists.
+    pub fn create_tenant(&self, name: &str) -> Result<Tenant, Error> {
+        let id = TenantId::new(name)?;
+        if self.0.read_only {
+            return Err(ErrorKind::ReadOnly.into());
+        }
+        if self.0.vfs.exists(&self.0.tenant_dir(&id).join("manifest"))? {
+            return Err(ErrorKind::TenantExists(name.into()).into());
+        }
+        self.open_tenant(name, true)
+    }
+
+    fn open_tenant(&self, name: &str, create: bool) -> Result<Tenant, Error> {
+        let id = TenantId::new(name)?;
+        let inner = &self.0;
+        if inner.closed.load(Ordering::Acquire) {
+            return Err(ErrorKind::Closed.into());
+        }
+        let mut tenants = inner.tenants();
+        if let Some(core) = tenants.get(&id) {
+            return Ok(Tenant::new(core.clone(), inner.clone()));
+        }
+        let dir = inner.tenant_dir(&id);
+        let options = TenantOptions {
+            vfs: inner.vfs.clone(),
+            dir: dir.clone(),
+            cache: inner.cache.clone(),
+            memtable_bytes: inner.memtable_bytes.clone(),
+            memtable_bytes_max: inner.options.memtable_bytes_max,
+            mapped: inner.options.mapped,
+            merge_bytes_max: inner.options.merge_bytes_max,
+        };
+        let core = if inner.read_only {
+            if !inner.vfs.exists(&dir.join("manifest"))? {
+                return Err(ErrorKind::NoSuchTenant(name.into()).into());
+            }
+            TenantCore::open_read_only(&id, options)?
+        } else {
+            TenantCore::open(&id, options, create)?
+        };
+        let core = Arc::new(core);
+        tenants.insert(id, core.clone());
+        Ok(Tenant::new(core, inner.clone()))
+    }
+
+    /// Removes a tenant with all its records from the disk. Queries that run on it may end with an error.
+    pub fn delete_tenant(&self, name: &str) -> Result<(), Error> {
+        let id = TenantId::new(name)?;
+        if self.0.read_only {
+            return Err(ErrorKind::ReadOnly.into());
+        }
+        let mut tenants = self.0.tenants();
+        let dir = self.0.tenant_dir(&id);
+        if !self.0.vfs.exists(&dir)? {
+            return Err(ErrorKind::NoSuchTenant(name.into()).into());
+        }
+        if let Some(core) = tenants.remove(&id) {
+            core.abandon();
+        }
+        self.0.vfs.remove_dir_all(&dir)?;
+        self.0.vfs.sync_dir(&self.0.path.join("tenants"))?;
+        Ok(())
+    }
+
+    /// The names of the tenants, sorted.
+    pub fn tenants(&self) -> Result<Vec<String>, Error> {
+        let mut names = Vec::new();
+        for entry in self.0.vfs.list(&self.0.path.join("tenants"))? {
+            let Ok(id) = TenantId::new(&entry.name) else { continue };
+            if entry.is_dir && self.0.vfs.exists(&self.0.tenant_dir(&id).join("manifest"))? {
+                names.push(entry.name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Tokens, settings of tenants and due times; opened by the first call. Not in a read-only store.
+    pub fn catalog(&self) -> Result<&Catalog, Error> {
+        if self.0.read_only {
+            return Err(ErrorKind::ReadOnly.into());
+        }
+        let _one = self.0.catalog_open.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(catalog) = self.0.catalog.get() {
+            return Ok(catalog);
+        }
+        let catalog = Catalog::open(self.0.vfs.clone(), &self.0.path).map_err(|e| ErrorKind::Catalog(e.to_string()))?;
+        Ok(self.0.catalog.get_or_init(|| catalog))
+    }
+
+    /// Does the work that is due (sealing full or old memtables) in the caller's thread.
+    pub fn maintain(&self) -> Result<(), Error> {
+        self.0.maintain()
+    }
+
+    /// Bytes of all memtables and of the cache.
+    pub fn memory(&self) -> (u64, u64) {
+        (self.0.memtable_bytes.load(Ordering::Relaxed), self.0.cache.bytes() as u64)
+    }
+
+    /// Seals and syncs all tenants and lets the lock go. Handles that are left get errors. Dropping the last handle
+    /// does the same, and can't say what went wrong.
+    pub fn close(self) -> Result<(), Error> {
+        self.0.close()
+    }
+}
+
+impl Inner {
+    fn tenants(&self) -> MutexGuard<'_, BTreeMap<TenantId, Arc<TenantCore>>> {
+        self.tenants.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn tenant_dir(&self, id: &TenantId) -> PathBuf {
+        self.path.join("tenants").join(id.as_str())
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    fn maintain(&self) -> Result<(), Error> {
+        let open: Vec<Arc<TenantCore>> = self.tenants().values().cloned().collect();
+        let mut first_error = Ok(());
+        for tenant in &open {
+            if tenant.seal_due(self.options.seal_age_max) {
+                // One tenant's trouble does not keep another's records in memory.
+                if let Err(e) = tenant.seal_due_now(self.options.seal_age_max) {
+                    first_error = first_error.and(Err(e));
+                }
+            }
+        }
+        let total = self.memtable_bytes.load(Ordering::Relaxed);
+        if total > self.options.memtables_bytes_max as u64
+            && let Some(largest) = open.iter().max_by_key(|t| t.active_bytes())
+            && let Err(e) = largest.seal()
+        {
+            first_error = first_error.and(Err(e));
+        }
+        first_error
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.workers.stop();
+        let mut result = Ok(());
+        for tenant in std::mem::take(&mut *self.tenants()).into_values() {
+            if let Err(e) = tenant.close() {
+                result = result.and(Err(e));
+            }
+        }
+        drop(self.lock.lock().unwrap_or_else(|e| e.into_inner()).take());
+        result
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Nobody is left to hear of an error; the log has what could not be sealed.
+        let _ = self.close();
+    }
+}

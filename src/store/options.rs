@@ -1,0 +1,49 @@
+//! What a store can be told when it is opened.
+
+use crate::log::Ack;
+use std::time::Duration;
+
+/// How a store is opened. The defaults suit a program that keeps its own logs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// What is waited for where an append does not say.
+    pub ack: Ack,
+    /// Threads that seal and merge in the background, for all tenants together. With 0 this is left to
+    /// [`crate::Store::maintain`], and to the append that finds a memtable full.
+    pub background_threads: usize,
+    /// Threads that one query may use.
+    pub query_threads: usize,
+    /// A tenant's memtable is sealed at so many bytes.
+    pub memtable_bytes_max: usize,
+    /// All memtables together; over it the largest one is sealed.
+    pub memtables_bytes_max: usize,
+    /// Records are sealed at the latest so long after they came, where maintenance runs.
+    pub seal_age_max: Duration,
+    /// Bytes of decoded parts of segments that are kept between queries.
+    pub cache_bytes_max: usize,
+    /// Read sealed segments through a memory map. A truncated file or a failing disk then ends the process (SIGBUS).
+    pub mapped: bool,
+    /// Segments at least this large are not merged any more.
+    pub merge_bytes_max: u64,
+}
+
+/// Eight blocks of 16 K records, from which on a segment gets a tantivy index at once (design, section 5).
+pub const MEMTABLE_BYTES_MAX: usize = 64 << 20;
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Options {
+            ack: Ack::Fsync,
+            background_threads: 1,
+            query_threads: cores,
+            memtable_bytes_max: MEMTABLE_BYTES_MAX,
+            memtables_bytes_max: 2 * MEMTABLE_BYTES_MAX,
+            seal_age_max: Duration::from_secs(600),
+            cache_bytes_max: 128 << 20,
+            mapped: false,
+            merge_bytes_max: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! One tenant: its directory, log, memtable, manifest and segments.
+//!
+//! Promises: what was acknowledged is seen by every query after, once, also while it is being sealed; nothing here can
+//! name another tenant. May not know: other tenants, HTTP, who may do what.
+
+mod append;
+mod open;
+mod seal;
+mod segments;
+mod snapshot;
+mod stats;
+
+pub use append::Appended;
+pub use open::OpenReport;
+pub use seal::CompactReport;
+pub use segments::SegmentSource;
+pub use snapshot::Snapshot;
+pub use stats::TenantStats;
+
+use crate::id::{LogId, SegmentId, TenantId};
+use crate::log::Log;
+use crate::manifest::{Manifest, Version};
+use crate::memtable::{CommittedBatch, MemorySource, Memtable};
+use crate::record::Timestamp;
+use crate::segment::Cache;
+use crate::vfs::Vfs;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// What a tenant is given by its store.
+#[derive(Debug, Clone)]
+pub struct TenantOptions {
+    /// The file system.
+    pub vfs: Arc<dyn Vfs>,
+    /// The tenant's own directory.
+    pub dir: PathBuf,
+    /// Decoded parts of segments, shared by all tenants.
+    pub cache: Arc<Cache>,
+    /// Bytes of all memtables of the store together; each tenant keeps its share up to date.
+    pub memtable_bytes: Arc<AtomicU64>,
+    /// A memtable is sealed at so many bytes.
+    pub memtable_bytes_max: usize,
+    /// Read segments through a memory map.
+    pub mapped: bool,
+    /// Segments at least this large are not merged.
+    pub merge_bytes_max: u64,
+}
+
+/// An open tenant.
+#[derive(Debug)]
+pub struct TenantCore {
+    id: TenantId,
+    options: TenantOptions,
+    writer: Option<Writer>,
+    state: Arc<Mutex<State>>,
+    report: OpenReport,
+}
+
+/// What only a tenant that was opened for writing has.
+#[derive(Debug)]
+struct Writer {
+    log: Log,
+    /// Held while segments are made or replaced, so that one at a time is.
+    manifest: Mutex<Manifest>,
+}
+
+/// What queries see. Locked for moments only, never while a file is read or written.
+#[derive(Debug)]
+struct State {
+    active: Memtable,
+    /// When the oldest record of the active memtable came.
+    active_since: Option<Timestamp>,
+    /// Being sealed, oldest first, each with the log files that it comes from: all below this one.
+    frozen: Vec<Arc<Frozen>>,
+    segments: Arc<BTreeMap<SegmentId, Arc<SegmentSource>>>,
+    version: Arc<Version>,
+    /// Of the store's sum of memtables, this tenant's part.
+    counted: u64,
+    /// Was the last attempt to seal a failure, and why?
+    seal_error: Option<String>,
+}
+
+/// A memtable that takes no more batches.
+#[derive(Debug)]
+struct Frozen {
+    batches: Vec<CommittedBatch>,
+    source: Arc<MemorySource>,
+    bytes: usize,
+    /// The log file that was begun when it was frozen: older ones are not needed once it is sealed.
+    next_log: LogId,
+}
+
+impl TenantCore {
+    /// The tenant's name.
+    pub fn id(&self) -> &TenantId {
+        &self.id
+    }
+
+    /// What was found when it was opened.
+    pub fn report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    /// What the manifest says now.
+    pub fn version(&self) -> Arc<Version> {
+        self.state().version.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the state is locked can only come from a bug; what is there is whole between statements.
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}

@@ -1,0 +1,170 @@
+//! Opening a tenant: manifest, segments, log; and what a crash left behind.
+
+use super::segments::{SegmentSource, segment_path};
+use super::{State, TenantCore, TenantOptions, Writer};
+use crate::error::StorageError;
+use crate::format::payload::Payload;
+use crate::id::{SegmentId, Seq, TenantId};
+use crate::log::{Log, LogOptions, ReadOnlyError, Recovery, Replayed};
+use crate::manifest::{Manifest, Version};
+use crate::memtable::{CommittedBatch, Memtable};
+use crate::record::Timestamp;
+use crate::segment::{Cache, SegmentReader};
+use crate::store::Error;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+/// How often a reader beside a writer begins anew when files were sealed or merged away under its eyes.
+const READ_ATTEMPTS_MAX: u32 = 20;
+
+/// What was found when a tenant was opened.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct OpenReport {
+    /// Of the log; nothing where the tenant was just made.
+    pub log: Option<Recovery>,
+    /// Bytes cut from the end of the manifest, where a crash tore an edit that nobody had acted upon.
+    pub manifest_cut: Option<String>,
+    /// Segment files that no version names: a crash came between their making and the manifest, or behind a merge.
+    pub orphans_removed: Vec<PathBuf>,
+    /// Such files whose records are not known to be elsewhere, and where they were set aside.
+    pub orphans_quarantined: Vec<PathBuf>,
+}
+
+impl TenantCore {
+    /// Opens a tenant for writing, and makes it where `create` says so and it is missing.
+    pub fn open(id: &TenantId, options: TenantOptions, create: bool) -> Result<TenantCore, Error> {
+        let vfs = options.vfs.clone();
+        let manifest_path = options.dir.join("manifest");
+        let mut report = OpenReport::default();
+        let manifest = if vfs.exists(&manifest_path)? {
+            let (manifest, cut) = Manifest::open(vfs.clone(), manifest_path, id)?;
+            report.manifest_cut = cut.map(|c| c.to_string());
+            manifest
+        } else if create {
+            vfs.create_dir_all(&options.dir.join("segments"))?;
+            vfs.create_dir_all(&options.dir.join("log"))?;
+            let manifest = Manifest::create(vfs.clone(), manifest_path, id, Timestamp::now().0)?;
+            vfs.sync_dir(&options.dir)?;
+            if let Some(parent) = options.dir.parent() {
+                vfs.sync_dir(parent)?;
+            }
+            manifest
+        } else {
+            return Err(crate::store::error::ErrorKind::NoSuchTenant(id.to_string()).into());
+        };
+        vfs.create_dir_all(&options.dir.join("segments"))?;
+        let version = manifest.version();
+        remove_orphans(&options, &version, &mut report)?;
+        let log_options = LogOptions::default();
+        let (log, replay, recovery) = Log::open(vfs, options.dir.join("log"), id, log_options, version.sealed_below)?;
+        report.log = Some(recovery);
+        let writer = Writer { log, manifest: Mutex::new(manifest) };
+        Self::assemble(id, options, version, replay, Some(writer), report)
+    }
+
+    /// Opens a tenant as it is on disk, beside a writer perhaps: nothing is written or locked.
+    pub fn open_read_only(id: &TenantId, options: TenantOptions) -> Result<TenantCore, Error> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let version = Manifest::open_read_only(&*options.vfs, &options.dir.join("manifest"), id)?;
+            match crate::log::read_only(&*options.vfs, &options.dir.join("log"), id, version.sealed_below) {
+                Ok((replay, recovery)) => {
+                    let report = OpenReport { log: Some(recovery), ..OpenReport::default() };
+                    return Self::assemble(id, options, version, replay, None, report);
+                }
+                // Sealed meanwhile: the manifest says so by now.
+                Err(ReadOnlyError::Retry) if attempt < READ_ATTEMPTS_MAX => {}
+                Err(ReadOnlyError::Retry) => {
+                    let busy = std::io::Error::from(std::io::ErrorKind::ResourceBusy);
+                    return Err(StorageError::io("read beside a writer", &options.dir, busy).into());
+                }
+                Err(ReadOnlyError::Storage(e)) => return Err(e.into()),
+            }
+        }
+    }
+
+    fn assemble(
+        id: &TenantId,
+        options: TenantOptions,
+        version: Arc<Version>,
+        replay: Vec<Replayed>,
+        writer: Option<Writer>,
+        report: OpenReport,
+    ) -> Result<TenantCore, Error> {
+        let mut active = Memtable::new();
+        for batch in replay {
+            let payload = Payload::decode(batch.payload).map_err(|e| {
+                // The frame's checksum held, so these bytes were written so.
+                StorageError::from(e.in_file(&options.dir.join("log")))
+            })?;
+            active.push(CommittedBatch { first: batch.first, payload: Arc::new(payload), leaf: batch.leaf });
+        }
+        let counted = active.bytes() as u64;
+        options.memtable_bytes.fetch_add(counted, std::sync::atomic::Ordering::Relaxed);
+        let segments = open_segments(id, &options, &version, &BTreeMap::new());
+        let active_since = (!active.is_empty()).then(Timestamp::now);
+        let state = State {
+            active,
+            active_since,
+            frozen: Vec::new(),
+            segments: Arc::new(segments),
+            version,
+            counted,
+            seal_error: None,
+        };
+        Ok(TenantCore { id: id.clone(), options, writer, state: Arc::new(Mutex::new(state)), report })
+    }
+}
+
+impl Drop for TenantCore {
+    fn drop(&mut self) {
+        let counted = self.state().counted;
+        self.options.memtable_bytes.fetch_sub(counted, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// The segments of a version; those that are open already stay so.
+pub(super) fn open_segments(
+    id: &TenantId,
+    options: &TenantOptions,
+    version: &Version,
+    before: &BTreeMap<SegmentId, Arc<SegmentSource>>,
+) -> BTreeMap<SegmentId, Arc<SegmentSource>> {
+    let source = |meta: &Arc<_>| Arc::new(SegmentSource::new(id, options, Arc::clone(meta)));
+    version.segments.iter().map(|(n, meta)| (*n, before.get(n).cloned().unwrap_or_else(|| source(meta)))).collect()
+}
+
+/// Removes segment files that no version names, where their records are known to be elsewhere; sets others aside.
+fn remove_orphans(options: &TenantOptions, version: &Version, report: &mut OpenReport) -> Result<(), StorageError> {
+    let dir = options.dir.join("segments");
+    for entry in options.vfs.list(&dir)? {
+        let Some(id) = entry.name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()) else { continue };
+        let id = SegmentId(id);
+        if version.segments.contains_key(&id) {
+            continue;
+        }
+        let path = segment_path(options, id);
+        if id < version.next_segment_id || records_are_in_log(options, &path, version.sealed_below) {
+            // Merged, expired or deleted by an edit of the manifest; or its records are still in the log.
+            options.vfs.remove(&path)?;
+            report.orphans_removed.push(path);
+        } else {
+            let reason = "no edit of the manifest names this segment, and its records are not in the log";
+            report.orphans_quarantined.push(crate::vfs::set_aside(&*options.vfs, &path, &options.dir.join("quarantine"), reason)?);
+        }
+    }
+    Ok(())
+}
+
+/// Was the file cut off while it was written, or does it hold only records that are not sealed yet?
+fn records_are_in_log(options: &TenantOptions, path: &std::path::Path, sealed_below: Seq) -> bool {
+    let open = |p| SegmentReader::open(options.vfs.open(p)?, Arc::new(Cache::new(0)));
+    match open(path) {
+        Ok(reader) => reader.footer().blocks.iter().all(|b| b.info.seq.0 > sealed_below),
+        // A segment is synced before the manifest names it: a file without an end was never more than an attempt.
+        Err(_) => true,
+    }
+}

@@ -1,0 +1,401 @@
+//! From the memtable to segments, and from small segments to larger ones.
+
+use super::open::open_segments;
+use super::segments::{SegmentSource, segment_path};
+use super::{Frozen, TenantCore, Writer};
+use crate::error::StorageError;
+use crate::format::compress::{LEVEL_FAST, LEVEL_MERGE};
+use crate::format::edit::{Edit, Leaf, SegmentMeta};
+use crate::format::payload::{Payload, Reencoder};
+use crate::format::rows::{order_rows, split_rows};
+use crate::format::segment::SegmentHeader;
+use crate::id::{LogId, SegmentId, Seq};
+use crate::index::IndexBuilder;
+use crate::manifest::Manifest;
+use crate::memtable::CommittedBatch;
+use crate::record::{Column, Tag, Timestamp};
+use crate::segment::{BlockSink, EncodedBlock, Merger, SegmentReader, SegmentWriter, encode_block};
+use crate::store::Error;
+use crate::store::error::ErrorKind;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+/// A leaf of the manifest spans at least so many records where batches are smaller, so that a million requests of one
+/// record do not make a million leaves.
+const LEAF_RECORDS_MIN: usize = 4096;
+/// At most so many memtables wait to be sealed; whoever appends more seals one first.
+const FROZEN_MAX: usize = 1;
+
+/// What [`TenantCore::compact`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactReport {
+    /// Records that went from the log into a segment.
+    pub records_sealed: u64,
+    /// Segments that were merged.
+    pub segments_merged: u64,
+    /// Segments that they became.
+    pub segments_made: u64,
+    /// Segments whose retention had ended.
+    pub segments_expired: u64,
+    /// Their records.
+    pub records_expired: u64,
+}
+
+/// Feeds an index with what blocks are built from.
+struct IndexSink(IndexBuilder);
+
+impl BlockSink for IndexSink {
+    fn begin(&mut self) {
+        self.0.begin_block();
+    }
+    fn column(&mut self, column: &Column) {
+        self.0.add_column(column);
+    }
+    fn value(&mut self, tag: Tag, text: &str) {
+        self.0.add_value(tag, text);
+    }
+    fn end(&mut self) {
+        self.0.end_block();
+    }
+}
+
+impl TenantCore {
+    fn writer(&self) -> Result<&Writer, Error> {
+        self.writer.as_ref().ok_or_else(|| ErrorKind::ReadOnly.into())
+    }
+
+    fn manifest<'a>(&self, writer: &'a Writer) -> MutexGuard<'a, Manifest> {
+        writer.manifest.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Is there something to seal: the memtable full, a memtable waiting, records too old, or a log given up?
+    pub fn seal_due(&self, age_max: Duration) -> bool {
+        let Some(writer) = &self.writer else { return false };
+        let abandoned = writer.log.has_abandoned();
+        let state = self.state();
+        let age = Timestamp::now().0 - state.active_since.map_or(i64::MAX, |t| t.0);
+        abandoned
+            || !state.frozen.is_empty()
+            || state.active.bytes() >= self.options.memtable_bytes_max
+            || (!state.active.is_empty() && age > i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// After an append: freezes a full memtable, so that it can be sealed beside further appends. True where there is
+    /// something to seal now.
+    pub fn freeze_if_full(&self) -> Result<bool, Error> {
+        let (full, waiting) = {
+            let state = self.state();
+            (state.active.bytes() >= self.options.memtable_bytes_max, state.frozen.len())
+        };
+        if full && waiting < FROZEN_MAX {
+            self.freeze()?;
+            return Ok(true);
+        }
+        if full && waiting >= FROZEN_MAX {
+            // Sealing does not keep up: whoever appends does a part of it, and so slows down.
+            self.seal_frozen()?;
+        }
+        Ok(waiting > 0)
+    }
+
+    /// Seals what [`TenantCore::seal_due`] found.
+    pub fn seal_due_now(&self, age_max: Duration) -> Result<u64, Error> {
+        let writer = self.writer()?;
+        let active_due = {
+            let state = self.state();
+            let age = Timestamp::now().0 - state.active_since.map_or(i64::MAX, |t| t.0);
+            state.active.bytes() >= self.options.memtable_bytes_max
+                || age > i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX)
+        };
+        // A log that was given up after a failed sync is not to be relied upon: its records go to a segment at once.
+        let abandoned = !writer.log.take_abandoned().is_empty();
+        if active_due || abandoned { self.seal() } else { self.seal_frozen() }
+    }
+
+    /// Gives the tenant up before its files are removed: nothing is sealed.
+    pub fn abandon(&self) {
+        if let Some(writer) = &self.writer {
+            // The files go next, so that there is nothing to be said of an error.
+            let _ = writer.log.close();
+        }
+    }
+
+    /// Bytes in the memtable that takes batches.
+    pub fn active_bytes(&self) -> usize {
+        self.state().active.bytes()
+    }
+
+    fn freeze(&self) -> Result<(), Error> {
+        let writer = self.writer()?;
+        if self.state().active.is_empty() {
+            return Ok(());
+        }
+        let state = self.state.clone();
+        let (next_log, frozen) = writer.log.rotate(move |_| {
+            let mut state = state.lock().unwrap_or_else(|e| e.into_inner());
+            state.active_since = None;
+            let memtable = std::mem::take(&mut state.active);
+            let frozen = Arc::new(Frozen {
+                batches: memtable.batches().to_vec(),
+                source: Arc::new(memtable.snapshot()),
+                bytes: memtable.bytes(),
+                next_log: LogId(0),
+            });
+            state.frozen.push(frozen.clone());
+            frozen
+        })?;
+        // The number of the new log is known only now.
+        let mut state = self.state();
+        if let Some(slot) = state.frozen.iter_mut().find(|f| Arc::ptr_eq(f, &frozen)) {
+            *slot = Arc::new(Frozen { batches: frozen.batches.clone(), source: frozen.source.clone(), bytes: frozen.bytes, next_log });
+        }
+        Ok(())
+    }
+
+    /// Seals what is frozen, oldest first; gives the number of records.
+    pub fn seal_frozen(&self) -> Result<u64, Error> {
+        let writer = self.writer()?;
+        let mut manifest = self.manifest(writer);
+        let mut records = 0;
+        loop {
+            let Some(frozen) = self.state().frozen.first().cloned() else { return Ok(records) };
+            let result = self.seal_one(writer, &mut manifest, &frozen);
+            self.state().seal_error = result.as_ref().err().map(ToString::to_string);
+            result?;
+            records += frozen.batches.iter().map(|b| b.payload.records.len() as u64).sum::<u64>();
+        }
+    }
+
+    /// Seals all that was committed before this call.
+    pub fn seal(&self) -> Result<u64, Error> {
+        self.freeze()?;
+        self.seal_frozen()
+    }
+
+    fn seal_one(&self, writer: &Writer, manifest: &mut Manifest, frozen: &Frozen) -> Result<(), Error> {
+        let version = manifest.version();
+        let batches: Vec<(Seq, Arc<Payload>)> = frozen.batches.iter().map(|b| (b.first, b.payload.clone())).collect();
+        let rows = order_rows(&batches);
+        let mut output = self.begin_segment(version.next_segment_id, 0)?;
+        let mut from = 0;
+        for end in split_rows(&rows, &batches) {
+            let block = encode_block(&rows[from..end], &batches, LEVEL_FAST, &mut output.sink);
+            output.block(&block)?;
+            from = end;
+        }
+        let meta = output.finish(self)?;
+        let sealed_below = frozen.batches.last().map_or(version.sealed_below, CommittedBatch::last);
+        let edit = Edit::Seal { segments: vec![meta], leaves: leaves(&frozen.batches), sealed_below };
+        let version = manifest.apply(vec![edit])?;
+        {
+            let mut state = self.state();
+            state.frozen.remove(0);
+            state.counted = state.counted.saturating_sub(frozen.bytes as u64);
+            state.segments = Arc::new(open_segments(&self.id, &self.options, &version, &state.segments));
+            state.version = version;
+        }
+        self.options.memtable_bytes.fetch_sub(frozen.bytes as u64, Ordering::Relaxed);
+        writer.log.trim(frozen.next_log)?;
+        Ok(())
+    }
+
+    fn begin_segment(&self, id: SegmentId, level: u8) -> Result<Output, StorageError> {
+        let path = segment_path(&self.options, id);
+        if self.options.vfs.exists(&path)? {
+            // Of an attempt that failed; its number was not given to a segment.
+            self.options.vfs.remove(&path)?;
+        }
+        let header = SegmentHeader { tenant: self.id.clone(), id, created: Timestamp::now() };
+        let writer = SegmentWriter::new(self.options.vfs.create(&path)?, &header)?;
+        Ok(Output { writer, sink: IndexSink(IndexBuilder::new()), id, level, created: header.created })
+    }
+
+    /// Seals, merges small segments, and lets segments go whose newest record is older than the retention.
+    pub fn compact(&self, retention_ns: Option<i64>) -> Result<CompactReport, Error> {
+        let mut report = CompactReport { records_sealed: self.seal()?, ..CompactReport::default() };
+        if let Some(retention) = retention_ns {
+            self.expire(retention, &mut report)?;
+        }
+        self.merge_small(&mut report)?;
+        Ok(report)
+    }
+
+    fn expire(&self, retention_ns: i64, report: &mut CompactReport) -> Result<(), Error> {
+        let writer = self.writer()?;
+        let mut manifest = self.manifest(writer);
+        let version = manifest.version();
+        let limit = Timestamp(Timestamp::now().0.saturating_sub(retention_ns));
+        let gone: Vec<_> = version.segments.values().filter(|s| s.max_time < limit).cloned().collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let records = gone.iter().map(|s| s.rows).sum();
+        let live: Vec<_> = version.segments.values().filter(|s| s.max_time >= limit).collect();
+        // A leaf that also covers a live segment's records can't be made again from what is left.
+        let broken = version
+            .leaves()
+            .filter(|leaf| {
+                let meets = |s: &SegmentMeta| s.min_seq <= leaf.last() && s.max_seq >= leaf.first;
+                gone.iter().any(|s| meets(s)) && live.iter().any(|s| meets(s))
+            })
+            .map(|leaf| leaf.first)
+            .collect();
+        let edit = Edit::Expire {
+            segments: gone.iter().map(|s| s.id).collect(),
+            reason: format!("older than the retention, before {limit}"),
+            records,
+            leaves_broken: broken,
+        };
+        let version = manifest.apply(vec![edit])?;
+        self.publish(version);
+        report.segments_expired = gone.len() as u64;
+        report.records_expired = records;
+        Ok(())
+    }
+
+    /// Makes a version visible; the files of segments that it no longer names go when nobody reads them.
+    fn publish(&self, version: Arc<crate::manifest::Version>) {
+        let mut state = self.state();
+        let segments = open_segments(&self.id, &self.options, &version, &state.segments);
+        for (id, segment) in state.segments.iter() {
+            if !segments.contains_key(id) {
+                segment.doom();
+            }
+        }
+        let before = std::mem::replace(&mut state.segments, Arc::new(segments));
+        state.version = version;
+        // Files are removed when the last reader lets go, and not while the state is locked.
+        drop(state);
+        drop(before);
+    }
+
+    fn merge_small(&self, report: &mut CompactReport) -> Result<(), Error> {
+        let writer = self.writer()?;
+        let mut manifest = self.manifest(writer);
+        let version = manifest.version();
+        let segments = self.state().segments.clone();
+        let mut small: Vec<&Arc<SegmentSource>> =
+            segments.values().filter(|s| s.meta().bytes < self.options.merge_bytes_max).collect();
+        if small.len() < 2 {
+            return Ok(());
+        }
+        small.sort_by_key(|s| (s.meta().min_time, s.meta().id));
+        let readers: Vec<Arc<SegmentReader>> = small.iter().map(|s| s.reader().cloned()).collect::<Result<_, _>>()?;
+        let level = small.iter().map(|s| s.meta().level).max().unwrap_or(0).saturating_add(1);
+        let mut next = version.next_segment_id;
+        let mut outputs = Vec::new();
+        let mut output: Option<Output> = None;
+        let mut merger = Merger::new(&readers);
+        while let Some(merged) = merger.next_block()? {
+            let mut target = match output.take() {
+                Some(open) => open,
+                None => {
+                    let open = self.begin_segment(next, level)?;
+                    next = SegmentId(next.0 + 1);
+                    open
+                }
+            };
+            let block = encode_block(&merged.rows, &merged.batches, LEVEL_MERGE, &mut target.sink);
+            target.block(&block)?;
+            if target.writer.bytes() >= self.options.merge_bytes_max {
+                outputs.push(target.finish(self)?);
+            } else {
+                output = Some(target);
+            }
+        }
+        if let Some(target) = output {
+            outputs.push(target.finish(self)?);
+        }
+        report.segments_merged = small.len() as u64;
+        report.segments_made = outputs.len() as u64;
+        let inputs = small.iter().map(|s| s.meta().id).collect();
+        let version = manifest.apply(vec![Edit::Merge { inputs, outputs }])?;
+        drop(readers);
+        self.publish(version);
+        Ok(())
+    }
+
+    /// Seals, and makes durable that all is; the tenant takes no more records.
+    pub fn close(&self) -> Result<(), Error> {
+        if self.writer.is_none() {
+            return Ok(());
+        }
+        let sealed = self.seal();
+        // Also where sealing failed: the log has it all, and says so durably.
+        self.writer()?.log.close()?;
+        sealed.map(drop)
+    }
+}
+
+/// A segment that is being written, with its index.
+struct Output {
+    writer: SegmentWriter,
+    sink: IndexSink,
+    id: SegmentId,
+    level: u8,
+    created: Timestamp,
+}
+
+impl Output {
+    fn block(&mut self, block: &EncodedBlock) -> Result<(), StorageError> {
+        self.writer.block(block)
+    }
+
+    /// Ends and syncs the file, and the folder that names it.
+    fn finish(self, tenant: &TenantCore) -> Result<SegmentMeta, Error> {
+        let bundle = self.sink.0.finish()?;
+        let s = self.writer.finish(&bundle)?;
+        tenant.options.vfs.sync_dir(&tenant.options.dir.join("segments"))?;
+        Ok(SegmentMeta {
+            id: self.id,
+            bytes: s.bytes,
+            data_root: s.data_root,
+            index_root: s.index_root,
+            rows: s.rows,
+            min_time: s.time.0,
+            max_time: s.time.1,
+            min_seq: s.seq.0,
+            max_seq: s.seq.1,
+            blocks: s.blocks,
+            created_at_ns: self.created.0,
+            level: self.level,
+        })
+    }
+}
+
+/// The leaves of batches: each batch's own, and one for runs of small ones.
+fn leaves(batches: &[CommittedBatch]) -> Vec<Leaf> {
+    let mut leaves = Vec::new();
+    let mut at = 0;
+    while at < batches.len() {
+        let mut end = at;
+        let mut records = 0;
+        while end < batches.len() && records < LEAF_RECORDS_MIN {
+            let more = batches[end].payload.records.len();
+            if end > at && more >= LEAF_RECORDS_MIN {
+                break;
+            }
+            records += more;
+            end += 1;
+        }
+        let hash = if end == at + 1 { batches[at].leaf } else { joint_leaf(&batches[at..end]) };
+        leaves.push(Leaf { first: batches[at].first, count: records as u32, hash });
+        at = end;
+    }
+    leaves
+}
+
+/// BLAKE3 of the canonical bytes of several batches' records as one.
+fn joint_leaf(batches: &[CommittedBatch]) -> [u8; 32] {
+    let mut all = Reencoder::default();
+    for batch in batches {
+        let payload = &batch.payload;
+        for record in &payload.records {
+            all.push(record.time, &payload.streams[record.stream as usize], payload.fields(record));
+        }
+    }
+    *blake3::hash(&all.finish().bytes).as_bytes()
+}
+

@@ -1,0 +1,59 @@
+//! What a query runs on: the segments of one version and the records that are not in them, taken at once.
+
+use super::TenantCore;
+use super::segments::{OpenSource, SegmentSource};
+use crate::error::StorageError;
+use crate::id::Seq;
+use crate::record::{Source, Timestamp};
+use std::sync::Arc;
+
+/// A tenant's records at one moment. Segments stay readable while it lives, also when they were merged since.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    segments: Vec<Arc<SegmentSource>>,
+    memory: Vec<Arc<crate::memtable::MemorySource>>,
+    /// Number of the last record in it.
+    pub last: Seq,
+}
+
+impl TenantCore {
+    /// What is there now.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.state();
+        let last = state.last_seq();
+        let segments = state.segments.values().cloned().collect();
+        let mut memory: Vec<_> = state.frozen.iter().map(|f| f.source.clone()).collect();
+        if !state.active.is_empty() {
+            memory.push(Arc::new(state.active.snapshot()));
+        }
+        Snapshot { segments, memory, last }
+    }
+}
+
+impl Snapshot {
+    /// What execution reads, for a span of time (both ends taken in): segments outside of it are not opened.
+    pub fn sources(&self, low: Timestamp, high: Timestamp) -> Result<Vec<Arc<dyn Source>>, StorageError> {
+        let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+        for segment in &self.segments {
+            let meta = segment.meta();
+            if meta.max_time >= low && meta.min_time <= high {
+                let reader = segment.reader()?.clone();
+                sources.push(Arc::new(OpenSource { segment: segment.clone(), reader }));
+            }
+        }
+        for memory in &self.memory {
+            sources.push(memory.clone());
+        }
+        Ok(sources)
+    }
+
+    /// What is not in a segment yet.
+    pub fn memory(&self) -> &[Arc<crate::memtable::MemorySource>] {
+        &self.memory
+    }
+
+    /// The segments.
+    pub fn segments(&self) -> &[Arc<SegmentSource>] {
+        &self.segments
+    }
+}

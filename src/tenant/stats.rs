@@ -1,0 +1,81 @@
+//! What a tenant holds, in figures.
+
+use super::TenantCore;
+use crate::id::Seq;
+use crate::record::Timestamp;
+use crate::store::Error;
+use serde::Serialize;
+
+/// What a tenant holds. Bytes are those of files, as long as they say they are.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct TenantStats {
+    /// Records, sealed or not.
+    pub records: u64,
+    /// Records that are not in a segment yet.
+    pub records_unsealed: u64,
+    /// Live segments.
+    pub segments: u64,
+    /// Their blocks.
+    pub blocks: u64,
+    /// Their bytes, index included.
+    pub segment_bytes: u64,
+    /// Bytes of log files, with what is reserved.
+    pub log_bytes: u64,
+    /// Bytes of the manifest.
+    pub manifest_bytes: u64,
+    /// Bytes of memtables in memory.
+    pub memtable_bytes: u64,
+    /// Earliest time of a record, RFC 3339.
+    pub first_time: Option<String>,
+    /// Latest time of a record, RFC 3339.
+    pub last_time: Option<String>,
+    /// Number of the last record.
+    pub last_seq: u64,
+    /// Why the last attempt to seal failed, if it did.
+    pub seal_error: Option<String>,
+}
+
+impl TenantCore {
+    /// What the tenant holds now.
+    pub fn stats(&self) -> Result<TenantStats, Error> {
+        use crate::record::Source;
+        let snapshot = self.snapshot();
+        let mut stats = TenantStats::default();
+        let mut times: Option<(Timestamp, Timestamp)> = None;
+        let mut take = |low: Timestamp, high: Timestamp| {
+            times = Some(times.map_or((low, high), |(a, b)| (a.min(low), b.max(high))));
+        };
+        for segment in snapshot.segments() {
+            let meta = segment.meta();
+            stats.records += meta.rows;
+            stats.segments += 1;
+            stats.blocks += u64::from(meta.blocks);
+            stats.segment_bytes += meta.bytes;
+            take(meta.min_time, meta.max_time);
+        }
+        for memory in snapshot.memory() {
+            for block in 0..memory.len() {
+                let info = memory.info(block);
+                stats.records_unsealed += u64::from(info.rows);
+                take(info.time.0, info.time.1);
+            }
+        }
+        stats.records += stats.records_unsealed;
+        stats.first_time = times.map(|(low, _)| low.to_string());
+        stats.last_time = times.map(|(_, high)| high.to_string());
+        let Seq(last) = snapshot.last;
+        stats.last_seq = last;
+        let vfs = &self.options.vfs;
+        let length = |path: &std::path::Path| vfs.open(path).and_then(|f| f.len()).unwrap_or(0);
+        stats.manifest_bytes = length(&self.options.dir.join("manifest"));
+        let log_dir = self.options.dir.join("log");
+        if vfs.exists(&log_dir)? {
+            stats.log_bytes = vfs.list(&log_dir)?.iter().map(|e| length(&log_dir.join(&e.name))).sum();
+        }
+        let state = self.state();
+        stats.memtable_bytes = state.counted;
+        stats.seal_error = state.seal_error.clone();
+        Ok(stats)
+    }
+}

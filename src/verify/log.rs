@@ -1,0 +1,133 @@
+//! A tenant's log files: frames, chains, Seqs, marks, and zeros behind.
+
+use super::report::{Finding, FindingKind, Report};
+use crate::error::StorageError;
+use crate::format::DecodeError;
+use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, chain_start, decode_frame};
+use crate::format::header::{FILE_HEADER_BYTES, LogHeader};
+use crate::format::payload::Payload;
+use crate::id::{LogId, Seq, TenantId};
+use crate::vfs::Vfs;
+use std::path::Path;
+use std::time::Duration;
+
+/// How often a broken end is read again beside a writer, which may be in the middle of a write.
+const READ_ATTEMPTS_MAX: u32 = 5;
+const READ_PAUSE: Duration = Duration::from_millis(40);
+
+/// What a file was found to hold.
+struct Walk {
+    first: Seq,
+    next: Seq,
+    records: u64,
+    broken: Option<Finding>,
+}
+
+/// Verifies the folder `log` of a tenant.
+pub(super) fn verify_logs(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId, sealed_below: Seq, live: bool, report: &mut Report) -> Result<(), StorageError> {
+    let mut before: Option<Seq> = None;
+    for entry in vfs.list(dir)? {
+        let path = dir.join(&entry.name);
+        let id = entry.name.strip_suffix(".log").and_then(|hex| u64::from_str_radix(hex, 16).ok()).map(LogId);
+        let Some(id) = id.filter(|id| !entry.is_dir && format!("{id}.log") == entry.name) else {
+            report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a log file", &entry.name));
+            continue;
+        };
+        let walk = match read(vfs, &path, tenant, id, live, report) {
+            Ok(Some(walk)) => walk,
+            // Trimmed under our eyes, its records sealed.
+            Ok(None) => continue,
+            Err(e) if live && e.is_not_found() => continue,
+            Err(e) => {
+                report.add(Finding::error(&path, &e));
+                before = None;
+                continue;
+            }
+        };
+        let gap = before.map_or(walk.first > Seq(sealed_below.0 + 1), |next| walk.first > next);
+        if gap && !live {
+            let expected = format!("records from {}", before.unwrap_or(Seq(sealed_below.0 + 1)));
+            report.add(Finding::new(FindingKind::Mismatch, &path, 0, expected, format!("records from {}", walk.first)));
+        }
+        before = Some(walk.next);
+        report.records += walk.records;
+        report.findings.extend(walk.broken);
+    }
+    Ok(())
+}
+
+/// Reads a file, and beside a writer again while its end moves.
+fn read(vfs: &dyn Vfs, path: &Path, tenant: &TenantId, id: LogId, live: bool, report: &mut Report) -> Result<Option<Walk>, StorageError> {
+    let mut broken_at = None;
+    for attempt in 0..READ_ATTEMPTS_MAX {
+        let bytes = vfs.read(path)?;
+        if live && bytes.len() < FILE_HEADER_BYTES {
+            return Ok(None);
+        }
+        let mut walk = walk(&bytes, path, tenant, id)?;
+        let moved = broken_at.is_some_and(|before| walk.broken.as_ref().is_none_or(|f| f.offset > before));
+        if live && moved {
+            walk.broken = None;
+        }
+        if walk.broken.is_none() || !live || attempt + 1 == READ_ATTEMPTS_MAX {
+            report.files += 1;
+            report.bytes += bytes.len() as u64;
+            return Ok(Some(walk));
+        }
+        broken_at = walk.broken.as_ref().map(|f| f.offset);
+        std::thread::sleep(READ_PAUSE);
+    }
+    Ok(None)
+}
+
+fn walk(bytes: &[u8], path: &Path, tenant: &TenantId, id: LogId) -> Result<Walk, StorageError> {
+    let damage = |e: DecodeError| StorageError::from(e.in_file(path));
+    let header = LogHeader::decode(bytes).map_err(damage)?;
+    if header.tenant != *tenant || header.id != id {
+        let expected = format!("log {id} of {tenant}");
+        let found = format!("log {} of {}", header.id, header.tenant);
+        return Err(damage(DecodeError::new("log file header", 0, expected, found)));
+    }
+    let stamp = header.stamp();
+    let mut head = [0; FILE_HEADER_BYTES];
+    head.copy_from_slice(&bytes[..FILE_HEADER_BYTES]);
+    let (mut at, mut chain, mut next, mut records) = (FILE_HEADER_BYTES, chain_start(&head), header.first, 0);
+    let mut broken = None;
+    while at < bytes.len() && bytes[at..].iter().any(|&b| b != 0) {
+        let rest = &bytes[at..];
+        let step = decode_frame(rest, &stamp).and_then(|decoded| {
+            let frame = &decoded.frame;
+            if frame.previous != chain {
+                return Err(DecodeError::new("log frame", 48, "the hash of the frame before", "another"));
+            }
+            if frame.first != next {
+                return Err(DecodeError::new("log frame", 16, format!("Seq {next}"), frame.first));
+            }
+            if !frame.is_mark() {
+                let payload = Payload::decode(frame.payload()?)?;
+                if payload.records.len() != frame.records as usize {
+                    return Err(DecodeError::new("log frame", 24, format!("{} records", frame.records), payload.records.len()));
+                }
+            }
+            Ok((decoded.bytes, decoded.hash, frame.records))
+        });
+        match step {
+            Ok((len, hash, count)) => {
+                at += len;
+                chain = hash;
+                next = Seq(next.0 + u64::from(count));
+                records += u64::from(count);
+            }
+            Err(e) => {
+                // Whatever says further on that these records were durable makes it corruption and not a torn end.
+                let later = memchr::memmem::find_iter(&rest[1..], &FRAME_MAGIC).any(|found| {
+                    rest.get(1 + found..).filter(|f| f.len() >= FRAME_HEADER_BYTES).is_some_and(|f| FrameHeader::decode(f, &stamp).is_ok())
+                });
+                let kind = if later { FindingKind::Corruption } else { FindingKind::TornTail };
+                broken = Some(Finding::damage(kind, e.within(at as u64).in_file(path)));
+                break;
+            }
+        }
+    }
+    Ok(Walk { first: header.first, next, records, broken })
+}

@@ -1,0 +1,112 @@
+//! Offline verification: reads files and says what is wrong with them, and writes nothing.
+//!
+//! Promises: every byte of a store but its derived catalog is covered by a check; damage is a finding with file and
+//! offset, never a panic; works beside a running server. It does not share the engine's way of reading: it walks the
+//! files from the format alone. May not know: everything but format, vfs, id, record.
+
+mod deep;
+mod log;
+mod report;
+mod segment;
+mod tenant;
+
+pub use report::{Finding, FindingKind, Report};
+
+use crate::error::StorageError;
+use crate::id::TenantId;
+use crate::vfs::{RealVfs, Vfs};
+use std::path::Path;
+
+/// Verifies stores, tenants' folders or single segments. With `deep` records are decoded, and zone maps, filters and
+/// leaves compared with them.
+pub fn verify<P: AsRef<Path>>(paths: &[P], deep: bool) -> Report {
+    let mut report = Report { deep, ..Report::default() };
+    for path in paths {
+        let path = path.as_ref();
+        if let Err(e) = verify_path(&RealVfs, path, &mut report) {
+            report.add(Finding::error(path, &e));
+        }
+    }
+    report.findings.dedup();
+    report.ok = report.findings.is_empty();
+    report
+}
+
+fn verify_path(vfs: &dyn Vfs, path: &Path, report: &mut Report) -> Result<(), StorageError> {
+    if path.extension().is_some_and(|e| e == "seg") {
+        if let Some(found) = segment::verify_file(path, None, report)
+            && report.deep
+        {
+            deep::verify_segment(&found, None, report);
+        }
+    } else if vfs.exists(&path.join("tenants"))? {
+        verify_store(vfs, path, report)?;
+    } else if vfs.exists(&path.join("manifest"))? {
+        tenant::verify_tenant(vfs, path, in_use(vfs, &path.join("../../LOCK")), report)?;
+    } else {
+        let found = if vfs.exists(path)? { "something else" } else { "nothing" };
+        report.add(Finding::new(FindingKind::Missing, path, 0, "a store, a tenant's folder or a segment", found));
+    }
+    Ok(())
+}
+
+fn verify_store(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<(), StorageError> {
+    let live = in_use(vfs, &dir.join("LOCK"));
+    for entry in vfs.list(dir)? {
+        let path = dir.join(&entry.name);
+        match (entry.name.as_str(), entry.is_dir) {
+            ("tenants", true) => {}
+            ("catalog", true) => report.skipped.push(format!("{}: derived from control.log", path.display())),
+            ("LOCK", false) => verify_lock(vfs, &path, report),
+            ("control.log", false) => verify_control(vfs, &path, report),
+            _ => report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a file of a store", &entry.name)),
+        }
+    }
+    let tenants = dir.join("tenants");
+    for entry in vfs.list(&tenants)? {
+        let path = tenants.join(&entry.name);
+        if !entry.is_dir || TenantId::new(&entry.name).is_err() {
+            report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a tenant's folder", &entry.name));
+        } else if let Err(e) = tenant::verify_tenant(vfs, &path, live, report) {
+            // One tenant's trouble does not hide another's.
+            report.add(Finding::error(&path, &e));
+        }
+    }
+    Ok(())
+}
+
+/// Does a writer hold the store, as far as its lock's file says? It is empty otherwise, but after a crash.
+fn in_use(vfs: &dyn Vfs, lock: &Path) -> bool {
+    vfs.read(lock).is_ok_and(|bytes| !bytes.is_empty())
+}
+
+/// A lock's file is empty, or names a process with a checksum.
+fn verify_lock(vfs: &dyn Vfs, path: &Path, report: &mut Report) {
+    let bytes = match vfs.read(path) {
+        Ok(bytes) => bytes,
+        Err(e) => return report.add(Finding::error(path, &e)),
+    };
+    report.files += 1;
+    report.bytes += bytes.len() as u64;
+    let pid = std::str::from_utf8(&bytes).ok().and_then(|t| t.split(' ').nth(1)).and_then(|p| p.parse().ok());
+    let whole = pid.map(crate::vfs::lock_text);
+    if !bytes.is_empty() && whole.as_ref().is_none_or(|text| text.as_bytes() != bytes) {
+        let expected = whole.unwrap_or_else(|| "nothing, or a process and a checksum".into());
+        let at = bytes.iter().zip(expected.as_bytes()).take_while(|(a, b)| a == b).count();
+        let found = String::from_utf8_lossy(&bytes).into_owned();
+        report.add(Finding::new(FindingKind::Corruption, path, at as u64, format!("{expected:?}"), format!("{found:?}")));
+    }
+}
+
+/// The control plane's log: checksums and chain of every frame.
+fn verify_control(vfs: &dyn Vfs, path: &Path, report: &mut Report) {
+    let bytes = match vfs.read(path) {
+        Ok(bytes) => bytes,
+        Err(e) => return report.add(Finding::error(path, &e)),
+    };
+    report.files += 1;
+    report.bytes += bytes.len() as u64;
+    if let Err(e) = crate::format::control::check(&bytes) {
+        report.add(Finding::damage(FindingKind::Corruption, e.in_file(path)));
+    }
+}

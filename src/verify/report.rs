@@ -1,0 +1,111 @@
+//! What a verification found.
+
+use crate::error::{Damage, StorageError};
+use serde::Serialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What is wrong with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// Bytes are not what they should be.
+    Corruption,
+    /// The end of a log or manifest that a crash tore off, or bytes behind it that should be zeros.
+    TornTail,
+    /// A file that the manifest names is not there.
+    Missing,
+    /// A file that no manifest names.
+    Orphan,
+    /// A file that does not belong in a store.
+    Unexpected,
+    /// A file that belongs to another tenant, or is another one than its name says.
+    Misplaced,
+    /// Well-formed, and not what the manifest's chain says.
+    Mismatch,
+    /// Records that do not come to the hash that was acknowledged.
+    LeafMismatch,
+    /// A file or folder that could not be read.
+    Unreadable,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it is.
+    pub kind: FindingKind,
+    /// In which file.
+    pub file: PathBuf,
+    /// Where, in bytes.
+    pub offset: u64,
+    /// What was being read.
+    pub what: String,
+    /// What should be there.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+}
+
+impl Finding {
+    /// A finding about a file.
+    pub fn new(kind: FindingKind, file: &Path, offset: u64, expected: impl ToString, found: impl ToString) -> Self {
+        let (expected, found) = (expected.to_string(), found.to_string());
+        Finding { kind, file: file.to_path_buf(), offset, what: "file".into(), expected, found }
+    }
+
+    /// Damage as a finding.
+    pub fn damage(kind: FindingKind, d: Damage) -> Self {
+        Finding { kind, file: d.file, offset: d.offset, what: d.what.into(), expected: d.expected, found: d.found }
+    }
+
+    /// An error as a finding.
+    pub fn error(file: &Path, error: &StorageError) -> Self {
+        match error {
+            StorageError::Damage(d) => Self::damage(FindingKind::Corruption, (**d).clone()),
+            other => Self::new(FindingKind::Unreadable, file, 0, "a file that can be read", other),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { kind, file, offset, what, expected, found } = self;
+        let kind = format!("{kind:?}").to_lowercase();
+        write!(f, "{}: at byte {offset}: {kind}: {what}: expected {expected}, found {found}", file.display())
+    }
+}
+
+/// The whole result.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// Is nothing wrong?
+    pub ok: bool,
+    /// What is wrong, file by file.
+    pub findings: Vec<Finding>,
+    /// Were records decoded and compared with zone maps, filters and leaves?
+    pub deep: bool,
+    /// Tenants checked.
+    pub tenants: u64,
+    /// Files checked.
+    pub files: u64,
+    /// Bytes checked.
+    pub bytes: u64,
+    /// Segments checked.
+    pub segments: u64,
+    /// Their blocks.
+    pub blocks: u64,
+    /// Records in segments and logs.
+    pub records: u64,
+    /// Leaves that were made again from records and came out right; 0 unless `deep`.
+    pub leaves: u64,
+    /// What was not checked, and why.
+    pub skipped: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn add(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+}
