@@ -30,12 +30,12 @@ struct Crate {
     dependencies: Vec<String>,
     /// Names that the crate's root re-exports, with the module they come from.
     reexports: BTreeMap<String, String>,
-    /// Modules whose items users of the crate can name.
-    public_modules: Vec<String>,
+    /// Modules that their parents declare as public, and do not hide from the documentation.
+    public_modules: Vec<Vec<String>>,
 }
 
 impl Crate {
-    fn new(manifest: &str, root: &str) -> Crate {
+    fn new(manifest: &str, sources: &[(String, String)]) -> Crate {
         let mut in_dependencies = false;
         let mut dependencies = Vec::new();
         for line in manifest.lines() {
@@ -45,24 +45,31 @@ impl Crate {
                 dependencies.push(name.trim().replace('-', "_"));
             }
         }
-        let root_tokens = tokens(root);
-        let reexports = named_paths(&root_tokens, &[])
-            .into_iter()
-            .filter(|n| n.path.len() > 1)
-            .filter_map(|n| {
-                let parts: Vec<&String> = n.path.iter().skip(usize::from(n.path[0] == "crate")).collect();
-                Some((parts.last()?.to_string(), parts.first()?.to_string()))
-            })
-            .collect();
-        let mut public_modules = Vec::new();
-        let words: Vec<&str> = root_tokens.iter().map(|t| t.text.as_str()).collect();
-        for (i, three) in words.windows(3).enumerate() {
-            let hidden = words[i.saturating_sub(7)..i].ends_with(&["doc", "(", "hidden", ")", "]"]);
-            if three[0] == "pub" && three[1] == "mod" && !hidden {
-                public_modules.push(three[2].to_string());
+        let (mut reexports, mut public_modules) = (BTreeMap::new(), Vec::new());
+        for (file, text) in sources {
+            let (all, module) = (tokens(text), module_of(file));
+            if module.is_empty() {
+                for named in named_paths(&all, &module).into_iter().filter(|n| n.imported) {
+                    let parts: Vec<String> = named.path.into_iter().skip_while(|p| p == "crate").collect();
+                    if let [first, .., last] = &parts[..] {
+                        reexports.insert(last.clone(), first.clone());
+                    }
+                }
+            }
+            let words: Vec<&str> = all.iter().map(|t| t.text.as_str()).collect();
+            for (i, three) in words.windows(3).enumerate() {
+                let hidden = words[..i].ends_with(&["doc", "(", "hidden", ")", "]"]);
+                if three[0] == "pub" && three[1] == "mod" && !hidden {
+                    public_modules.push(module.iter().cloned().chain([three[2].to_string()]).collect());
+                }
             }
         }
         Crate { dependencies, reexports, public_modules }
+    }
+
+    /// Can users of the crate name what stands in this module?
+    fn is_public(&self, module: &[String]) -> bool {
+        (1..=module.len()).all(|n| self.public_modules.iter().any(|m| m == &module[..n]))
     }
 }
 
@@ -99,7 +106,7 @@ fn check_source(file: &str, text: &str, whole: &Crate) -> Vec<Violation> {
     let module = module_of(file);
     check_imports(&all, &module, whole, &mut found);
     check_tokens(&all, file, &module, &mut found);
-    if module.first().is_some_and(|m| whole.public_modules.contains(m)) {
+    if whole.is_public(&module) {
         check_public(&all, &module, whole, &mut found);
     }
     let lines = text.lines().count();
@@ -240,24 +247,22 @@ fn rust_files(under: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-fn the_crate() -> Crate {
-    let read = |name: &str| std::fs::read_to_string(repository().join(name)).unwrap();
-    Crate::new(&read("Cargo.toml"), &read("src/lib.rs"))
+fn sources() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    rust_files(&repository().join("src"), &mut files);
+    let name = |path: &Path| path.strip_prefix(repository()).unwrap().to_string_lossy().replace('\\', "/");
+    files.iter().map(|path| (name(path), std::fs::read_to_string(path).unwrap())).collect()
 }
 
 #[test]
 fn sources_keep_the_rules() {
-    let whole = the_crate();
-    let mut files = Vec::new();
-    rust_files(&repository().join("src"), &mut files);
-    assert!(files.len() > 20, "the sources are found");
-    let violations: Vec<String> = files
+    let sources = sources();
+    assert!(sources.len() > 20, "the sources are found");
+    let whole = Crate::new(&std::fs::read_to_string(repository().join("Cargo.toml")).unwrap(), &sources);
+    let violations: Vec<String> = sources
         .iter()
-        .flat_map(|path| {
-            let name = path.strip_prefix(repository()).unwrap().to_string_lossy().replace('\\', "/");
-            check_source(&name, &std::fs::read_to_string(path).unwrap(), &whole)
-        })
-        .map(|v| v.to_string())
+        .flat_map(|(file, text)| check_source(file, text, &whole))
+        .map(|violation| violation.to_string())
         .collect();
     assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
 }
@@ -294,8 +299,12 @@ fn exceptions_have_reasons_and_are_needed() {
 #[test]
 fn each_rule_finds_its_violation() {
     let whole = Crate::new(
-        "[dependencies]\nnom = \"8\"\ntantivy = \"0\"\nserde = \"1\"\n",
-        "pub mod format;\n#[doc(hidden)]\npub mod index;\npub mod query;\npub use store::Store;\n",
+        "[dependencies]\nnom = \"8\"\nregex = \"1\"\ntantivy = \"0\"\nserde = \"1\"\n",
+        &[
+            ("src/lib.rs", "pub mod format;\n#[doc(hidden)]\npub mod index;\npub mod query;\npub use store::Store;\n"),
+            ("src/format/mod.rs", "mod private; pub mod a;"),
+        ]
+        .map(|(file, text)| (file.to_string(), text.to_string())),
     );
     let long = "\n".repeat(FILE_LINES_MAX + 1);
     // (file, source, line and part of the rule; "" where nothing is wrong)
@@ -337,6 +346,7 @@ fn each_rule_finds_its_violation() {
         ("src/query/mod.rs", "pub fn f() -> tantivy::Score {}", 1, "shows a type of tantivy"),
         ("src/format/a.rs", "use tantivy::Score;\npub struct A(pub Score);", 2, "shows a type of tantivy"),
         ("src/index/mod.rs", "pub fn f() -> tantivy::Score {}", 0, ""),
+        ("src/format/private.rs", "pub fn f() -> regex::Regex {}", 0, ""),
         ("src/format/mod.rs", "pub(crate) fn f() -> nom::X {} pub fn g() -> serde::Y {}", 0, ""),
     ];
     for (file, source, line, rule) in cases {
