@@ -9,9 +9,16 @@ mod bytes;
 pub mod chunk;
 pub mod compress;
 pub mod control;
+pub mod edit;
+pub mod frame;
+#[doc(hidden)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+pub mod header;
 pub mod ints;
 pub mod payload;
 pub mod rows;
 pub mod segment;
+pub mod version;
 
 pub use bytes::{DecodeError, Reader, put_bytes, put_i64, put_u16, put_u32, put_u64, put_varint, put_zigzag};

@@ -11,7 +11,7 @@ use crate::format::bundle::{
 /// 8 MB in natural language have a third as many.
 pub const BLOCK_WORDS_MAX: usize = 1 << 17;
 /// Once the dictionary takes so many bytes of memory, the words of further blocks go to their filters.
-pub const DICTIONARY_BYTES_MAX: usize = 96 << 20;
+pub const DICTIONARY_BYTES_MAX: usize = 64 << 20;
 
 /// Why an index can't be built. Nothing that is in the texts makes it fail.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -28,14 +28,10 @@ const TABLE_BUDGET_BYTES: usize = 3_000_000;
 
 /// The version of tantivy and of its files.
 pub(super) fn version() -> Engine {
-    let v = tantivy::version();
-    let part = |text: &str| text.parse().unwrap_or(u16::MAX);
-    // Its numbers are private; the text is `tantivy v0.27.0, index_format v7`.
-    let _ = v;
-    let numbers: Vec<u16> =
-        tantivy::version_string().split(|c: char| !c.is_ascii_digit()).filter(|t| !t.is_empty()).map(part).collect();
-    let at = |i: usize| numbers.get(i).copied().unwrap_or(u16::MAX);
-    [at(0), at(1), at(2), u16::try_from(tantivy::INDEX_FORMAT_VERSION).unwrap_or(u16::MAX)]
+    // The numbers are private there; its text is `tantivy v0.27.0, index_format v7`.
+    let text = tantivy::version_string();
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
+    [0; 4].map(|_: u16| numbers.next().unwrap_or(u16::MAX))
 }
 
 fn schema() -> (Schema, Field) {
@@ -254,5 +250,14 @@ impl EngineReader {
             block = postings.advance();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn version_is_read_from_its_text() {
+        let [.., files] = super::version();
+        assert_eq!(u32::from(files), tantivy::INDEX_FORMAT_VERSION);
     }
 }

@@ -1,47 +1,15 @@
 //! The index held against a full scan, and what damage does to it.
 
+use super::fuzz::{MemoryFile, fuzz_bundle};
 use super::{IndexBuilder, IndexReader, OpenError};
 use crate::error::StorageError;
 use crate::format::bundle::{Bundle, Tokenizer, check_bundle};
 use crate::record::text::{contains_phrase, fold, is_word_char, words};
 use crate::record::{Column, Data, FixedForm, Tag, Tags, TermIndex, TermQuery, Texts};
-use crate::vfs::VfsFile;
 use proptest::prelude::*;
 use regex_automata::dfa::{StartKind, dense};
 use regex_automata::util::syntax;
-use std::path::Path;
 use std::sync::Arc;
-
-/// A file in memory.
-#[derive(Debug)]
-struct MemoryFile(Vec<u8>);
-
-impl VfsFile for MemoryFile {
-    fn path(&self) -> &Path {
-        Path::new("test.idx")
-    }
-    fn len(&self) -> Result<u64, StorageError> {
-        Ok(self.0.len() as u64)
-    }
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
-        let rest = self.0.get(offset as usize..).unwrap_or_default();
-        let n = rest.len().min(buffer.len());
-        buffer[..n].copy_from_slice(&rest[..n]);
-        Ok(n)
-    }
-    fn write_all_at(&self, _: u64, _: &[u8]) -> Result<(), StorageError> {
-        unreachable!("the index is only read")
-    }
-    fn allocate(&self, _: u64) -> Result<(), StorageError> {
-        unreachable!("the index is only read")
-    }
-    fn set_len(&self, _: u64) -> Result<(), StorageError> {
-        unreachable!("the index is only read")
-    }
-    fn sync(&self) -> Result<(), StorageError> {
-        unreachable!("the index is only read")
-    }
-}
 
 /// Bytes of something else before the bundle, so that offsets are seen to count.
 const BEFORE: usize = 5;
@@ -394,5 +362,63 @@ fn another_version_is_no_damage() {
         bundle[..HEADER_BYTES].copy_from_slice(&other.encode());
         assert!(matches!(open(&bundle), Err(OpenError::Mismatch(_))));
         assert_eq!(check_bundle(&bundle), Ok(()));
+    }
+}
+
+/// The example of the format's page, with the versions that stand there.
+fn example() -> Vec<u8> {
+    use crate::format::bundle::{HEADER_BYTES, Header};
+    let mut bundle = build(&[vec!["GET /beef 20ms"], vec!["get 10.0.0.1 req_7f3a9c"]]);
+    let header = Header { unicode: [17, 0, 0], engine: [0, 27, 0, 7], ..Header::decode(&bundle).unwrap() };
+    bundle[..HEADER_BYTES].copy_from_slice(&header.encode());
+    bundle
+}
+
+#[test]
+fn the_example_of_the_page_is_true() {
+    let page = include_str!("../../docs/format-index.md");
+    let mut dump = String::new();
+    let bundle = example();
+    for (i, line) in bundle.chunks(16).enumerate() {
+        let zeros = |line: Option<&[u8]>| line.is_some_and(|l| l.iter().all(|&b| b == 0));
+        if zeros(Some(line)) && i > 0 && zeros(bundle.chunks(16).nth(i - 1)) {
+            continue;
+        }
+        let hex: Vec<String> = line.iter().map(|b| format!("{b:02x}")).collect();
+        dump.push_str(&format!("    {:04x}  {}\n", i * 16, hex.join(" ")));
+    }
+    assert!(page.contains(&dump), "the page lacks:\n{dump}");
+    assert_eq!(check_bundle(&bundle), Ok(()));
+}
+
+#[test]
+fn seeds_of_the_fuzz_target() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/bundle");
+    let mut dice = Dice(11);
+    let mut all_filters = vec![vec!["a".to_string()]];
+    all_filters.push((0..40).map(|_| dice.hex(16)).collect());
+    let seeds = [
+        ("example", example()),
+        ("empty", build::<&str>(&[])),
+        ("list", build(&blocks(&mut Dice(5), 4))),
+        ("filter", build(&all_filters)),
+        ("tantivy", build(&vec![vec!["one two 123456"]; 8])),
+    ];
+    for (name, bytes) in &seeds {
+        if std::env::var_os("DURAMEN_WRITE_SEEDS").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+        fuzz_bundle(bytes);
+        // Sections as the fuzz target sees them: without what is around them, and cut and bent.
+        for from in (0..bytes.len()).step_by(3) {
+            fuzz_bundle(&bytes[from..]);
+            let mut bent = bytes[from..].to_vec();
+            bent[0] = dice.next(8) as u8;
+            fuzz_bundle(&bent);
+        }
+    }
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        fuzz_bundle(&std::fs::read(entry.unwrap().path()).unwrap());
     }
 }

@@ -28,3 +28,18 @@ pub fn fuzz_query(data: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// The seeds of the fuzz target hold all the time, not only when somebody fuzzes.
+    #[test]
+    fn corpus_holds() {
+        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/query");
+        let mut count = 0;
+        for entry in std::fs::read_dir(seeds).expect("fuzz/corpus/query is there") {
+            super::fuzz_query(&std::fs::read(entry.expect("an entry").path()).expect("a seed can be read"));
+            count += 1;
+        }
+        assert!(count >= 30, "{count} seeds");
+    }
+}

@@ -2,7 +2,9 @@
 
 use crate::error::StorageError;
 use crate::exec::ExecError;
+use crate::index::BuildError;
 use crate::log::LogError;
+use crate::manifest::ManifestError;
 use crate::query::ParseError;
 use crate::record::RecordError;
 use crate::vfs::LockError;
@@ -21,6 +23,10 @@ pub(crate) enum ErrorKind {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error(transparent)]
+    Index(#[from] BuildError),
+    #[error(transparent)]
     Query(#[from] ParseError),
     #[error(transparent)]
     Exec(#[from] ExecError),
@@ -38,6 +44,8 @@ pub(crate) enum ErrorKind {
     ReadOnly,
     #[error("the store is closed")]
     Closed,
+    #[error("a tail has no end, so that it can't do `{0}`; it takes filters only")]
+    NotInTail(String),
     #[error("{0}")]
     Catalog(String),
 }
@@ -84,6 +92,10 @@ impl Error {
             _ => None,
         }
     }
+    /// The query can't be followed as a tail.
+    pub fn is_not_in_tail(&self) -> bool {
+        matches!(*self.0, ErrorKind::NotInTail(_))
+    }
     /// What went wrong while a query ran, or why it can't run, where that is the error.
     pub fn as_exec_error(&self) -> Option<&ExecError> {
         match &*self.0 {
@@ -97,7 +109,10 @@ impl Error {
             ErrorKind::Storage(e)
             | ErrorKind::Lock(LockError::Storage(e))
             | ErrorKind::Exec(ExecError::Storage(e))
-            | ErrorKind::Log(LogError::Full { source: e } | LogError::Abandoned { source: e, .. } | LogError::Storage(e)) => Some(e),
+            | ErrorKind::Manifest(ManifestError::Unchanged(e) | ManifestError::Uncertain(e))
+            | ErrorKind::Log(
+                LogError::Full { source: e } | LogError::Abandoned { source: e, .. } | LogError::Storage(e),
+            ) => Some(e),
             _ => None,
         }
     }

@@ -258,11 +258,9 @@ impl Inner {
         let open: Vec<Arc<TenantCore>> = self.tenants().values().cloned().collect();
         let mut first_error = Ok(());
         for tenant in &open {
-            if tenant.seal_due(self.options.seal_age_max) {
-                // One tenant's trouble does not keep another's records in memory.
-                if let Err(e) = tenant.seal_due_now(self.options.seal_age_max) {
-                    first_error = first_error.and(Err(e));
-                }
+            // One tenant's trouble does not keep another's records in memory.
+            if let Err(e) = tenant.maintain(self.options.seal_age_max) {
+                first_error = first_error.and(Err(e));
             }
         }
         let total = self.memtable_bytes.load(Ordering::Relaxed);

@@ -39,7 +39,8 @@ impl Workers {
         let mut threads = self.threads.lock().unwrap_or_else(|e| e.into_inner());
         for number in 0..inner.options().background_threads {
             let (store, signal) = (Arc::downgrade(inner), self.signal.clone());
-            let spawned = std::thread::Builder::new().name(format!("duramen-work-{number}")).spawn(move || run(store, &signal));
+            let spawned =
+                std::thread::Builder::new().name(format!("duramen-work-{number}")).spawn(move || run(store, &signal));
             // Without a thread, whoever appends does the work (see `freeze_if_full`).
             threads.extend(spawned.ok());
         }

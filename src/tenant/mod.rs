@@ -17,9 +17,10 @@ pub use segments::SegmentSource;
 pub use snapshot::Snapshot;
 pub use stats::TenantStats;
 
+use crate::format::version::Version;
 use crate::id::{LogId, SegmentId, TenantId};
 use crate::log::Log;
-use crate::manifest::{Manifest, Version};
+use crate::manifest::Manifest;
 use crate::memtable::{CommittedBatch, MemorySource, Memtable};
 use crate::record::Timestamp;
 use crate::segment::Cache;
@@ -62,8 +63,12 @@ pub struct TenantCore {
 #[derive(Debug)]
 struct Writer {
     log: Log,
+    manifest: Manifest,
     /// Held while segments are made or replaced, so that one at a time is.
-    manifest: Mutex<Manifest>,
+    seal: Mutex<()>,
+    /// The lowest segment number that no attempt has used. An attempt whose edit failed may be on the disk all the
+    /// same, so that its number is not used again.
+    next_segment: AtomicU64,
 }
 
 /// What queries see. Locked for moments only, never while a file is read or written.

@@ -4,15 +4,17 @@ use super::segments::{SegmentSource, segment_path};
 use super::{State, TenantCore, TenantOptions, Writer};
 use crate::error::StorageError;
 use crate::format::payload::Payload;
+use crate::format::version::Version;
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::log::{Log, LogOptions, ReadOnlyError, Recovery, Replayed};
-use crate::manifest::{Manifest, Version};
+use crate::manifest::{Manifest, ManifestRecovery};
 use crate::memtable::{CommittedBatch, Memtable};
 use crate::record::Timestamp;
 use crate::segment::{Cache, SegmentReader};
 use crate::store::Error;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 /// How often a reader beside a writer begins anew when files were sealed or merged away under its eyes.
@@ -24,8 +26,8 @@ const READ_ATTEMPTS_MAX: u32 = 20;
 pub struct OpenReport {
     /// Of the log; nothing where the tenant was just made.
     pub log: Option<Recovery>,
-    /// Bytes cut from the end of the manifest, where a crash tore an edit that nobody had acted upon.
-    pub manifest_cut: Option<String>,
+    /// Of the manifest; nothing where the tenant was just made.
+    pub manifest: Option<ManifestRecovery>,
     /// Segment files that no version names: a crash came between their making and the manifest, or behind a merge.
     pub orphans_removed: Vec<PathBuf>,
     /// Such files whose records are not known to be elsewhere, and where they were set aside.
@@ -39,8 +41,8 @@ impl TenantCore {
         let manifest_path = options.dir.join("manifest");
         let mut report = OpenReport::default();
         let manifest = if vfs.exists(&manifest_path)? {
-            let (manifest, cut) = Manifest::open(vfs.clone(), manifest_path, id)?;
-            report.manifest_cut = cut.map(|c| c.to_string());
+            let (manifest, recovery) = Manifest::open(vfs.clone(), manifest_path, id)?;
+            report.manifest = Some(recovery);
             manifest
         } else if create {
             vfs.create_dir_all(&options.dir.join("segments"))?;
@@ -58,9 +60,12 @@ impl TenantCore {
         let version = manifest.version();
         remove_orphans(&options, &version, &mut report)?;
         let log_options = LogOptions::default();
-        let (log, replay, recovery) = Log::open(vfs, options.dir.join("log"), id, log_options, version.sealed_below)?;
+        let mut replay = Vec::new();
+        let log_dir = options.dir.join("log");
+        let (log, recovery) =
+            Log::open(vfs, log_dir, id, log_options, version.sealed_below, &mut |batch| replay.push(batch))?;
         report.log = Some(recovery);
-        let writer = Writer { log, manifest: Mutex::new(manifest) };
+        let writer = Writer { log, next_segment: AtomicU64::new(0), seal: Mutex::new(()), manifest };
         Self::assemble(id, options, version, replay, Some(writer), report)
     }
 
@@ -69,19 +74,19 @@ impl TenantCore {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let version = Manifest::open_read_only(&*options.vfs, &options.dir.join("manifest"), id)?;
-            match crate::log::read_only(&*options.vfs, &options.dir.join("log"), id, version.sealed_below) {
-                Ok((replay, recovery)) => {
-                    let report = OpenReport { log: Some(recovery), ..OpenReport::default() };
-                    return Self::assemble(id, options, version, replay, None, report);
+            let manifest_path = options.dir.join("manifest");
+            let (version, manifest) = crate::manifest::open_read_only(&*options.vfs, &manifest_path, id)?;
+            let mut replay = Vec::new();
+            let log_dir = options.dir.join("log");
+            let sealed = version.sealed_below;
+            match crate::log::read_only(&*options.vfs, &log_dir, id, sealed, &mut |batch| replay.push(batch)) {
+                Ok(recovery) => {
+                    let report = OpenReport { log: Some(recovery), manifest: Some(manifest), ..OpenReport::default() };
+                    return Self::assemble(id, options, Arc::new(version), replay, None, report);
                 }
                 // Sealed meanwhile: the manifest says so by now.
-                Err(ReadOnlyError::Retry) if attempt < READ_ATTEMPTS_MAX => {}
-                Err(ReadOnlyError::Retry) => {
-                    let busy = std::io::Error::from(std::io::ErrorKind::ResourceBusy);
-                    return Err(StorageError::io("read beside a writer", &options.dir, busy).into());
-                }
-                Err(ReadOnlyError::Storage(e)) => return Err(e.into()),
+                Err(ReadOnlyError::Moved(_)) if attempt < READ_ATTEMPTS_MAX => {}
+                Err(ReadOnlyError::Moved(e) | ReadOnlyError::Storage(e)) => return Err(e.into()),
             }
         }
     }
@@ -141,7 +146,9 @@ pub(super) fn open_segments(
 fn remove_orphans(options: &TenantOptions, version: &Version, report: &mut OpenReport) -> Result<(), StorageError> {
     let dir = options.dir.join("segments");
     for entry in options.vfs.list(&dir)? {
-        let Some(id) = entry.name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()) else { continue };
+        let Some(id) = entry.name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()) else {
+            continue;
+        };
         let id = SegmentId(id);
         if version.segments.contains_key(&id) {
             continue;
@@ -153,7 +160,10 @@ fn remove_orphans(options: &TenantOptions, version: &Version, report: &mut OpenR
             report.orphans_removed.push(path);
         } else {
             let reason = "no edit of the manifest names this segment, and its records are not in the log";
-            report.orphans_quarantined.push(crate::vfs::set_aside(&*options.vfs, &path, &options.dir.join("quarantine"), reason)?);
+            let (bytes, folder) = (options.vfs.read(&path)?, options.dir.join("quarantine"));
+            let aside = crate::vfs::set_aside(&*options.vfs, &folder, &entry.name, &bytes, reason)?;
+            options.vfs.remove(&path)?;
+            report.orphans_quarantined.push(aside);
         }
     }
     Ok(())

@@ -9,11 +9,12 @@ use crate::format::edit::{Edit, Leaf, SegmentMeta};
 use crate::format::payload::{Payload, Reencoder};
 use crate::format::rows::{order_rows, split_rows};
 use crate::format::segment::SegmentHeader;
+use crate::format::version::Version;
 use crate::id::{LogId, SegmentId, Seq};
-use crate::index::IndexBuilder;
-use crate::manifest::Manifest;
+use crate::index::{BuildError, IndexBuilder};
+use crate::manifest::ManifestError;
 use crate::memtable::CommittedBatch;
-use crate::record::{Column, Tag, Timestamp};
+use crate::record::{Column, Tag, Timestamp, elements};
 use crate::segment::{BlockSink, EncodedBlock, Merger, SegmentReader, SegmentWriter, encode_block};
 use crate::store::Error;
 use crate::store::error::ErrorKind;
@@ -44,20 +45,49 @@ pub struct CompactReport {
 }
 
 /// Feeds an index with what blocks are built from.
-struct IndexSink(IndexBuilder);
+struct IndexSink {
+    builder: IndexBuilder,
+    /// The first error; the sink's calls return none.
+    error: Option<BuildError>,
+}
+
+impl IndexSink {
+    fn new() -> Self {
+        IndexSink { builder: IndexBuilder::new(), error: None }
+    }
+
+    fn finish(mut self) -> Result<Vec<u8>, BuildError> {
+        match self.error {
+            Some(e) => Err(e),
+            None => self.builder.finish(),
+        }
+    }
+}
 
 impl BlockSink for IndexSink {
     fn begin(&mut self) {
-        self.0.begin_block();
+        self.builder.begin_block();
     }
     fn column(&mut self, column: &Column) {
-        self.0.add_column(column);
+        self.builder.add_column(column);
     }
     fn value(&mut self, tag: Tag, text: &str) {
-        self.0.add_value(tag, text);
+        self.builder.add_text(text);
+        if tag == Tag::Array {
+            // A text beside its escaped form in the array's JSON.
+            let mut left = elements(text);
+            while let Some((tag, text)) = left.pop() {
+                self.builder.add_text(&text);
+                if tag == Tag::Array {
+                    left.extend(elements(&text));
+                }
+            }
+        }
     }
     fn end(&mut self) {
-        self.0.end_block();
+        if let Err(e) = self.builder.end_block() {
+            self.error.get_or_insert(e);
+        }
     }
 }
 
@@ -66,20 +96,45 @@ impl TenantCore {
         self.writer.as_ref().ok_or_else(|| ErrorKind::ReadOnly.into())
     }
 
-    fn manifest<'a>(&self, writer: &'a Writer) -> MutexGuard<'a, Manifest> {
-        writer.manifest.lock().unwrap_or_else(|e| e.into_inner())
+    /// Waits for its turn to make or replace segments.
+    fn turn<'a>(&self, writer: &'a Writer) -> MutexGuard<'a, ()> {
+        writer.seal.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Is there something to seal: the memtable full, a memtable waiting, records too old, or a log given up?
-    pub fn seal_due(&self, age_max: Duration) -> bool {
-        let Some(writer) = &self.writer else { return false };
-        let abandoned = writer.log.has_abandoned();
-        let state = self.state();
-        let age = Timestamp::now().0 - state.active_since.map_or(i64::MAX, |t| t.0);
-        abandoned
-            || !state.frozen.is_empty()
-            || state.active.bytes() >= self.options.memtable_bytes_max
-            || (!state.active.is_empty() && age > i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX))
+    /// Applies an edit. Where it certainly did not happen, the files that it would have named are removed.
+    fn apply(&self, writer: &Writer, edit: Edit) -> Result<Arc<Version>, Error> {
+        let outputs: Vec<SegmentId> = match &edit {
+            Edit::Seal { segments, .. } | Edit::Merge { outputs: segments, .. } => {
+                segments.iter().map(|s| s.id).collect()
+            }
+            _ => Vec::new(),
+        };
+        let result = writer.manifest.apply(Timestamp::now(), vec![edit]);
+        if let Err(ManifestError::Unfit { .. } | ManifestError::Unchanged(_)) = &result {
+            for id in outputs {
+                // A file that stays is one that no edit names, and goes at the next open.
+                let _ = self.options.vfs.remove(&segment_path(&self.options, id));
+            }
+        }
+        Ok(result?)
+    }
+
+    /// Does the work that is due: seals a memtable that is full or older than `age_max`, what waits to be sealed, and
+    /// all of it where a log file was given up after a failed sync, since then the device is in doubt.
+    pub fn maintain(&self, age_max: Duration) -> Result<u64, Error> {
+        let Some(writer) = &self.writer else { return Ok(0) };
+        let abandoned = !writer.log.take_abandoned().is_empty();
+        let (due, waiting) = {
+            let state = self.state();
+            let age = Timestamp::now().0 - state.active_since.map_or(i64::MAX, |t| t.0);
+            let old = age > i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX);
+            (old || state.active.bytes() >= self.options.memtable_bytes_max, !state.frozen.is_empty())
+        };
+        match () {
+            () if due || abandoned => self.seal(),
+            () if waiting => self.seal_frozen(),
+            () => Ok(0),
+        }
     }
 
     /// After an append: freezes a full memtable, so that it can be sealed beside further appends. True where there is
@@ -98,20 +153,6 @@ impl TenantCore {
             self.seal_frozen()?;
         }
         Ok(waiting > 0)
-    }
-
-    /// Seals what [`TenantCore::seal_due`] found.
-    pub fn seal_due_now(&self, age_max: Duration) -> Result<u64, Error> {
-        let writer = self.writer()?;
-        let active_due = {
-            let state = self.state();
-            let age = Timestamp::now().0 - state.active_since.map_or(i64::MAX, |t| t.0);
-            state.active.bytes() >= self.options.memtable_bytes_max
-                || age > i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX)
-        };
-        // A log that was given up after a failed sync is not to be relied upon: its records go to a segment at once.
-        let abandoned = !writer.log.take_abandoned().is_empty();
-        if active_due || abandoned { self.seal() } else { self.seal_frozen() }
     }
 
     /// Gives the tenant up before its files are removed: nothing is sealed.
@@ -149,7 +190,12 @@ impl TenantCore {
         // The number of the new log is known only now.
         let mut state = self.state();
         if let Some(slot) = state.frozen.iter_mut().find(|f| Arc::ptr_eq(f, &frozen)) {
-            *slot = Arc::new(Frozen { batches: frozen.batches.clone(), source: frozen.source.clone(), bytes: frozen.bytes, next_log });
+            *slot = Arc::new(Frozen {
+                batches: frozen.batches.clone(),
+                source: frozen.source.clone(),
+                bytes: frozen.bytes,
+                next_log,
+            });
         }
         Ok(())
     }
@@ -157,11 +203,11 @@ impl TenantCore {
     /// Seals what is frozen, oldest first; gives the number of records.
     pub fn seal_frozen(&self) -> Result<u64, Error> {
         let writer = self.writer()?;
-        let mut manifest = self.manifest(writer);
+        let _turn = self.turn(writer);
         let mut records = 0;
         loop {
             let Some(frozen) = self.state().frozen.first().cloned() else { return Ok(records) };
-            let result = self.seal_one(writer, &mut manifest, &frozen);
+            let result = self.seal_one(writer, &frozen);
             self.state().seal_error = result.as_ref().err().map(ToString::to_string);
             result?;
             records += frozen.batches.iter().map(|b| b.payload.records.len() as u64).sum::<u64>();
@@ -174,11 +220,11 @@ impl TenantCore {
         self.seal_frozen()
     }
 
-    fn seal_one(&self, writer: &Writer, manifest: &mut Manifest, frozen: &Frozen) -> Result<(), Error> {
-        let version = manifest.version();
+    fn seal_one(&self, writer: &Writer, frozen: &Frozen) -> Result<(), Error> {
+        let version = writer.manifest.version();
         let batches: Vec<(Seq, Arc<Payload>)> = frozen.batches.iter().map(|b| (b.first, b.payload.clone())).collect();
         let rows = order_rows(&batches);
-        let mut output = self.begin_segment(version.next_segment_id, 0)?;
+        let mut output = self.begin_segment(writer, 0)?;
         let mut from = 0;
         for end in split_rows(&rows, &batches) {
             let block = encode_block(&rows[from..end], &batches, LEVEL_FAST, &mut output.sink);
@@ -188,7 +234,7 @@ impl TenantCore {
         let meta = output.finish(self)?;
         let sealed_below = frozen.batches.last().map_or(version.sealed_below, CommittedBatch::last);
         let edit = Edit::Seal { segments: vec![meta], leaves: leaves(&frozen.batches), sealed_below };
-        let version = manifest.apply(vec![edit])?;
+        let version = self.apply(writer, edit)?;
         {
             let mut state = self.state();
             state.frozen.remove(0);
@@ -201,15 +247,14 @@ impl TenantCore {
         Ok(())
     }
 
-    fn begin_segment(&self, id: SegmentId, level: u8) -> Result<Output, StorageError> {
+    fn begin_segment(&self, writer: &Writer, level: u8) -> Result<Output, StorageError> {
+        let number = writer.manifest.version().next_segment_id.0.max(writer.next_segment.load(Ordering::Relaxed));
+        writer.next_segment.store(number + 1, Ordering::Relaxed);
+        let id = SegmentId(number);
         let path = segment_path(&self.options, id);
-        if self.options.vfs.exists(&path)? {
-            // Of an attempt that failed; its number was not given to a segment.
-            self.options.vfs.remove(&path)?;
-        }
         let header = SegmentHeader { tenant: self.id.clone(), id, created: Timestamp::now() };
         let writer = SegmentWriter::new(self.options.vfs.create(&path)?, &header)?;
-        Ok(Output { writer, sink: IndexSink(IndexBuilder::new()), id, level, created: header.created })
+        Ok(Output { writer, sink: IndexSink::new(), id, level, created: header.created })
     }
 
     /// Seals, merges small segments, and lets segments go whose newest record is older than the retention.
@@ -224,8 +269,8 @@ impl TenantCore {
 
     fn expire(&self, retention_ns: i64, report: &mut CompactReport) -> Result<(), Error> {
         let writer = self.writer()?;
-        let mut manifest = self.manifest(writer);
-        let version = manifest.version();
+        let _turn = self.turn(writer);
+        let version = writer.manifest.version();
         let limit = Timestamp(Timestamp::now().0.saturating_sub(retention_ns));
         let gone: Vec<_> = version.segments.values().filter(|s| s.max_time < limit).cloned().collect();
         if gone.is_empty() {
@@ -248,7 +293,7 @@ impl TenantCore {
             records,
             leaves_broken: broken,
         };
-        let version = manifest.apply(vec![edit])?;
+        let version = self.apply(writer, edit)?;
         self.publish(version);
         report.segments_expired = gone.len() as u64;
         report.records_expired = records;
@@ -256,7 +301,7 @@ impl TenantCore {
     }
 
     /// Makes a version visible; the files of segments that it no longer names go when nobody reads them.
-    fn publish(&self, version: Arc<crate::manifest::Version>) {
+    fn publish(&self, version: Arc<Version>) {
         let mut state = self.state();
         let segments = open_segments(&self.id, &self.options, &version, &state.segments);
         for (id, segment) in state.segments.iter() {
@@ -273,8 +318,7 @@ impl TenantCore {
 
     fn merge_small(&self, report: &mut CompactReport) -> Result<(), Error> {
         let writer = self.writer()?;
-        let mut manifest = self.manifest(writer);
-        let version = manifest.version();
+        let _turn = self.turn(writer);
         let segments = self.state().segments.clone();
         let mut small: Vec<&Arc<SegmentSource>> =
             segments.values().filter(|s| s.meta().bytes < self.options.merge_bytes_max).collect();
@@ -284,18 +328,13 @@ impl TenantCore {
         small.sort_by_key(|s| (s.meta().min_time, s.meta().id));
         let readers: Vec<Arc<SegmentReader>> = small.iter().map(|s| s.reader().cloned()).collect::<Result<_, _>>()?;
         let level = small.iter().map(|s| s.meta().level).max().unwrap_or(0).saturating_add(1);
-        let mut next = version.next_segment_id;
         let mut outputs = Vec::new();
         let mut output: Option<Output> = None;
         let mut merger = Merger::new(&readers);
         while let Some(merged) = merger.next_block()? {
             let mut target = match output.take() {
                 Some(open) => open,
-                None => {
-                    let open = self.begin_segment(next, level)?;
-                    next = SegmentId(next.0 + 1);
-                    open
-                }
+                None => self.begin_segment(writer, level)?,
             };
             let block = encode_block(&merged.rows, &merged.batches, LEVEL_MERGE, &mut target.sink);
             target.block(&block)?;
@@ -311,7 +350,7 @@ impl TenantCore {
         report.segments_merged = small.len() as u64;
         report.segments_made = outputs.len() as u64;
         let inputs = small.iter().map(|s| s.meta().id).collect();
-        let version = manifest.apply(vec![Edit::Merge { inputs, outputs }])?;
+        let version = self.apply(writer, Edit::Merge { inputs, outputs })?;
         drop(readers);
         self.publish(version);
         Ok(())
@@ -345,7 +384,7 @@ impl Output {
 
     /// Ends and syncs the file, and the folder that names it.
     fn finish(self, tenant: &TenantCore) -> Result<SegmentMeta, Error> {
-        let bundle = self.sink.0.finish()?;
+        let bundle = self.sink.finish()?;
         let s = self.writer.finish(&bundle)?;
         tenant.options.vfs.sync_dir(&tenant.options.dir.join("segments"))?;
         Ok(SegmentMeta {
@@ -398,4 +437,3 @@ fn joint_leaf(batches: &[CommittedBatch]) -> [u8; 32] {
     }
     *blake3::hash(&all.finish().bytes).as_bytes()
 }
-

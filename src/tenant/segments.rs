@@ -4,7 +4,7 @@ use super::TenantOptions;
 use crate::error::{Damage, StorageError};
 use crate::format::edit::SegmentMeta;
 use crate::id::{SegmentId, TenantId};
-use crate::index::IndexReader;
+use crate::index::{IndexReader, OpenError};
 use crate::record::{Block, BlockInfo, Source, TermIndex};
 use crate::segment::{SegmentBlock, SegmentReader};
 use crate::vfs::{MappedFile, VfsFile};
@@ -23,6 +23,12 @@ pub struct SegmentSource {
     doomed: AtomicBool,
 }
 
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Open").field("reader", &self.reader).field("index_error", &self.index_error).finish()
+    }
+}
+
 impl Drop for SegmentSource {
     fn drop(&mut self) {
         if self.doomed.load(Ordering::Acquire) {
@@ -32,12 +38,11 @@ impl Drop for SegmentSource {
     }
 }
 
-#[derive(Debug)]
 struct Open {
     reader: Arc<SegmentReader>,
     index: Option<Arc<IndexReader>>,
     /// Why the index can't be used: queries scan instead.
-    index_error: Option<StorageError>,
+    index_error: Option<OpenError>,
 }
 
 /// Where a segment's file is, within a tenant's directory.
@@ -48,7 +53,13 @@ pub fn segment_path(options: &TenantOptions, id: SegmentId) -> PathBuf {
 impl SegmentSource {
     /// A segment that the manifest names; nothing is read yet.
     pub fn new(tenant: &TenantId, options: &TenantOptions, meta: Arc<SegmentMeta>) -> Self {
-        SegmentSource { tenant: tenant.clone(), options: options.clone(), meta, open: OnceLock::new(), doomed: AtomicBool::new(false) }
+        SegmentSource {
+            tenant: tenant.clone(),
+            options: options.clone(),
+            meta,
+            open: OnceLock::new(),
+            doomed: AtomicBool::new(false),
+        }
     }
 
     /// Says that no version names the segment any more: its file is removed when nobody reads it.
@@ -67,7 +78,7 @@ impl SegmentSource {
     }
 
     /// Why the segment's index is not used, if it is not.
-    pub fn index_error(&self) -> Option<&StorageError> {
+    pub fn index_error(&self) -> Option<&OpenError> {
         self.opened().ok()?.index_error.as_ref()
     }
 

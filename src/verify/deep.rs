@@ -44,7 +44,13 @@ impl Leaves {
                     self.complete(at, path, report);
                 }
             }
-            _ => report.add(Finding::new(FindingKind::LeafMismatch, path, 0, "records that the manifest has a leaf of", format!("record {seq}"))),
+            _ => report.add(Finding::new(
+                FindingKind::LeafMismatch,
+                path,
+                0,
+                "records that the manifest has a leaf of",
+                format!("record {seq}"),
+            )),
         }
     }
 
@@ -107,14 +113,18 @@ pub(super) fn verify_segment(segment: &Segment, mut leaves: Option<&mut Leaves>,
         }
         for (name, column, stored) in &block.columns {
             let zone = ZoneMap::of(column);
-            if zone != *stored {
+            if zone != **stored {
                 wrong(report, format!("zone map of `{name}`: {zone:?}"), format!("{stored:?}"));
             }
             zones.entry(Box::from(*name)).or_default().merge(&zone);
             if let Some(bundle) = &bundle
                 && let Some(missing) = missing_term(bundle, *number as u32, column, &mut tokenizer)
             {
-                wrong(report, format!("`{missing}` of field `{name}` in the index"), "no such term in this block".into());
+                wrong(
+                    report,
+                    format!("`{missing}` of field `{name}` in the index"),
+                    "no such term in this block".into(),
+                );
             }
         }
         if let Some(leaves) = leaves.as_deref_mut() {
@@ -129,7 +139,13 @@ pub(super) fn verify_segment(segment: &Segment, mut leaves: Option<&mut Leaves>,
         let stored = segment.footer.fields.iter().find(|(n, _)| n == name).map(|(_, z)| z);
         if segment.blocks.len() == segment.footer.blocks.len() && stored != Some(zone) {
             let at = segment.trailer.footer_offset;
-            report.add(Finding::new(FindingKind::Corruption, &segment.path, at, format!("zone map of `{name}`: {zone:?}"), format!("{stored:?}")));
+            report.add(Finding::new(
+                FindingKind::Corruption,
+                &segment.path,
+                at,
+                format!("zone map of `{name}`: {zone:?}"),
+                format!("{stored:?}"),
+            ));
         }
     }
 }
@@ -218,7 +234,9 @@ impl<'a> Decoder<'a> {
             PresenceEncoding::Shapes { shapes, ids } => {
                 for (row, id) in self.integers(ids)?.into_iter().enumerate() {
                     let shape = usize::try_from(id).ok().and_then(|id| shapes.get(id));
-                    let shape = shape.ok_or_else(|| self.damage(0, DecodeError::new("shapes", 0, format!("a shape below {}", shapes.len()), id)))?;
+                    let shape = shape.ok_or_else(|| {
+                        self.damage(0, DecodeError::new("shapes", 0, format!("a shape below {}", shapes.len()), id))
+                    })?;
                     shape.iter().for_each(|&column| rows[column as usize].push(row as u32));
                 }
             }
@@ -227,7 +245,9 @@ impl<'a> Decoder<'a> {
                     let Data::Fixed { bytes, .. } = self.column(chunk)?.data else {
                         return Err(self.damage(0, DecodeError::new("bitmaps", 0, "bytes", chunk.encoding.name())));
                     };
-                    rows[column] = (0..head.rows).filter(|&r| bytes.get(r as usize / 8).is_some_and(|b| b >> (r % 8) & 1 == 1)).collect();
+                    rows[column] = (0..head.rows)
+                        .filter(|&r| bytes.get(r as usize / 8).is_some_and(|b| b >> (r % 8) & 1 == 1))
+                        .collect();
                 }
             }
         }
@@ -239,10 +259,8 @@ impl<'a> Decoder<'a> {
         let times = self.integers(&header.times)?;
         let seqs: Vec<u64> = self.integers(&header.seqs)?.into_iter().map(|n| n as u64).collect();
         let ordered = times.iter().zip(&seqs).is_sorted();
-        let bounds = (
-            (times.first().copied(), times.last().copied()),
-            (seqs.iter().min().copied(), seqs.iter().max().copied()),
-        );
+        let bounds =
+            ((times.first().copied(), times.last().copied()), (seqs.iter().min().copied(), seqs.iter().max().copied()));
         let said = ((Some(head.time.0.0), Some(head.time.1.0)), (Some(head.seq.0.0), Some(head.seq.1.0)));
         if !ordered || bounds != said {
             problems.push((format!("rows in order, {said:?}"), format!("{bounds:?}, in order: {ordered}")));

@@ -24,7 +24,14 @@ struct Walk {
 }
 
 /// Verifies the folder `log` of a tenant.
-pub(super) fn verify_logs(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId, sealed_below: Seq, live: bool, report: &mut Report) -> Result<(), StorageError> {
+pub(super) fn verify_logs(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    tenant: &TenantId,
+    sealed_below: Seq,
+    live: bool,
+    report: &mut Report,
+) -> Result<(), StorageError> {
     let mut before: Option<Seq> = None;
     for entry in vfs.list(dir)? {
         let path = dir.join(&entry.name);
@@ -57,7 +64,14 @@ pub(super) fn verify_logs(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId, sealed_b
 }
 
 /// Reads a file, and beside a writer again while its end moves.
-fn read(vfs: &dyn Vfs, path: &Path, tenant: &TenantId, id: LogId, live: bool, report: &mut Report) -> Result<Option<Walk>, StorageError> {
+fn read(
+    vfs: &dyn Vfs,
+    path: &Path,
+    tenant: &TenantId,
+    id: LogId,
+    live: bool,
+    report: &mut Report,
+) -> Result<Option<Walk>, StorageError> {
     let mut broken_at = None;
     for attempt in 0..READ_ATTEMPTS_MAX {
         let bytes = vfs.read(path)?;
@@ -106,7 +120,12 @@ fn walk(bytes: &[u8], path: &Path, tenant: &TenantId, id: LogId) -> Result<Walk,
             if !frame.is_mark() {
                 let payload = Payload::decode(frame.payload()?)?;
                 if payload.records.len() != frame.records as usize {
-                    return Err(DecodeError::new("log frame", 24, format!("{} records", frame.records), payload.records.len()));
+                    return Err(DecodeError::new(
+                        "log frame",
+                        24,
+                        format!("{} records", frame.records),
+                        payload.records.len(),
+                    ));
                 }
             }
             Ok((decoded.bytes, decoded.hash, frame.records))
@@ -121,7 +140,9 @@ fn walk(bytes: &[u8], path: &Path, tenant: &TenantId, id: LogId) -> Result<Walk,
             Err(e) => {
                 // Whatever says further on that these records were durable makes it corruption and not a torn end.
                 let later = memchr::memmem::find_iter(&rest[1..], &FRAME_MAGIC).any(|found| {
-                    rest.get(1 + found..).filter(|f| f.len() >= FRAME_HEADER_BYTES).is_some_and(|f| FrameHeader::decode(f, &stamp).is_ok())
+                    rest.get(1 + found..)
+                        .filter(|f| f.len() >= FRAME_HEADER_BYTES)
+                        .is_some_and(|f| FrameHeader::decode(f, &stamp).is_ok())
                 });
                 let kind = if later { FindingKind::Corruption } else { FindingKind::TornTail };
                 broken = Some(Finding::damage(kind, e.within(at as u64).in_file(path)));

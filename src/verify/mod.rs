@@ -94,7 +94,13 @@ fn verify_lock(vfs: &dyn Vfs, path: &Path, report: &mut Report) {
         let expected = whole.unwrap_or_else(|| "nothing, or a process and a checksum".into());
         let at = bytes.iter().zip(expected.as_bytes()).take_while(|(a, b)| a == b).count();
         let found = String::from_utf8_lossy(&bytes).into_owned();
-        report.add(Finding::new(FindingKind::Corruption, path, at as u64, format!("{expected:?}"), format!("{found:?}")));
+        report.add(Finding::new(
+            FindingKind::Corruption,
+            path,
+            at as u64,
+            format!("{expected:?}"),
+            format!("{found:?}"),
+        ));
     }
 }
 
@@ -106,7 +112,13 @@ fn verify_control(vfs: &dyn Vfs, path: &Path, report: &mut Report) {
     };
     report.files += 1;
     report.bytes += bytes.len() as u64;
-    if let Err(e) = crate::format::control::check(&bytes) {
-        report.add(Finding::damage(FindingKind::Corruption, e.in_file(path)));
+    match crate::format::control::decode(&bytes) {
+        Ok(contents) => {
+            if let Some(torn) = contents.torn {
+                let found = format!("{} bytes: {}", torn.bytes, torn.found);
+                report.add(Finding::new(FindingKind::TornTail, path, torn.offset, "a whole frame or the end", found));
+            }
+        }
+        Err(e) => report.add(Finding::damage(FindingKind::Corruption, e.in_file(path))),
     }
 }

@@ -38,7 +38,11 @@ pub(super) fn chunks(header: &BlockHeader) -> Vec<&Chunk> {
 }
 
 /// Verifies a file; what the manifest says of it is compared where there is one.
-pub(super) fn verify_file(path: &Path, expect: Option<(&Version, &SegmentMeta)>, report: &mut Report) -> Option<Segment> {
+pub(super) fn verify_file(
+    path: &Path,
+    expect: Option<(&Version, &SegmentMeta)>,
+    report: &mut Report,
+) -> Option<Segment> {
     let map = match MappedFile::open(path) {
         Ok(map) => map,
         Err(e) => {
@@ -73,15 +77,21 @@ pub(super) fn verify_file(path: &Path, expect: Option<(&Version, &SegmentMeta)>,
     Some(segment)
 }
 
-fn part(bytes: &[u8], at: u64, len: u64, what: &'static str) -> Result<&[u8], DecodeError> {
+fn part<'a>(bytes: &'a [u8], at: u64, len: u64, what: &'static str) -> Result<&'a [u8], DecodeError> {
     let range = usize::try_from(at).ok().zip(usize::try_from(len).ok());
-    range
-        .and_then(|(at, len)| bytes.get(at..)?.get(..len))
-        .ok_or_else(|| DecodeError { offset: at, ..DecodeError::new(what, 0, format!("{len} bytes"), format!("a file of {}", bytes.len())) })
+    range.and_then(|(at, len)| bytes.get(at..)?.get(..len)).ok_or_else(|| DecodeError {
+        offset: at,
+        ..DecodeError::new(what, 0, format!("{len} bytes"), format!("a file of {}", bytes.len()))
+    })
 }
 
 /// Header, trailer and footer, and whether they are those of the file that the manifest means.
-fn ends(path: &Path, bytes: &[u8], expect: Option<(&Version, &SegmentMeta)>, report: &mut Report) -> Result<(Trailer, Footer), DecodeError> {
+fn ends(
+    path: &Path,
+    bytes: &[u8],
+    expect: Option<(&Version, &SegmentMeta)>,
+    report: &mut Report,
+) -> Result<(Trailer, Footer), DecodeError> {
     let header = read_segment_header(part(bytes, 0, SEGMENT_HEADER_BYTES as u64, "segment header")?)?;
     let trailer_at = (bytes.len() as u64).saturating_sub(TRAILER_BYTES as u64);
     let trailer = part(bytes, trailer_at, TRAILER_BYTES as u64, "segment trailer")?;
@@ -91,19 +101,55 @@ fn ends(path: &Path, bytes: &[u8], expect: Option<(&Version, &SegmentMeta)>, rep
     let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     if let Some((version, meta)) = expect {
         if header.tenant != version.tenant {
-            report.add(Finding::new(FindingKind::Misplaced, path, 8, format!("a segment of {}", version.tenant), format!("one of {}", header.tenant)));
+            report.add(Finding::new(
+                FindingKind::Misplaced,
+                path,
+                8,
+                format!("a segment of {}", version.tenant),
+                format!("one of {}", header.tenant),
+            ));
         }
         if header.id != meta.id {
-            report.add(Finding::new(FindingKind::Misplaced, path, 73, format!("segment {}", meta.id), format!("segment {}", header.id)));
+            report.add(Finding::new(
+                FindingKind::Misplaced,
+                path,
+                73,
+                format!("segment {}", meta.id),
+                format!("segment {}", header.id),
+            ));
         }
         let rows = footer.blocks.iter().map(|b| u64::from(b.info.rows)).sum();
-        let said = (meta.bytes, meta.rows, meta.blocks as usize, crate::format::header::hex(&meta.data_root), crate::format::header::hex(&meta.index_root));
-        let is = (bytes.len() as u64, rows, footer.blocks.len(), crate::format::header::hex(&trailer.data_root), crate::format::header::hex(&trailer.index_root));
+        let said = (
+            meta.bytes,
+            meta.rows,
+            meta.blocks as usize,
+            crate::format::header::hex(&meta.data_root),
+            crate::format::header::hex(&meta.index_root),
+        );
+        let is = (
+            bytes.len() as u64,
+            rows,
+            footer.blocks.len(),
+            crate::format::header::hex(&trailer.data_root),
+            crate::format::header::hex(&trailer.index_root),
+        );
         if said != is {
-            report.add(Finding::new(FindingKind::Mismatch, path, trailer_at, format!("what the manifest says: {said:?}"), format!("{is:?}")));
+            report.add(Finding::new(
+                FindingKind::Mismatch,
+                path,
+                trailer_at,
+                format!("what the manifest says: {said:?}"),
+                format!("{is:?}"),
+            ));
         }
     } else if name.len() == 16 && name != header.id.to_string() {
-        report.add(Finding::new(FindingKind::Misplaced, path, 73, format!("segment {name}"), format!("segment {}", header.id)));
+        report.add(Finding::new(
+            FindingKind::Misplaced,
+            path,
+            73,
+            format!("segment {name}"),
+            format!("segment {}", header.id),
+        ));
     }
     Ok((trailer, footer))
 }
@@ -115,7 +161,12 @@ fn verify_block(segment: &Segment, number: usize) -> Result<(BlockHead, BlockHea
     let head = read_head(bytes).map_err(|e| e.within(place.offset))?;
     let info = BlockInfo { rows: head.rows, time: head.time, seq: head.seq };
     if head.len != place.len || info != place.info {
-        let e = DecodeError::new("block head", 8, format!("what the footer says: {place:?}"), format!("{} bytes, {info:?}", head.len));
+        let e = DecodeError::new(
+            "block head",
+            8,
+            format!("what the footer says: {place:?}"),
+            format!("{} bytes, {info:?}", head.len),
+        );
         return Err(e.within(place.offset));
     }
     let header_end = BLOCK_HEAD_BYTES + head.header_stored as usize;

@@ -19,7 +19,9 @@ pub(super) fn verify_tenant(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut 
     loop {
         let mut part = Report { deep: report.deep, ..Report::default() };
         let head = verify_once(vfs, dir, live, &mut part)?;
-        let moved = live && !part.findings.is_empty() && read_version(vfs, dir, &mut Report::default())?.map(|v| v.head) != head;
+        let moved = live
+            && !part.findings.is_empty()
+            && read_version(vfs, dir, &mut Report::default())?.map(|v| v.head) != head;
         if moved && attempt < READ_ATTEMPTS_MAX {
             attempt += 1;
             continue;
@@ -55,7 +57,8 @@ fn read_version(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<Option
         let at = match next {
             Ok(at) => at,
             Err(e) => {
-                let kind = if entries.proof_of_loss().is_some() { FindingKind::Corruption } else { FindingKind::TornTail };
+                let kind =
+                    if entries.proof_of_loss().is_some() { FindingKind::Corruption } else { FindingKind::TornTail };
                 report.add(Finding::damage(kind, e.in_file(&path)));
                 break;
             }
@@ -64,7 +67,13 @@ fn read_version(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<Option
         match Version::after(version.as_ref(), &entry, at.head) {
             Ok(after) => version = Some(after),
             Err(e) => {
-                report.add(Finding::new(FindingKind::Mismatch, &path, at.offset, "an edit that fits the ones before", e));
+                report.add(Finding::new(
+                    FindingKind::Mismatch,
+                    &path,
+                    at.offset,
+                    "an edit that fits the ones before",
+                    e,
+                ));
                 break;
             }
         }
@@ -75,6 +84,32 @@ fn read_version(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<Option
         report.add(Finding::new(FindingKind::Mismatch, &path, 0, &header.tenant, &v.tenant));
     }
     Ok(version)
+}
+
+fn is_earlier_manifest(name: &str) -> bool {
+    name.strip_prefix("manifest.").is_some_and(|n| n.len() == 16 && u64::from_str_radix(n, 16).is_ok())
+}
+
+/// A manifest that was replaced: whole, of this tenant, and of the chain's past.
+fn verify_earlier(vfs: &dyn Vfs, path: &Path, version: Option<&Version>, report: &mut Report) {
+    let bytes = match vfs.read(path) {
+        Ok(bytes) => bytes,
+        Err(e) => return report.add(Finding::error(path, &e)),
+    };
+    report.files += 1;
+    report.bytes += bytes.len() as u64;
+    let (header, entries) = match read_edits(&bytes) {
+        Ok(read) => read,
+        Err(e) => return report.add(Finding::damage(FindingKind::Corruption, e.in_file(path))),
+    };
+    for entry in entries {
+        if let Err(e) = entry {
+            return report.add(Finding::damage(FindingKind::Corruption, e.in_file(path)));
+        }
+    }
+    if let Some(version) = version.filter(|v| v.tenant != header.tenant) {
+        report.add(Finding::new(FindingKind::Misplaced, path, 0, &version.tenant, &header.tenant));
+    }
 }
 
 /// Verifies once; gives the chain's head that was found.
@@ -88,7 +123,13 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
     }
     let version = read_version(vfs, dir, report)?;
     if let Some(v) = version.as_ref().filter(|v| v.tenant.as_str() != name) {
-        report.add(Finding::new(FindingKind::Misplaced, &manifest, 0, format!("the manifest of {name}"), format!("that of {}", v.tenant)));
+        report.add(Finding::new(
+            FindingKind::Misplaced,
+            &manifest,
+            0,
+            format!("the manifest of {name}"),
+            format!("that of {}", v.tenant),
+        ));
     }
     for entry in vfs.list(dir)? {
         let path = dir.join(&entry.name);
@@ -96,6 +137,8 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
             ("manifest", false) | ("segments" | "log", true) => {}
             ("quarantine", true) => report.skipped.push(format!("{}: set aside", path.display())),
             ("manifest.tmp", false) if live => {}
+            // What compacting replaced: the chain from its beginning.
+            (name, false) if is_earlier_manifest(name) => verify_earlier(vfs, &path, version.as_ref(), report),
             _ => report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a file of a tenant", &entry.name)),
         }
     }
@@ -108,7 +151,13 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
     Ok(Some(version.head))
 }
 
-fn verify_segments(vfs: &dyn Vfs, dir: &Path, version: &Version, live: bool, report: &mut Report) -> Result<(), StorageError> {
+fn verify_segments(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    version: &Version,
+    live: bool,
+    report: &mut Report,
+) -> Result<(), StorageError> {
     let segments = dir.join("segments");
     let mut files: BTreeMap<SegmentId, PathBuf> = BTreeMap::new();
     for entry in if vfs.exists(&segments)? { vfs.list(&segments)? } else { Vec::new() } {
@@ -131,7 +180,13 @@ fn verify_segments(vfs: &dyn Vfs, dir: &Path, version: &Version, live: bool, rep
             }
             None => {
                 let path = segments.join(format!("{id}.seg"));
-                report.add(Finding::new(FindingKind::Missing, &path, 0, "a segment that the manifest names", "nothing"));
+                report.add(Finding::new(
+                    FindingKind::Missing,
+                    &path,
+                    0,
+                    "a segment that the manifest names",
+                    "nothing",
+                ));
             }
         }
     }
@@ -140,7 +195,13 @@ fn verify_segments(vfs: &dyn Vfs, dir: &Path, version: &Version, live: bool, rep
     }
     // A writer makes files before it names them, and names them away before they go.
     for path in files.into_values().filter(|_| !live) {
-        report.add(Finding::new(FindingKind::Orphan, &path, 0, "a segment that the manifest names", "one that it does not"));
+        report.add(Finding::new(
+            FindingKind::Orphan,
+            &path,
+            0,
+            "a segment that the manifest names",
+            "one that it does not",
+        ));
     }
     Ok(())
 }

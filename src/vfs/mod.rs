@@ -3,11 +3,16 @@
 //! Promises: every error names the file and what was tried; nothing is buffered here. The one place with a memory map
 //! and its `unsafe`. May not know: what the bytes mean.
 
+mod aside;
 mod map;
 mod real;
+#[doc(hidden)]
+pub mod sim;
 
+pub use aside::set_aside;
 pub use map::MappedFile;
 pub use real::RealVfs;
+pub(crate) use real::lock_text;
 
 use crate::error::StorageError;
 use std::path::{Path, PathBuf};
@@ -60,6 +65,16 @@ pub trait Vfs: Send + Sync + std::fmt::Debug {
         drop(file);
         self.rename(&beside, path)?;
         self.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+/// A number for a new file's header that nobody who writes records can know.
+pub(crate) fn random_salt() -> u64 {
+    let mut bytes = [0; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes),
+        // Without a source of randomness the salt still tells files apart that were made at different addresses.
+        Err(_) => std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), bytes),
     }
 }
 

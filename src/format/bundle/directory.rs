@@ -74,6 +74,11 @@ impl Directory {
             return Err(r.error(format!("entries of {ENTRY_BYTES} bytes and a checksum"), bytes.len()));
         };
         let expect = crc32fast::hash(&bytes[..entries]);
+        let found = Reader::new(&bytes[entries..], "index directory").u32()?;
+        if found != expect {
+            let what = format!("checksum {expect:08x}");
+            return Err(DecodeError::new("index directory", entries, what, format!("{found:08x}")));
+        }
         let mut sections = Vec::with_capacity(entries / ENTRY_BYTES);
         let mut end = HEADER_BYTES as u64;
         for _ in 0..entries / ENTRY_BYTES {
@@ -94,10 +99,6 @@ impl Directory {
         }
         if end != header.directory_offset {
             return Err(r.error(format!("sections up to {}", header.directory_offset), end));
-        }
-        let found = r.u32()?;
-        if found != expect {
-            return Err(r.error(format!("checksum {expect:08x}"), format!("{found:08x}")));
         }
         sections.sort_by_key(|s| (s.kind, s.block));
         if let Some(twice) = sections.windows(2).find(|w| (w[0].kind, w[0].block) == (w[1].kind, w[1].block)) {

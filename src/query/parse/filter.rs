@@ -3,8 +3,6 @@
 use nom::branch::alt;
 use nom::bytes::complete::tag;
 use nom::combinator::{opt, value as known};
-use nom::multi::{many0, separated_list1};
-use nom::sequence::preceded;
 use nom::{Err, Parser};
 
 use super::super::ast::{FieldRef, Filter, Regex, Test};
@@ -52,10 +50,28 @@ pub(super) fn is_time_name(name: &str) -> bool {
 }
 
 /// A filter: clauses with AND, written or implied, before OR. With a subject it is the inside of `field:(..)`.
+///
+/// Here and in [`conjunction`] a loop stands for nom's `separated_list1`: these are the functions that recurse, and
+/// each level of a combinator costs kilobytes of stack in a debug build.
 pub(super) fn expression<'a>(i: Located<'a>, subject: Option<&Subject>) -> Parsed<'a, Filter> {
-    let or = alt((known((), mark("||")), keyword("or")));
-    let (rest, parts) = separated_list1(or, |i| conjunction(i, subject)).parse(i)?;
+    let (mut rest, first) = conjunction(i, subject)?;
+    let mut parts = vec![first];
+    while let (after, Some(())) = opt(or).parse(rest)? {
+        let (next, part) = conjunction(after, subject)?;
+        parts.push(part);
+        rest = next;
+    }
     Ok((rest, flat(parts, Filter::Or)))
+}
+
+/// `OR`, `||`
+fn or(i: Located<'_>) -> Parsed<'_, ()> {
+    alt((known((), mark("||")), keyword("or"))).parse(i)
+}
+
+/// `AND`, `&&`, or nothing where another clause begins.
+fn and(i: Located<'_>) -> Parsed<'_, ()> {
+    alt((known((), mark("&&")), keyword("and"), another_clause)).parse(i)
 }
 
 /// Joins parts: a single one stands for itself, and parts of the same kind are taken in.
@@ -74,11 +90,13 @@ fn flat(parts: Vec<Filter>, join: fn(Vec<Filter>) -> Filter) -> Filter {
 
 /// `a AND b`, `a && b`, `a b`.
 fn conjunction<'a>(i: Located<'a>, subject: Option<&Subject>) -> Parsed<'a, Filter> {
-    let written = alt((known((), mark("&&")), keyword("and")));
-    let (rest, first) = negation(i, subject)?;
-    let (rest, more) = many0(preceded(alt((written, another_clause)), |i| negation(i, subject))).parse(rest)?;
+    let (mut rest, first) = negation(i, subject)?;
     let mut parts = vec![first];
-    parts.extend(more);
+    while let (after, Some(())) = opt(and).parse(rest)? {
+        let (next, part) = negation(after, subject)?;
+        parts.push(part);
+        rest = next;
+    }
     Ok((rest, flat(parts, Filter::And)))
 }
 

@@ -1,0 +1,174 @@
+//! Rows in order of time, the newest first, from blocks whose times overlap.
+//!
+//! Blocks are read in order of their last row. A row goes out once no block that is still unread can have a newer one,
+//! so that memory holds only the blocks that overlap, and a query that ends early reads no more than it must.
+
+use super::ExecError;
+use super::limits::Budget;
+use super::materialise::Materialiser;
+use super::parallel;
+use super::pipe::{Chain, Sink};
+use super::row::Row;
+use super::scan::Scan;
+use super::view::BlockView;
+use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Rows that are made at a time: few at first, since many queries end after a page.
+const BATCH_ROWS: std::ops::RangeInclusive<usize> = 64..=1024;
+/// A block keeps its columns where more than this many of its rows are still to come.
+const KEEP_COLUMNS_ROWS_MIN: usize = 1024;
+
+/// The matching rows of a block that did not go out yet.
+struct Open {
+    view: BlockView,
+    /// Rising; taken from the end.
+    rows: Vec<u32>,
+    times: Arc<Vec<i64>>,
+    seqs: Arc<Vec<u64>>,
+    memory: usize,
+    keep_columns: bool,
+}
+
+impl Open {
+    /// Time and sequence number of the newest row.
+    fn newest(&self) -> Option<(i64, u64)> {
+        let row = *self.rows.last()? as usize;
+        Some((*self.times.get(row)?, *self.seqs.get(row)?))
+    }
+}
+
+/// Hands all matching rows to the pipes, the newest first.
+pub(crate) fn run<'p>(
+    scan: &Scan<'_>,
+    threads: usize,
+    budget: &Budget<'p>,
+    chain: &mut Chain<'p>,
+    sink: &mut Sink<'_>,
+) -> Result<(), ExecError> {
+    let rows_max = scan.plan.rows_max().and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+    let mut merge = Merge {
+        blocks: Vec::new(),
+        heads: BinaryHeap::new(),
+        batch: Vec::new(),
+        batch_rows: (*BATCH_ROWS.start()).min(rows_max),
+        rows_left: rows_max,
+        materialiser: Materialiser::new(scan.plan.wanted()),
+        budget,
+    };
+    if rows_max == 0 || chain.is_done() {
+        return Ok(());
+    }
+    let work = |unit: usize| -> Result<Option<Open>, ExecError> {
+        let Some(candidate) = scan.candidate(unit)? else { return Ok(None) };
+        let matching = scan.matching(&candidate)?;
+        if matching.is_empty() {
+            return Ok(None);
+        }
+        // Of the newest `n` rows of all, no more than `n` are of this block.
+        let skip = matching.len().saturating_sub(rows_max as u64);
+        let rows: Vec<u32> = matching.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).collect();
+        let (times, seqs) = (candidate.view.times()?, candidate.view.block().seqs()?);
+        let memory = rows.len() * 4 + times.len() * 8 + seqs.len() * 8;
+        budget.charge(memory)?;
+        let keep_columns = rows.len() > KEEP_COLUMNS_ROWS_MIN;
+        let view = if keep_columns { candidate.view } else { BlockView::new(candidate.view.block().clone()) };
+        Ok(Some(Open { view, rows, times, seqs, memory, keep_columns }))
+    };
+    let units = scan.units.len();
+    let mut ended = false;
+    parallel::ordered(threads, units, budget, work, |unit, open| {
+        if let Some(open) = open {
+            merge.open(open);
+        }
+        let bound = scan.units.get(unit + 1).map(|next| next.info.time.1.0);
+        let flow = merge.emit(bound, chain, sink)?;
+        ended = flow.is_break();
+        Ok(flow)
+    })?;
+    if !ended {
+        // Nothing is left unread.
+        merge.flush(chain, sink)?;
+    }
+    Ok(())
+}
+
+/// The blocks that rows are still to come from.
+struct Merge<'m, 'b> {
+    blocks: Vec<Option<Open>>,
+    /// The newest row of each block.
+    heads: BinaryHeap<(i64, u64, usize)>,
+    /// Rows that go out together: block and row.
+    batch: Vec<(usize, u32)>,
+    batch_rows: usize,
+    rows_left: usize,
+    materialiser: Materialiser<'m>,
+    budget: &'m Budget<'b>,
+}
+
+impl Merge<'_, '_> {
+    fn open(&mut self, open: Open) {
+        if let Some((time, seq)) = open.newest() {
+            self.heads.push((time, seq, self.blocks.len()));
+            self.blocks.push(Some(open));
+        }
+    }
+
+    /// Lets rows go out that are newer than every unread block.
+    fn emit(
+        &mut self,
+        bound: Option<i64>,
+        chain: &mut Chain<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<ControlFlow<()>, ExecError> {
+        while let Some(&(time, _, block)) = self.heads.peek() {
+            // One of the same time may have been committed later.
+            if bound.is_some_and(|bound| time <= bound) {
+                break;
+            }
+            self.heads.pop();
+            if let Some(Some(open)) = self.blocks.get_mut(block) {
+                if let Some(row) = open.rows.pop() {
+                    self.batch.push((block, row));
+                }
+                if let Some((time, seq)) = open.newest() {
+                    self.heads.push((time, seq, block));
+                }
+            }
+            if self.batch.len() >= self.batch_rows.min(self.rows_left) && self.flush(chain, sink)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Makes the rows of the batch and hands them on.
+    fn flush(&mut self, chain: &mut Chain<'_>, sink: &mut Sink<'_>) -> Result<ControlFlow<()>, ExecError> {
+        self.budget.check()?;
+        let batch = std::mem::take(&mut self.batch);
+        self.rows_left = self.rows_left.saturating_sub(batch.len());
+        self.batch_rows = (self.batch_rows * 2).clamp(1, *BATCH_ROWS.end());
+        let mut order: Vec<usize> = (0..batch.len()).collect();
+        order.sort_unstable_by_key(|&i| batch[i]);
+        let mut made: Vec<Option<Row>> = vec![None; batch.len()];
+        for same in order.chunk_by(|&a, &b| batch[a].0 == batch[b].0) {
+            let Some(block) = same.first().map(|&i| batch[i].0) else { continue };
+            let Some(Some(open)) = self.blocks.get(block) else { continue };
+            let rows: Vec<u32> = same.iter().map(|&i| batch[i].1).collect();
+            for (&i, row) in same.iter().zip(self.materialiser.rows(&open.view, &rows, open.keep_columns)?) {
+                made[i] = Some(row);
+            }
+            if open.rows.is_empty() {
+                self.budget.release(open.memory);
+                self.blocks[block] = None;
+            }
+        }
+        for row in made.into_iter().flatten() {
+            if chain.push(row, sink)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(if self.rows_left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}

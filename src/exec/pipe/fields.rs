@@ -1,0 +1,42 @@
+//! `fields` and `delete`.
+
+use crate::exec::predicate::RecordView;
+use crate::exec::row::Row;
+use crate::exec::target::Target;
+use crate::query::ast::FieldPattern;
+use std::borrow::Cow;
+
+/// Keeps the fields that the patterns name, in their order, each once, under the names that were asked for.
+pub(super) fn keep(row: Row, patterns: &[FieldPattern]) -> Row {
+    let mut kept = Row::default();
+    for pattern in patterns {
+        let has = |kept: &Row, name: &str| kept.cells.iter().any(|c| *c.name == *name);
+        if pattern.prefix {
+            for cell in row.cells.iter().filter(|c| c.name.starts_with(&*pattern.name)) {
+                if !has(&kept, &cell.name) {
+                    kept.cells.push(cell.clone());
+                }
+            }
+        } else if !has(&kept, &pattern.name) {
+            if let Some((tag, text)) = row.value(&Target::of(&pattern.name)) {
+                let text = match text {
+                    Cow::Borrowed(text) => text.into(),
+                    Cow::Owned(text) => text.into_boxed_str(),
+                };
+                kept.push((&*pattern.name).into(), tag, text);
+            }
+        }
+    }
+    kept
+}
+
+/// Drops the fields that the patterns name.
+pub(super) fn drop(row: &mut Row, patterns: &[FieldPattern]) {
+    for pattern in patterns {
+        if pattern.prefix {
+            row.cells.retain(|c| !c.name.starts_with(&*pattern.name));
+        } else if let Some(place) = row.place(&Target::of(&pattern.name)) {
+            row.cells.remove(place);
+        }
+    }
+}

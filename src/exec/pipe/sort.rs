@@ -1,0 +1,141 @@
+//! `sort`: all rows, or the first few of them.
+
+use crate::exec::ExecError;
+use crate::exec::limits::Budget;
+use crate::exec::order::Rank;
+use crate::exec::plan::{SortOn, SortStep};
+use crate::exec::predicate::RecordView;
+use crate::exec::row::Row;
+use crate::exec::stats::RowPlace;
+use crate::record::Tag;
+use std::cmp::Ordering;
+
+/// Items are cut down to those that count whenever there are twice as many and this many more.
+const SLACK: usize = 1024;
+
+/// Keeps items with their keys, and puts them in order; of the first `n` alone, no more than about twice as many.
+pub(crate) struct Sorter<'p, T> {
+    step: &'p SortStep,
+    budget: &'p Budget<'p>,
+    items: Vec<Sorted<T>>,
+    /// Once items were cut: nothing behind this key counts.
+    last: Option<(Box<[Rank]>, RowPlace)>,
+    rows: u64,
+    memory: usize,
+}
+
+/// An item and its place.
+struct Sorted<T> {
+    ranks: Box<[Rank]>,
+    place: RowPlace,
+    item: T,
+}
+
+/// The place of a value under a key.
+pub(crate) fn sort_key(value: Option<(Tag, &str)>, on: &SortOn) -> Rank {
+    value.map_or(Rank::Missing, |(tag, text)| Rank::of(tag, text, on.kind))
+}
+
+impl<'p, T> Sorter<'p, T> {
+    pub(crate) fn new(step: &'p SortStep, budget: &'p Budget<'p>) -> Self {
+        Sorter { step, budget, items: Vec::new(), last: None, rows: 0, memory: 0 }
+    }
+
+    fn order(keys: &[SortOn], a: (&[Rank], RowPlace), b: (&[Rank], RowPlace)) -> Ordering {
+        let by_keys = keys.iter().zip(a.0.iter().zip(b.0)).map(|(on, (x, y))| x.compare(y, on.descending));
+        by_keys.fold(Ordering::Equal, Ordering::then).then(a.1.cmp(&b.1))
+    }
+
+    /// Takes an item with its keys and its place among equals; `memory` is what it takes.
+    pub(crate) fn push(
+        &mut self,
+        ranks: Box<[Rank]>,
+        place: RowPlace,
+        item: T,
+        memory: usize,
+    ) -> Result<(), ExecError> {
+        if let Some((last_ranks, last_place)) = &self.last {
+            if Self::order(&self.step.keys, (&ranks, place), (last_ranks, *last_place)).is_gt() {
+                return Ok(());
+            }
+        }
+        let memory =
+            memory + size_of::<Sorted<T>>() + ranks.iter().map(|r| size_of::<Rank>() + r.memory()).sum::<usize>();
+        self.budget.charge(memory)?;
+        self.memory += memory;
+        self.items.push(Sorted { ranks, place, item });
+        match self.step.rows_max().and_then(|n| usize::try_from(n).ok()) {
+            Some(n) if self.items.len() >= n.saturating_mul(2).saturating_add(SLACK) => self.cut(n),
+            _ => self.budget.check_rows_sorted(self.items.len())?,
+        }
+        Ok(())
+    }
+
+    /// Keeps the first `n`.
+    fn cut(&mut self, n: usize) {
+        let keys = &self.step.keys;
+        let before = self.items.len();
+        if n == 0 {
+            self.items.clear();
+        } else if n < before {
+            self.items
+                .select_nth_unstable_by(n - 1, |a, b| Self::order(keys, (&a.ranks, a.place), (&b.ranks, b.place)));
+            self.items.truncate(n);
+            self.last = self.items.last().map(|item| (item.ranks.clone(), item.place));
+        }
+        // As if all took the same.
+        let freed = self.memory / before.max(1) * (before - self.items.len());
+        self.memory -= freed;
+        self.budget.release(freed);
+    }
+
+    /// Takes over what another one kept.
+    pub(crate) fn merge(&mut self, other: Self) -> Result<(), ExecError> {
+        self.items.extend(other.items);
+        self.memory += other.memory;
+        match self.step.rows_max().and_then(|n| usize::try_from(n).ok()) {
+            Some(n) if self.items.len() > n => self.cut(n),
+            _ => {}
+        }
+        self.budget.check_rows_sorted(self.items.len())
+    }
+
+    /// The items in order, without those that are skipped.
+    pub(crate) fn finish(mut self) -> Vec<T> {
+        let as_usize = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let keys = &self.step.keys;
+        self.items.sort_unstable_by(|a, b| Self::order(keys, (&a.ranks, a.place), (&b.ranks, b.place)));
+        let limit = self.step.limit.map_or(usize::MAX, as_usize);
+        self.items.into_iter().skip(as_usize(self.step.offset)).take(limit).map(|sorted| sorted.item).collect()
+    }
+}
+
+impl Sorter<'_, Row> {
+    /// Takes a row; among equals, the one that came first stays first.
+    pub(super) fn push_row(&mut self, row: Row) -> Result<(), ExecError> {
+        let rank = |on: &SortOn| match row.value(&on.target) {
+            Some((tag, text)) => sort_key(Some((tag, &text)), on),
+            None => Rank::Missing,
+        };
+        let ranks = self.step.keys.iter().map(rank).collect();
+        let place = RowPlace(0, self.rows);
+        self.rows += 1;
+        let memory = row.memory();
+        self.push(ranks, place, row, memory)
+    }
+
+    pub(super) fn finish_rows(self) -> Result<Vec<Row>, ExecError> {
+        let step = self.step;
+        let mut rows = self.finish();
+        rows.iter_mut().enumerate().for_each(|(i, row)| add_rank(row, step, i));
+        Ok(rows)
+    }
+}
+
+/// Adds the column with the place, counted from 1 behind what was skipped before it.
+pub(crate) fn add_rank(row: &mut Row, step: &SortStep, place: usize) {
+    if let Some(name) = &step.rank {
+        let place = step.offset.saturating_add(place as u64).saturating_add(1);
+        row.push(name.clone(), Tag::Number, place.to_string());
+    }
+}

@@ -1,0 +1,131 @@
+//! A plan, run over the sources of one snapshot.
+
+use super::limits::Budget;
+use super::pipe::Chain;
+use super::plan::{GroupOutput, Step};
+use super::row::Row;
+use super::scan::{QueryStats, Scan};
+use super::stats::{Grouping, Groups};
+use super::{ExecError, Plan, newest, parallel, sorted};
+use crate::query::ast::StatsKind;
+use crate::record::Source;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// How a plan is run.
+///
+/// ```no_run
+/// # use duramen::exec::{Execution, Plan, ExecError};
+/// # fn example(plan: &Plan, sources: &[std::sync::Arc<dyn duramen::record::Source>]) -> Result<(), ExecError> {
+/// let stats = Execution::new().threads(2).run(plan, sources, &mut |row| {
+///     println!("{}", row.to_json());
+///     std::ops::ControlFlow::Continue(())
+/// })?;
+/// println!("{} rows", stats.rows_out);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Execution<'c> {
+    threads: usize,
+    cancel: Option<&'c AtomicBool>,
+}
+
+impl Default for Execution<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'c> Execution<'c> {
+    /// On the calling thread alone.
+    pub fn new() -> Self {
+        Execution { threads: 1, cancel: None }
+    }
+    /// On so many threads. What comes out is the same.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+    /// Ends with [`ExecError::Cancelled`] soon after the flag is set.
+    pub fn cancel(mut self, flag: &'c AtomicBool) -> Self {
+        self.cancel = Some(flag);
+        self
+    }
+
+    /// Runs a plan, and hands its rows to the sink, on the calling thread, until it breaks.
+    pub fn run(
+        &self,
+        plan: &Plan,
+        sources: &[Arc<dyn Source>],
+        sink: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<QueryStats, ExecError> {
+        let budget = Budget::new(*plan.limits(), self.cancel);
+        let scan = Scan::new(plan, sources);
+        let mut rows_out = 0u64;
+        let mut ended = false;
+        let mut counting = |row: Row| {
+            if ended {
+                return ControlFlow::Break(());
+            }
+            rows_out += 1;
+            let flow = sink(row);
+            ended = flow.is_break();
+            flow
+        };
+        match plan.steps() {
+            [Step::Group(grouping, output), rest @ ..] if reads_named_fields(grouping) => {
+                let mut chain = Chain::new(rest, &budget);
+                for row in self.group(&scan, grouping, output, &budget)? {
+                    if chain.push(row, &mut counting)?.is_break() {
+                        break;
+                    }
+                }
+                chain.finish(&mut counting)?;
+            }
+            [Step::Sort(sort), rest @ ..] => {
+                let mut chain = Chain::new(rest, &budget);
+                sorted::run(&scan, sort, self.threads, &budget, &mut chain, &mut counting)?;
+                chain.finish(&mut counting)?;
+            }
+            steps => {
+                let mut chain = Chain::new(steps, &budget);
+                newest::run(&scan, self.threads, &budget, &mut chain, &mut counting)?;
+                chain.finish(&mut counting)?;
+            }
+        }
+        Ok(scan.stats(rows_out, budget.elapsed()))
+    }
+
+    /// Groups straight from columns.
+    fn group(
+        &self,
+        scan: &Scan<'_>,
+        grouping: &Grouping,
+        output: &GroupOutput,
+        budget: &Budget<'_>,
+    ) -> Result<Vec<Row>, ExecError> {
+        let work = |groups: &mut Groups, unit: usize| -> Result<(), ExecError> {
+            let Some(candidate) = scan.candidate(unit)? else { return Ok(()) };
+            if candidate.all && groups.add_whole_block(&**candidate.view.block(), candidate.info, grouping, budget)? {
+                scan.note_metadata(&candidate);
+                return Ok(());
+            }
+            let matching = scan.matching(&candidate)?;
+            if matching.is_empty() {
+                return Ok(());
+            }
+            groups.add_block(&candidate.view, &matching, grouping, budget)
+        };
+        let mut parts = parallel::fold(self.threads, scan.units.len(), budget, Groups::default, work)?.into_iter();
+        let mut all = parts.next().unwrap_or_default();
+        parts.try_for_each(|part| all.merge(part, grouping, budget))?;
+        all.finish(grouping, output, budget)
+    }
+}
+
+/// Functions of every field work on whole rows.
+fn reads_named_fields(grouping: &Grouping) -> bool {
+    grouping.functions.iter().all(|f| !f.fields.is_empty() || f.kind == StatsKind::Count)
+}

@@ -1,0 +1,140 @@
+//! Blocks of a snapshot, the newest first, and what became of each.
+
+use super::prune::{Decision, PrunedBy, Pruner};
+use super::view::BlockView;
+use super::{ExecError, Plan};
+use crate::record::{Block, BlockInfo, Source};
+use roaring::RoaringBitmap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What a query did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct QueryStats {
+    /// Rows that matched the filter, in the blocks that were looked at.
+    pub rows_matched: u64,
+    /// Rows of the blocks that were read.
+    pub rows_scanned: u64,
+    /// Rows that were put out.
+    pub rows_out: u64,
+    /// Blocks in all sources.
+    pub blocks_total: u64,
+    /// Blocks left out for their time.
+    pub blocks_pruned_time: u64,
+    /// Blocks left out for their zone maps.
+    pub blocks_pruned_zone: u64,
+    /// Blocks left out by the index over words.
+    pub blocks_pruned_index: u64,
+    /// Blocks answered from what is known of them, with no column read.
+    pub blocks_from_metadata: u64,
+    /// Blocks of which columns were read.
+    pub blocks_read: u64,
+    /// Wall time.
+    pub elapsed: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    rows_matched: AtomicU64,
+    rows_scanned: AtomicU64,
+    time: AtomicU64,
+    zone: AtomicU64,
+    index: AtomicU64,
+    metadata: AtomicU64,
+    read: AtomicU64,
+}
+
+/// One block of a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unit {
+    pub(crate) source: usize,
+    pub(crate) block: usize,
+    pub(crate) info: BlockInfo,
+}
+
+/// A block that is not left out.
+pub(crate) struct Candidate {
+    pub(crate) view: BlockView,
+    pub(crate) info: BlockInfo,
+    /// Does every row match?
+    pub(crate) all: bool,
+}
+
+/// All blocks of a snapshot under one plan.
+pub(crate) struct Scan<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) units: Vec<Unit>,
+    sources: &'a [Arc<dyn Source>],
+    pruner: Pruner<'a>,
+    counters: Counters,
+}
+
+impl<'a> Scan<'a> {
+    pub(crate) fn new(plan: &'a Plan, sources: &'a [Arc<dyn Source>]) -> Self {
+        let mut units = Vec::new();
+        for (at, source) in sources.iter().enumerate() {
+            units.extend((0..source.len()).map(|block| Unit { source: at, block, info: source.info(block) }));
+        }
+        units.sort_by_key(|u| std::cmp::Reverse((u.info.time.1, u.info.seq.1, u.source, u.block)));
+        Scan { plan, units, sources, pruner: Pruner::new(plan, sources), counters: Counters::default() }
+    }
+
+    pub(crate) fn handle(&self, unit: usize) -> Result<Arc<dyn Block>, ExecError> {
+        let unit = self.units[unit];
+        Ok(self.sources[unit.source].block(unit.block)?)
+    }
+
+    /// Decides about a block; `None` where it is left out.
+    pub(crate) fn candidate(&self, unit: usize) -> Result<Option<Candidate>, ExecError> {
+        let unit = self.units[unit];
+        let counter = match self.pruner.decide(unit.source, unit.block)? {
+            Decision::Read { block, all } => {
+                return Ok(Some(Candidate { view: BlockView::new(block), info: unit.info, all }));
+            }
+            Decision::Skip(PrunedBy::Time) => &self.counters.time,
+            Decision::Skip(PrunedBy::Zone) => &self.counters.zone,
+            Decision::Skip(PrunedBy::Index) => &self.counters.index,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok(None)
+    }
+
+    /// The rows of a block that match.
+    pub(crate) fn matching(&self, candidate: &Candidate) -> Result<RoaringBitmap, ExecError> {
+        let span = self.plan.span();
+        let mut within = RoaringBitmap::new();
+        if span.covers(candidate.info.time) {
+            within.insert_range(0..candidate.view.rows());
+        } else {
+            within.insert_range(span.rows(&candidate.view.times()?));
+        }
+        let rows = if candidate.all { within } else { candidate.view.evaluate(self.plan.predicate(), &within)? };
+        self.counters.rows_matched.fetch_add(rows.len(), Ordering::Relaxed);
+        self.counters.rows_scanned.fetch_add(candidate.view.rows().into(), Ordering::Relaxed);
+        self.counters.read.fetch_add(1, Ordering::Relaxed);
+        Ok(rows)
+    }
+
+    /// Notes that a block was answered without reading it.
+    pub(crate) fn note_metadata(&self, candidate: &Candidate) {
+        self.counters.rows_matched.fetch_add(candidate.info.rows.into(), Ordering::Relaxed);
+        self.counters.metadata.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self, rows_out: u64, elapsed: Duration) -> QueryStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        QueryStats {
+            rows_matched: get(&self.counters.rows_matched),
+            rows_scanned: get(&self.counters.rows_scanned),
+            rows_out,
+            blocks_total: self.units.len() as u64,
+            blocks_pruned_time: get(&self.counters.time),
+            blocks_pruned_zone: get(&self.counters.zone),
+            blocks_pruned_index: get(&self.counters.index),
+            blocks_from_metadata: get(&self.counters.metadata),
+            blocks_read: get(&self.counters.read),
+            elapsed,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Values put together: time in steps, numbers in steps.
+
+use super::Key;
+use crate::exec::target::Target;
+use crate::exec::view::measured;
+use crate::query::ast::{Bucket, CalendarStep};
+use crate::record::{Number, Tag, Timestamp};
+
+const DAY_NS: i64 = 86_400_000_000_000;
+/// 1970-01-05 was the first Monday since the epoch.
+const MONDAY_NS: i64 = 4 * DAY_NS;
+
+/// The value of one key of a group. Values with the same text are in one group, whatever their types: `200` and
+/// `"200"`, and what is missing with what is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KeyValue {
+    Time(i64),
+    Value(Tag, Box<str>),
+}
+
+impl KeyValue {
+    /// Of a record that lacks the field.
+    pub(crate) fn missing() -> Self {
+        KeyValue::Value(Tag::String, "".into())
+    }
+
+    /// Appends bytes that differ for different groups.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            KeyValue::Time(time) => {
+                // No text is so long.
+                out.extend_from_slice(&u32::MAX.to_le_bytes());
+                out.extend_from_slice(&time.to_le_bytes());
+            }
+            KeyValue::Value(_, text) => {
+                // A text is at most as long as a record.
+                out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+                out.extend_from_slice(text.as_bytes());
+            }
+        }
+    }
+}
+
+/// The lower end of a bucket of time.
+pub(crate) fn time_bucket(time: i64, bucket: &Bucket) -> i64 {
+    let floor = |step: i64, shift: i64| {
+        let (time, step, shift) = (i128::from(time), i128::from(step.max(1)), i128::from(shift));
+        let low = (time - shift).div_euclid(step) * step + shift;
+        i64::try_from(low).unwrap_or(i64::MIN)
+    };
+    match bucket {
+        Bucket::Time { step_ns, offset_ns } => floor(*step_ns, *offset_ns),
+        Bucket::Calendar(CalendarStep::Week) => floor(7 * DAY_NS, MONDAY_NS),
+        Bucket::Calendar(step) => {
+            let (year, month, _) = Timestamp(time).civil();
+            let month = if *step == CalendarStep::Month { month } else { 1 };
+            Timestamp::from_civil(year, month, 1, 0, 0, 0, 0, 0).map_or(i64::MIN, |t| t.0)
+        }
+        Bucket::Number { .. } => time,
+    }
+}
+
+/// `floor(number / step) * step`, exact as long as 18 places and 38 digits hold it.
+fn number_bucket(number: Number, step: Number) -> Number {
+    for places in 0..=18u32 {
+        let by = 10i128.pow(places);
+        if let (Some(n), Some(s)) = (number.scaled(by).as_i128(), step.scaled(by).as_i128()) {
+            if s <= 0 {
+                return number;
+            }
+            let low = n.div_euclid(s).saturating_mul(s);
+            return if places == 0 {
+                Number::from(low)
+            } else {
+                Number::parse(&format!("{low}e-{places}")).unwrap_or(number)
+            };
+        }
+    }
+    let step = step.to_f64();
+    Number::from_f64((number.to_f64() / step).floor() * step).unwrap_or(number)
+}
+
+impl Key {
+    /// The group's value of a time.
+    pub(crate) fn of_time(&self, time: i64) -> KeyValue {
+        KeyValue::Time(self.bucket.as_ref().map_or(time, |bucket| time_bucket(time, bucket)))
+    }
+
+    /// The group's value of a value. What can't be put into a bucket is a group by itself.
+    pub(crate) fn of_value(&self, tag: Tag, text: &str) -> KeyValue {
+        let own = || KeyValue::Value(if text.is_empty() { Tag::String } else { tag }, text.into());
+        match &self.bucket {
+            Some(Bucket::Number { step }) => match measured(tag, text, self.kind) {
+                Some(number) => {
+                    let low = number_bucket(number, self.kind.measure(*step));
+                    KeyValue::Value(Tag::Number, low.to_string().into())
+                }
+                None => own(),
+            },
+            Some(_) => Timestamp::parse(text).map_or_else(|_| own(), |time| self.of_time(time.0)),
+            None if self.target == Target::Time => {
+                Timestamp::parse(text).map_or_else(|_| own(), |time| KeyValue::Time(time.0))
+            }
+            None => own(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        let at = |text: &str| Timestamp::parse(text).expect("a time").0;
+        for (time, bucket, expect) in [
+            ("2026-11-05T10:07:31Z", Bucket::Time { step_ns: 300_000_000_000, offset_ns: 0 }, "2026-11-05T10:05:00Z"),
+            (
+                "2026-11-05T10:07:31Z",
+                Bucket::Time { step_ns: DAY_NS, offset_ns: -7_200_000_000_000 },
+                "2026-11-04T22:00:00Z",
+            ),
+            ("1969-12-31T23:59:59Z", Bucket::Time { step_ns: 60_000_000_000, offset_ns: 0 }, "1969-12-31T23:59:00Z"),
+            ("2026-11-05T10:07:31Z", Bucket::Calendar(CalendarStep::Week), "2026-11-02"),
+            ("2026-11-02T00:00:00Z", Bucket::Calendar(CalendarStep::Week), "2026-11-02"),
+            ("2026-11-05T10:07:31Z", Bucket::Calendar(CalendarStep::Month), "2026-11-01"),
+            ("2026-11-05T10:07:31Z", Bucket::Calendar(CalendarStep::Year), "2026-01-01"),
+        ] {
+            assert_eq!(time_bucket(at(time), &bucket), at(expect), "{time} {bucket:?}");
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        for (number, step, expect) in [
+            ("250", "100", "200"),
+            ("-1", "100", "-100"),
+            ("0.35", "0.1", "0.3"),
+            ("7", "2.5", "5"),
+            ("1e30", "7", "999999999999999999999999999993"),
+        ] {
+            let parse = |t: &str| Number::parse(t).expect("a number");
+            assert_eq!(number_bucket(parse(number), parse(step)).to_string(), expect, "{number} {step}");
+        }
+    }
+}

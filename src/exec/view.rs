@@ -1,0 +1,259 @@
+//! One block under way: its columns as far as they were read, and the rows that match a condition.
+
+use super::filter::column::{matching_rows, sorted};
+use super::filter::{FieldKind, Scratch, ValueTest};
+use super::predicate::{FieldTest, Predicate};
+use super::prune::zone;
+use super::row::stream_id_text;
+use super::target::{MESSAGE_NAME, Target};
+use crate::error::StorageError;
+use crate::record::{Block, Column, Data, Field, Number, Presence, Quantity, Tag, Tags, Texts, Timestamp};
+use roaring::RoaringBitmap;
+use rustc_hash::FxHashMap;
+use std::cell::{OnceCell, RefCell};
+use std::sync::Arc;
+
+/// Up to so many rows are tested one by one, and only their part of a column is read.
+pub(crate) const FEW_ROWS_MAX: u64 = 64;
+
+/// A block whose columns are kept once they were read. Used by one thread.
+pub(crate) struct BlockView {
+    block: Arc<dyn Block>,
+    fields: RefCell<FxHashMap<Box<str>, Option<Field>>>,
+    times: OnceCell<Arc<Vec<i64>>>,
+}
+
+impl BlockView {
+    pub(crate) fn new(block: Arc<dyn Block>) -> Self {
+        BlockView { block, fields: RefCell::default(), times: OnceCell::new() }
+    }
+
+    pub(crate) fn block(&self) -> &Arc<dyn Block> {
+        &self.block
+    }
+    pub(crate) fn rows(&self) -> u32 {
+        self.block.rows()
+    }
+
+    /// The time of each row.
+    pub(crate) fn times(&self) -> Result<Arc<Vec<i64>>, StorageError> {
+        if let Some(times) = self.times.get() {
+            return Ok(times.clone());
+        }
+        let times = self.block.times()?;
+        Ok(self.times.get_or_init(|| times).clone())
+    }
+
+    /// A field, read once.
+    pub(crate) fn field(&self, name: &str) -> Result<Option<Field>, StorageError> {
+        if let Some(field) = self.fields.borrow().get(name) {
+            return Ok(field.clone());
+        }
+        let field = self.block.field(name)?;
+        self.fields.borrow_mut().insert(name.into(), field.clone());
+        Ok(field)
+    }
+
+    /// A field of which only these rows are needed.
+    fn field_at(&self, name: &str, rows: Option<&[u32]>) -> Result<Option<Field>, StorageError> {
+        match rows {
+            Some(rows) if !self.fields.borrow().contains_key(name) => self.block.field_at(name, rows),
+            _ => self.field(name),
+        }
+    }
+
+    /// A field of which only these rows are needed, and not again.
+    pub(crate) fn field_of(&self, name: &str, rows: &[u32]) -> Result<Option<Field>, StorageError> {
+        self.field_at(name, Some(rows))
+    }
+
+    /// The values that a name stands for, in at least these rows (`None` for all).
+    pub(crate) fn resolve(&self, target: &Target, rows: Option<&[u32]>) -> Result<Option<Field>, StorageError> {
+        let all = |column: Column| Some(Field { presence: Presence::All, column: column.into() });
+        Ok(match target {
+            Target::Any => None,
+            Target::Field(name) => self.field_at(name, rows)?,
+            Target::Message(name) => match self.field_at(name, rows)? {
+                None => self.field_at(MESSAGE_NAME, rows)?,
+                Some(own) if matches!(own.presence, Presence::All) => Some(own),
+                Some(own) => match self.field_at(MESSAGE_NAME, rows)? {
+                    None => Some(own),
+                    Some(message) => Some(first_of(&own, &message, self.rows())),
+                },
+            },
+            Target::Seq => {
+                // Sequence numbers are given one by one; i64 holds them for longer than there will be disks.
+                let seqs = self.block.seqs()?.iter().map(|&s| i64::try_from(s).unwrap_or(i64::MAX)).collect();
+                all(Column { tags: Tags::One(Tag::Number), data: Data::Integer(seqs) })
+            }
+            Target::Stream => Some(Field { presence: Presence::All, column: self.block.streams()? }),
+            Target::StreamId => all(map_texts(&*self.block.streams()?, stream_id_text)),
+            Target::Time => {
+                let mut texts = Texts::default();
+                let times = self.times()?;
+                times.iter().for_each(|&t| texts.push(Timestamp(t).to_string().as_bytes()));
+                all(Column { tags: Tags::One(Tag::String), data: Data::Plain(texts) })
+            }
+        })
+    }
+
+    /// The rows among `within` of which a condition holds.
+    pub(crate) fn evaluate(
+        &self,
+        predicate: &Predicate,
+        within: &RoaringBitmap,
+    ) -> Result<RoaringBitmap, StorageError> {
+        match predicate {
+            _ if within.is_empty() => Ok(RoaringBitmap::new()),
+            Predicate::True => Ok(within.clone()),
+            Predicate::False => Ok(RoaringBitmap::new()),
+            Predicate::And(parts) => {
+                let mut rows = within.clone();
+                for part in parts {
+                    rows = self.evaluate(part, &rows)?;
+                }
+                Ok(rows)
+            }
+            Predicate::Or(parts) => {
+                let (mut found, mut rest) = (RoaringBitmap::new(), within.clone());
+                for part in parts {
+                    let rows = self.evaluate(part, &rest)?;
+                    rest -= &rows;
+                    found |= rows;
+                }
+                Ok(found)
+            }
+            Predicate::Not(inner) => Ok(within - self.evaluate(inner, within)?),
+            Predicate::Time(span) => {
+                let mut rows = RoaringBitmap::new();
+                rows.insert_range(span.rows(&self.times()?));
+                Ok(rows & within)
+            }
+            Predicate::Stream(test, _) => {
+                let streams = self.block.streams()?;
+                Ok(self.stream_rows(&streams, &mut |text| test.matches(text)) & within)
+            }
+            Predicate::Field(field) => self.evaluate_field(field, within),
+        }
+    }
+
+    fn stream_rows(&self, streams: &Column, test: &mut dyn FnMut(&str) -> bool) -> RoaringBitmap {
+        let mut buffer = Vec::new();
+        let mut holds =
+            |column: &Column, i: usize| std::str::from_utf8(column.text(i, &mut buffer)).is_ok_and(&mut *test);
+        let mut rows = RoaringBitmap::new();
+        match (streams.entries(), &streams.data) {
+            (Some(entries), Data::Dictionary { codes, .. }) => {
+                let table: Vec<bool> = (0..entries.len()).map(|i| holds(&entries, i)).collect();
+                let passes = |code: u32| table.get(code as usize).copied().unwrap_or(false);
+                rows = sorted((0..codes.len() as u32).filter(|&row| passes(codes[row as usize])));
+            }
+            (Some(entries), _) => {
+                if !streams.is_empty() && holds(&entries, 0) {
+                    rows.insert_range(0..streams.len() as u32);
+                }
+            }
+            (None, _) => rows = sorted((0..streams.len()).filter(|&i| holds(streams, i)).map(|i| i as u32)),
+        }
+        rows
+    }
+
+    fn evaluate_field(&self, field: &FieldTest, within: &RoaringBitmap) -> Result<RoaringBitmap, StorageError> {
+        let Target::Any = field.target else {
+            // One branch of an `OR` may be decided for this block though the whole is not.
+            if let Target::Field(name) = &field.target {
+                let verdict = zone::of_name(&field.test, name, &*self.block)?;
+                if !verdict.may {
+                    return Ok(RoaringBitmap::new());
+                }
+                if verdict.all {
+                    return Ok(within.clone());
+                }
+            }
+            return self.test(&field.target, &field.test, within);
+        };
+        let names = match few(within) {
+            Some(rows) => self.block.names_at(&rows)?,
+            None => self.block.names()?,
+        };
+        let (mut found, mut rest) = (RoaringBitmap::new(), within.clone());
+        for name in names {
+            if rest.is_empty() {
+                break;
+            }
+            if !zone::of_name(&field.test, &name, &*self.block)?.may {
+                continue;
+            }
+            let rows = self.test(&Target::Field(name), &field.test, &rest)?;
+            rest -= &rows;
+            found |= rows;
+        }
+        Ok(found)
+    }
+
+    /// The rows among `within` that pass a test of what a name stands for.
+    fn test(&self, target: &Target, test: &ValueTest, within: &RoaringBitmap) -> Result<RoaringBitmap, StorageError> {
+        let kind = target.kind();
+        let few = few(within);
+        let Some(field) = self.resolve(target, few.as_deref())? else { return Ok(RoaringBitmap::new()) };
+        let Some(rows) = few else { return Ok(matching_rows(&field, test, kind) & within) };
+        let (mut buffer, mut scratch) = (Vec::new(), Scratch::default());
+        let passes = |row: &u32| {
+            field.get(*row, &mut buffer).is_some_and(|(tag, text)| test.matches(tag, text, kind, &mut scratch))
+        };
+        Ok(sorted(rows.into_iter().filter(passes)))
+    }
+}
+
+/// The rows, where they are few.
+fn few(rows: &RoaringBitmap) -> Option<Vec<u32>> {
+    (rows.len() <= FEW_ROWS_MAX).then(|| rows.iter().collect())
+}
+
+/// The values of one field, and of another one in rows that lack the first.
+fn first_of(own: &Field, other: &Field, rows: u32) -> Field {
+    let (mut texts, mut tags, mut present) = (Texts::default(), Vec::new(), Vec::new());
+    let mut buffer = Vec::new();
+    for row in 0..rows {
+        for field in [own, other] {
+            if let Some((tag, text)) = field.get(row, &mut buffer) {
+                texts.push(text.as_bytes());
+                tags.push(tag);
+                present.push(row);
+                break;
+            }
+        }
+    }
+    let column = Column { tags: Tags::Each(tags.into()), data: Data::Plain(texts) };
+    Field { presence: Presence::Rows(present.into()), column: column.into() }
+}
+
+/// A column with each distinct text replaced.
+fn map_texts(column: &Column, map: impl Fn(&str) -> String) -> Column {
+    let mut buffer = Vec::new();
+    let mut texts = Texts::default();
+    let entries = column.entries();
+    let source = entries.as_ref().unwrap_or(column);
+    for i in 0..source.len() {
+        texts.push(map(std::str::from_utf8(source.text(i, &mut buffer)).unwrap_or_default()).as_bytes());
+    }
+    let data = match (&column.data, entries.is_some()) {
+        (Data::Dictionary { codes, .. }, true) => {
+            Data::Dictionary { entries: Box::new(Data::Plain(texts)), codes: codes.clone() }
+        }
+        (Data::Constant { len, .. }, true) => {
+            Data::Constant { len: *len, text: if texts.is_empty() { Box::default() } else { texts.get(0).into() } }
+        }
+        _ => Data::Plain(texts),
+    };
+    Column { tags: Tags::One(Tag::String), data }
+}
+
+/// A value's number in units of its field, where it is one.
+pub(crate) fn measured(tag: Tag, text: &str, kind: FieldKind) -> Option<Number> {
+    match tag {
+        Tag::String if kind.is_time => Timestamp::parse(text).ok().map(|time| Number::from(time.0)),
+        Tag::Number | Tag::String => Quantity::parse(text).map(|q| kind.measure(q)),
+        Tag::Null | Tag::Bool | Tag::Array | Tag::Object => None,
+    }
+}

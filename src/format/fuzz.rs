@@ -1,0 +1,86 @@
+//! The bodies of the fuzz targets of this module: what they take must not panic, and what decodes must encode to the
+//! bytes it came from.
+
+use super::edit::{ENTRY_HEADER_BYTES, read_edits};
+use super::frame::{FRAME_HEADER_BYTES, decode_frame};
+use super::header::{FILE_HEADER_BYTES, FileStamp, LogHeader};
+use super::version::Version;
+
+/// A log file: a header and frames. Where there is no header, frames of log 1 without salt.
+///
+/// Checksums keep a fuzzer out, so a frame's are first made right where `data` is long enough.
+pub fn fuzz_frame(data: &[u8]) {
+    let (stamp, mut rest) = match LogHeader::decode(data) {
+        Ok(header) => {
+            assert_eq!(header.encode()[..192], data[..192]);
+            (header.stamp(), &data[FILE_HEADER_BYTES..])
+        }
+        Err(_) => (FileStamp { id: 1, salt: 0 }, data),
+    };
+    let mut fixed = rest.to_vec();
+    fix_crc(&mut fixed, FRAME_HEADER_BYTES, &stamp);
+    if let Ok(decoded) = decode_frame(&fixed, &stamp) {
+        let _ = decoded.frame.payload();
+    }
+    while let Ok(decoded) = decode_frame(rest, &stamp) {
+        let mut again = Vec::new();
+        let hash = decoded.frame.encode(&stamp, &mut again);
+        assert_eq!((hash, &again[..]), (decoded.hash, &rest[..decoded.bytes]));
+        if let Ok(payload) = decoded.frame.payload() {
+            assert_eq!(payload.len(), decoded.frame.raw_bytes as usize);
+        }
+        rest = &rest[decoded.bytes..];
+    }
+}
+
+/// A manifest: a header and entries, folded into versions.
+pub fn fuzz_edit(data: &[u8]) {
+    read_all(data);
+    let Ok((header, _)) = read_edits(data) else { return };
+    let mut fixed = data.to_vec();
+    fix_entry(&mut fixed[FILE_HEADER_BYTES..], &header.stamp());
+    read_all(&fixed);
+}
+
+fn read_all(data: &[u8]) {
+    let Ok((header, mut entries)) = read_edits(data) else { return };
+    let mut version: Option<Version> = None;
+    for at in entries.by_ref() {
+        let Ok(at) = at else { break };
+        let Some(entry) = at.entry else { continue };
+        if let Ok(next) = Version::after(version.as_ref(), &entry, at.head) {
+            let snapshot = super::edit::Entry {
+                number: next.edits.wrapping_add(1),
+                previous: next.head,
+                at: entry.at,
+                edits: vec![super::edit::Edit::Snapshot(Box::new(next.clone()))],
+            };
+            let _ = snapshot.encode(&header.stamp(), &mut Vec::new());
+            version = Some(next);
+        }
+    }
+    let _ = entries.proof_of_loss();
+}
+
+fn fix_crc(bytes: &mut [u8], header_bytes: usize, stamp: &FileStamp) {
+    if let Some(header) = bytes.get_mut(..header_bytes) {
+        let (checked, crc) = header.split_at_mut(header_bytes - 4);
+        let mut hasher = stamp.hasher();
+        hasher.update(checked);
+        crc.copy_from_slice(&hasher.finalize().to_le_bytes());
+    }
+}
+
+/// Makes the checksums of the first entry right, over whatever its payload is, up to the end.
+fn fix_entry(bytes: &mut [u8], stamp: &FileStamp) {
+    if bytes.len() <= ENTRY_HEADER_BYTES {
+        return;
+    }
+    let payload_bytes = (bytes.len() - ENTRY_HEADER_BYTES) as u32;
+    bytes[4..8].copy_from_slice(&payload_bytes.to_le_bytes());
+    let mut hasher = stamp.hasher();
+    hasher.update(&bytes[8..16]);
+    hasher.update(&bytes[ENTRY_HEADER_BYTES..]);
+    bytes[56..60].copy_from_slice(&hasher.finalize().to_le_bytes());
+    fix_crc(bytes, ENTRY_HEADER_BYTES, stamp);
+}

@@ -1,0 +1,211 @@
+//! The header that a log file and a manifest begin with: whose file this is, and room for its key.
+
+use super::bytes::{DecodeError, Reader, put_u16, put_u64};
+use crate::id::{LogId, Seq, TENANT_NAME_BYTES_MAX, TenantId};
+
+/// Length of a file header in bytes.
+pub const FILE_HEADER_BYTES: usize = 256;
+/// The version of the format that this code writes, and the only one that it reads.
+pub const FORMAT_VERSION: u16 = 1;
+/// Bytes reserved in a file header for the file's wrapped key; zero where the file is not encrypted.
+pub const WRAPPED_KEY_BYTES: usize = 96;
+/// The cipher of a file that is not encrypted: the only one that version 1 has.
+pub const CIPHER_NONE: u8 = 0;
+
+/// Bytes of a header that belong to the kind of file.
+const OWN_BYTES: usize = 60;
+const LOG_MAGIC: [u8; 8] = *b"DURAMLOG";
+const MANIFEST_MAGIC: [u8; 8] = *b"DURAMMAN";
+const CRC_AT: usize = FILE_HEADER_BYTES - 4;
+
+/// What every frame or edit of a file is checked against besides its own bytes, so that bytes of another file, or of
+/// an earlier file of that name, never read as its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStamp {
+    /// The file's number: a log's id; 0 for a manifest.
+    pub id: u64,
+    /// A random number that only this file has. It also keeps who writes records from forging a frame inside one.
+    pub salt: u64,
+}
+
+impl FileStamp {
+    /// A checksum that has taken in the stamp.
+    pub(super) fn hasher(&self) -> crc32fast::Hasher {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.salt.to_le_bytes());
+        hasher.update(&self.id.to_le_bytes());
+        hasher
+    }
+}
+
+/// The header of a log file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogHeader {
+    /// Whose log.
+    pub tenant: TenantId,
+    /// The log's number, which also names the file.
+    pub id: LogId,
+    /// See [`FileStamp::salt`].
+    pub salt: u64,
+    /// The Seq of the first record in this file. Of what older files hold from here on nothing counts.
+    pub first: Seq,
+    /// The highest Seq known durable when the file was made, in older files; below `first`.
+    pub durable: Seq,
+}
+
+impl LogHeader {
+    /// What the file's frames are checked against.
+    pub fn stamp(&self) -> FileStamp {
+        FileStamp { id: self.id.0, salt: self.salt }
+    }
+
+    /// The bytes.
+    pub fn encode(&self) -> [u8; FILE_HEADER_BYTES] {
+        let mut own = Vec::with_capacity(16);
+        put_u64(&mut own, self.first.0);
+        put_u64(&mut own, self.durable.0);
+        encode(LOG_MAGIC, &self.tenant, self.stamp(), &own)
+    }
+
+    /// Reads a header from the beginning of a file.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        const WHAT: &str = "log file header";
+        let (tenant, stamp, own) = decode(LOG_MAGIC, WHAT, bytes)?;
+        let mut own = Reader::new(own, WHAT);
+        let (first, durable) = (own.u64()?, own.u64()?);
+        if durable >= first {
+            return Err(DecodeError::new(WHAT, 200, format!("a durable Seq below {first}"), durable));
+        }
+        Ok(LogHeader { tenant, id: LogId(stamp.id), salt: stamp.salt, first: Seq(first), durable: Seq(durable) })
+    }
+}
+
+/// The header of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestHeader {
+    /// Whose manifest.
+    pub tenant: TenantId,
+    /// See [`FileStamp::salt`].
+    pub salt: u64,
+}
+
+impl ManifestHeader {
+    /// What the file's entries are checked against.
+    pub fn stamp(&self) -> FileStamp {
+        FileStamp { id: 0, salt: self.salt }
+    }
+
+    /// The bytes.
+    pub fn encode(&self) -> [u8; FILE_HEADER_BYTES] {
+        encode(MANIFEST_MAGIC, &self.tenant, self.stamp(), &[])
+    }
+
+    /// Reads a header from the beginning of a file.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (tenant, stamp, _) = decode(MANIFEST_MAGIC, "manifest header", bytes)?;
+        Ok(ManifestHeader { tenant, salt: stamp.salt })
+    }
+}
+
+fn encode(magic: [u8; 8], tenant: &TenantId, stamp: FileStamp, own: &[u8]) -> [u8; FILE_HEADER_BYTES] {
+    let name = tenant.as_str().as_bytes();
+    let mut out = Vec::with_capacity(FILE_HEADER_BYTES);
+    out.extend_from_slice(&magic);
+    put_u16(&mut out, FORMAT_VERSION);
+    out.push(CIPHER_NONE);
+    out.push(name.len() as u8);
+    out.extend_from_slice(name);
+    out.resize(12 + TENANT_NAME_BYTES_MAX + 4, 0);
+    put_u64(&mut out, stamp.id);
+    put_u64(&mut out, stamp.salt);
+    out.resize(out.len() + WRAPPED_KEY_BYTES, 0);
+    debug_assert!(own.len() <= OWN_BYTES);
+    out.extend_from_slice(own);
+    let mut header = [0; FILE_HEADER_BYTES];
+    header[..out.len()].copy_from_slice(&out);
+    let crc = crc32fast::hash(&header[..CRC_AT]);
+    header[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+type Decoded<'a> = (TenantId, FileStamp, &'a [u8]);
+
+fn decode<'a>(magic: [u8; 8], what: &'static str, bytes: &'a [u8]) -> Result<Decoded<'a>, DecodeError> {
+    let mut r = Reader::new(bytes, what);
+    let found = r.take(8)?;
+    if found != magic {
+        return Err(DecodeError::new(what, 0, format!("`{}`", magic.escape_ascii()), hex(found)));
+    }
+    // The version goes before the checksum: another version may be of another length.
+    let version = r.u16()?;
+    if version != FORMAT_VERSION {
+        return Err(DecodeError::new(what, 8, format!("format version {FORMAT_VERSION}"), version));
+    }
+    let whole = Reader::new(bytes, what).take(FILE_HEADER_BYTES)?;
+    let (checked, crc) = whole.split_at(CRC_AT);
+    check_crc(what, CRC_AT, crc32fast::hash(checked), Reader::new(crc, what).u32()?)?;
+    let mut r = Reader::new(&checked[10..], what);
+    let cipher = r.u8()?;
+    if cipher != CIPHER_NONE {
+        return Err(DecodeError::new(what, 10, "cipher 0 (none)", cipher));
+    }
+    let name_bytes = usize::from(r.u8()?);
+    let area = r.take(TENANT_NAME_BYTES_MAX)?;
+    let name = area.get(..name_bytes).and_then(|name| std::str::from_utf8(name).ok());
+    let tenant = name
+        .and_then(|name| TenantId::new(name).ok())
+        .ok_or_else(|| DecodeError::new(what, 11, "a tenant name", area.escape_ascii()))?;
+    r.take(4)?;
+    let stamp = FileStamp { id: r.u64()?, salt: r.u64()? };
+    r.take(WRAPPED_KEY_BYTES)?;
+    Ok((tenant, stamp, r.take(OWN_BYTES)?))
+}
+
+/// Compares a checksum with the one stored at `at`.
+pub(super) fn check_crc(what: &'static str, at: usize, computed: u32, stored: u32) -> Result<(), DecodeError> {
+    if computed == stored {
+        return Ok(());
+    }
+    Err(DecodeError::new(what, at, format!("CRC {computed:08x}"), format!("CRC {stored:08x}")))
+}
+
+/// Bytes in hexadecimal, for errors.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log_header() -> LogHeader {
+        let tenant = TenantId::new("acme-1").expect("a name");
+        LogHeader { tenant, id: LogId(7), salt: 0x1122_3344_5566_7788, first: Seq(41), durable: Seq(40) }
+    }
+
+    #[test]
+    fn headers_round_trip_and_are_not_taken_for_each_other() {
+        let log = log_header();
+        assert_eq!(LogHeader::decode(&log.encode()), Ok(log.clone()));
+        let manifest = ManifestHeader { tenant: log.tenant.clone(), salt: 9 };
+        assert_eq!(ManifestHeader::decode(&manifest.encode()), Ok(manifest));
+        assert!(ManifestHeader::decode(&log.encode()).is_err());
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_header_is_found() {
+        let bytes = log_header().encode();
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(LogHeader::decode(&bad).is_err(), "bit {bit}");
+        }
+        for n in 0..bytes.len() {
+            assert!(LogHeader::decode(&bytes[..n]).is_err(), "{n} bytes");
+        }
+    }
+}

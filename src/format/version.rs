@@ -1,0 +1,261 @@
+//! What a chain of edits amounts to.
+
+use super::bytes::{DecodeError, Reader, put_bytes, put_i64, put_u64};
+use super::edit::{Edit, Entry, HEAD_START, Leaf, SEGMENT_META_BYTES, SegmentMeta};
+use super::edit::{decode_leaves, decode_segment, decode_tenant, decode_vec, put_leaves, put_segment};
+use crate::id::{SegmentId, Seq, TenantId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Most leaves that are kept as one shared run, so that a change copies little.
+const LEAVES_PER_RUN_MAX: usize = 4096;
+
+/// What a tenant's store consists of after some entry of the chain. It does not change; the next one shares with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Whose store.
+    pub tenant: TenantId,
+    /// When the tenant was made, Unix nanoseconds.
+    pub created_at_ns: i64,
+    /// The live segments.
+    pub segments: BTreeMap<SegmentId, Arc<SegmentMeta>>,
+    /// Every record up to and with this Seq is in a segment, or has gone from one.
+    pub sealed_below: Seq,
+    /// The lowest number that no segment has had.
+    pub next_segment_id: SegmentId,
+    /// The chain's hash.
+    pub head: [u8; 32],
+    /// Number of the last entry.
+    pub edits: u64,
+    /// Records that expired or were deleted, since the beginning.
+    pub records_removed: u64,
+    /// Runs of leaves by rising Seq, under the first Seq of each.
+    leaves: BTreeMap<Seq, Arc<[Leaf]>>,
+}
+
+/// Why an edit does not fit what it would change.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadEdit(pub String);
+
+fn bad<T>(text: String) -> Result<T, BadEdit> {
+    Err(BadEdit(text))
+}
+
+impl Version {
+    /// The version after an entry whose hash is `head`; `before` is missing at the beginning of a manifest.
+    pub fn after(before: Option<&Version>, entry: &Entry, head: [u8; 32]) -> Result<Version, BadEdit> {
+        let mut edits = entry.edits.iter();
+        let mut version = match before {
+            Some(version) => version.clone(),
+            None => match edits.next() {
+                Some(Edit::Create { tenant, created_at_ns }) => Version::new(tenant.clone(), *created_at_ns),
+                Some(Edit::Snapshot(version)) => (**version).clone(),
+                _ => return bad("a chain begins with a create or a snapshot".into()),
+            },
+        };
+        edits.try_for_each(|edit| version.apply(edit))?;
+        version.head = head;
+        version.edits = entry.number;
+        Ok(version)
+    }
+
+    /// The leaves of all records that are sealed and live, by rising Seq.
+    pub fn leaves(&self) -> impl Iterator<Item = &Leaf> {
+        self.leaves.values().flat_map(|run| run.iter())
+    }
+
+    fn new(tenant: TenantId, created_at_ns: i64) -> Self {
+        Version {
+            tenant,
+            created_at_ns,
+            segments: BTreeMap::new(),
+            sealed_below: Seq(0),
+            next_segment_id: SegmentId(1),
+            head: HEAD_START,
+            edits: 0,
+            records_removed: 0,
+            leaves: BTreeMap::new(),
+        }
+    }
+
+    fn apply(&mut self, edit: &Edit) -> Result<(), BadEdit> {
+        match edit {
+            Edit::Create { .. } | Edit::Snapshot(_) => bad("a create or snapshot only begins a chain".into()),
+            Edit::Seal { segments, leaves, sealed_below } => self.seal(segments, leaves, *sealed_below),
+            Edit::Merge { inputs, outputs } => {
+                let rows_in = self.remove(inputs)?;
+                let rows_out: u64 = outputs.iter().map(|s| s.rows).fold(0, u64::saturating_add);
+                if rows_in != rows_out {
+                    return bad(format!("a merge of {rows_in} records into {rows_out}"));
+                }
+                self.add(outputs)
+            }
+            Edit::Expire { segments, records, leaves_broken, .. } => {
+                self.remove(segments)?;
+                self.records_removed = self.records_removed.saturating_add(*records);
+                self.break_leaves(leaves_broken)?;
+                self.drop_bare_leaves();
+                Ok(())
+            }
+            Edit::Delete { inputs, outputs, records, leaves_broken, leaves_new, .. } => {
+                self.remove(inputs)?;
+                self.add(outputs)?;
+                self.records_removed = self.records_removed.saturating_add(*records);
+                self.break_leaves(leaves_broken)?;
+                leaves_new.iter().try_for_each(|leaf| self.insert_leaf(leaf))?;
+                self.drop_bare_leaves();
+                Ok(())
+            }
+            Edit::IndexRebuilt { segment, index_root } => match self.segments.get_mut(segment) {
+                Some(meta) => {
+                    Arc::make_mut(meta).index_root = *index_root;
+                    Ok(())
+                }
+                None => bad(format!("the index of segment {segment}, which is not live")),
+            },
+        }
+    }
+
+    fn seal(&mut self, segments: &[SegmentMeta], leaves: &[Leaf], sealed_below: Seq) -> Result<(), BadEdit> {
+        if sealed_below < self.sealed_below {
+            return bad(format!("a seal up to Seq {sealed_below}, below {}", self.sealed_below));
+        }
+        let mut before = self.sealed_below;
+        for leaf in leaves {
+            if leaf.count == 0 || leaf.first <= before || leaf.last() > sealed_below {
+                return bad(format!("a leaf from Seq {} in a seal of {before} to {sealed_below}", leaf.first));
+            }
+            before = leaf.last();
+        }
+        if let Some(s) = segments.iter().find(|s| s.max_seq > sealed_below) {
+            return bad(format!("segment {} up to Seq {} in a seal up to {sealed_below}", s.id, s.max_seq));
+        }
+        self.add(segments)?;
+        self.sealed_below = sealed_below;
+        for run in leaves.chunks(LEAVES_PER_RUN_MAX) {
+            self.leaves.insert(run[0].first, run.into());
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, ids: &[SegmentId]) -> Result<u64, BadEdit> {
+        let mut rows = 0u64;
+        for id in ids {
+            match self.segments.remove(id) {
+                Some(meta) => rows = rows.saturating_add(meta.rows),
+                None => return bad(format!("segment {id} goes, which is not live")),
+            }
+        }
+        Ok(rows)
+    }
+
+    fn add(&mut self, segments: &[SegmentMeta]) -> Result<(), BadEdit> {
+        for meta in segments {
+            if meta.id < self.next_segment_id || meta.id.0 == u64::MAX {
+                return bad(format!("a new segment {}, below {}", meta.id, self.next_segment_id));
+            }
+            if meta.min_seq > meta.max_seq || meta.min_time > meta.max_time || meta.rows == 0 {
+                return bad(format!("segment {} with no records or its bounds the wrong way round", meta.id));
+            }
+            self.next_segment_id = SegmentId(meta.id.0 + 1);
+            self.segments.insert(meta.id, Arc::new(meta.clone()));
+        }
+        Ok(())
+    }
+
+    fn run_of(&self, seq: Seq) -> Option<Seq> {
+        self.leaves.range(..=seq).next_back().map(|(first, _)| *first)
+    }
+
+    fn break_leaves(&mut self, firsts: &[Seq]) -> Result<(), BadEdit> {
+        for first in firsts {
+            let run = self.run_of(*first).and_then(|key| Some((key, self.leaves.get(&key)?.clone())));
+            let at = run.as_ref().and_then(|(_, run)| run.binary_search_by_key(first, |leaf| leaf.first).ok());
+            let (Some((key, run)), Some(at)) = (run, at) else {
+                return bad(format!("no leaf begins at Seq {first}"));
+            };
+            self.leaves.remove(&key);
+            self.put_run([&run[..at], &run[at + 1..]].concat());
+        }
+        Ok(())
+    }
+
+    fn insert_leaf(&mut self, leaf: &Leaf) -> Result<(), BadEdit> {
+        let key = self.run_of(leaf.first);
+        let mut run = key.and_then(|key| self.leaves.remove(&key)).map_or_else(Vec::new, |run| run.to_vec());
+        let at = run.partition_point(|other| other.first < leaf.first);
+        let after = run.get(at).map(|l| l.first);
+        let after = after.or_else(|| self.leaves.range(leaf.first..).next().map(|(first, _)| *first));
+        let overlaps = at > 0 && run[at - 1].last() >= leaf.first || after.is_some_and(|first| leaf.last() >= first);
+        if overlaps || leaf.count == 0 || leaf.last() > self.sealed_below {
+            return bad(format!("a new leaf from Seq {} over others, or over what is not sealed", leaf.first));
+        }
+        run.insert(at, *leaf);
+        self.put_run(run);
+        Ok(())
+    }
+
+    fn put_run(&mut self, run: Vec<Leaf>) {
+        if let Some(leaf) = run.first() {
+            self.leaves.insert(leaf.first, run.into());
+        }
+    }
+
+    /// Drops the leaves that no live segment overlaps: none of their records are left.
+    fn drop_bare_leaves(&mut self) {
+        let mut ranges: Vec<(Seq, Seq)> = self.segments.values().map(|s| (s.min_seq, s.max_seq)).collect();
+        ranges.sort_unstable();
+        // Merged so that they do not overlap: the one that reaches a Seq is then found by search.
+        let mut merged: Vec<(Seq, Seq)> = Vec::new();
+        for (from, to) in ranges {
+            match merged.last_mut() {
+                Some(last) if from <= last.1 => last.1 = last.1.max(to),
+                _ => merged.push((from, to)),
+            }
+        }
+        let is_covered = |leaf: &Leaf| {
+            let at = merged.partition_point(|(_, to)| *to < leaf.first);
+            merged.get(at).is_some_and(|(from, _)| *from <= leaf.last())
+        };
+        let thinned: Vec<(Seq, Vec<Leaf>)> = (self.leaves.iter())
+            .filter(|(_, run)| !run.iter().all(is_covered))
+            .map(|(key, run)| (*key, run.iter().filter(|leaf| is_covered(leaf)).copied().collect()))
+            .collect();
+        for (key, run) in thinned {
+            self.leaves.remove(&key);
+            self.put_run(run);
+        }
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.tenant.as_str().as_bytes());
+        put_i64(out, self.created_at_ns);
+        put_u64(out, self.sealed_below.0);
+        put_u64(out, self.next_segment_id.0);
+        out.extend_from_slice(&self.head);
+        put_u64(out, self.edits);
+        put_u64(out, self.records_removed);
+        super::bytes::put_varint(out, self.segments.len() as u64);
+        self.segments.values().for_each(|meta| put_segment(out, meta));
+        put_leaves(out, self.leaves().count(), self.leaves());
+    }
+
+    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let at = r.clone();
+        let mut version = Version::new(decode_tenant(r)?, r.i64()?);
+        let (sealed_below, next_segment_id) = (Seq(r.u64()?), SegmentId(r.u64()?));
+        version.head = r.hash()?;
+        (version.edits, version.records_removed) = (r.u64()?, r.u64()?);
+        let segments = decode_vec(r, SEGMENT_META_BYTES, decode_segment)?;
+        let leaves = decode_leaves(r)?;
+        let refuse = |e: BadEdit| at.error("a snapshot that fits together", e);
+        version.next_segment_id = SegmentId(0);
+        version.seal(&segments, &leaves, sealed_below).map_err(refuse)?;
+        if version.next_segment_id > next_segment_id {
+            return Err(at.error("segments below the next number", next_segment_id));
+        }
+        version.next_segment_id = next_segment_id;
+        Ok(version)
+    }
+}

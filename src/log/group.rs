@@ -1,0 +1,440 @@
+//! The log as its owner sees it: group commit among the threads that append.
+
+use super::file::ActiveFile;
+use super::recover::{Recovery, Replayed, path_of, plan};
+use super::writer::Writer;
+use super::{Ack, GROUP_BYTES_MAX, LogError, LogOptions, Prepared, ReadOnlyError};
+use crate::error::StorageError;
+use crate::format::header::LogHeader;
+use crate::id::{LogId, Seq, TenantId};
+use crate::vfs::{Vfs, random_salt};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What makes a batch visible; it gets the Seq of its first record.
+pub type Commit = Box<dyn FnOnce(Seq) + Send>;
+
+/// The append log of one tenant. Threads share it.
+#[derive(Debug)]
+pub struct Log {
+    /// Taken only by whoever has the turn, so never waited for.
+    writer: Mutex<Writer>,
+    state: Mutex<State>,
+    /// Told when a turn ends.
+    turns: Condvar,
+    /// Told when batches were committed.
+    commits: Condvar,
+    /// Bytes in each file.
+    files: Mutex<BTreeMap<LogId, u64>>,
+    vfs: Arc<dyn Vfs>,
+    dir: PathBuf,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Does somebody write, or rotate, or commit?
+    busy: bool,
+    queue: Vec<Entry>,
+    next_ticket: u64,
+    /// What came of the batches whose threads have not looked yet.
+    results: HashMap<u64, Result<Seq, LogError>>,
+    committed: Seq,
+    durable: Seq,
+    active: LogId,
+    abandoned: Vec<LogId>,
+    read_only: Option<ReadOnly>,
+    closed: bool,
+}
+
+#[derive(Debug, Clone)]
+struct ReadOnly {
+    reason: String,
+    /// Memory and log may differ, so that only opening anew helps.
+    is_final: bool,
+}
+
+struct Entry {
+    ticket: u64,
+    batch: Prepared,
+    ack: Ack,
+    commit: Commit,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Entry({})", self.ticket)
+    }
+}
+
+/// The right to write. Ends when dropped; where that is by a panic, the log takes no more.
+struct Turn<'a> {
+    log: &'a Log,
+    /// Who waits for it.
+    tickets: Vec<u64>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.log.state();
+        if std::thread::panicking() {
+            let reason = "a commit panicked, so that memory may lack what the log holds".to_string();
+            for ticket in &self.tickets {
+                state.results.entry(*ticket).or_insert(Err(LogError::ReadOnly { reason: reason.clone() }));
+            }
+            state.read_only = Some(ReadOnly { reason, is_final: true });
+        }
+        state.busy = false;
+        drop(state);
+        self.log.turns.notify_all();
+    }
+}
+
+impl State {
+    fn new(last: Seq, active: LogId) -> Self {
+        State {
+            busy: false,
+            queue: Vec::new(),
+            next_ticket: 0,
+            results: HashMap::new(),
+            committed: last,
+            durable: last,
+            active,
+            abandoned: Vec::new(),
+            read_only: None,
+            closed: false,
+        }
+    }
+
+    fn check(&self) -> Result<(), LogError> {
+        match &self.read_only {
+            _ if self.closed => Err(LogError::Closed),
+            Some(ReadOnly { reason, .. }) => Err(LogError::ReadOnly { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// As many batches as a group takes, oldest first.
+    fn take_group(&mut self) -> Vec<Entry> {
+        let mut bytes = 0;
+        let over = self.queue.iter().position(|entry| {
+            bytes += entry.batch.stored_bytes();
+            bytes > GROUP_BYTES_MAX
+        });
+        let rest = self.queue.split_off(over.unwrap_or(self.queue.len()).max(1).min(self.queue.len()));
+        std::mem::replace(&mut self.queue, rest)
+    }
+}
+
+impl Log {
+    /// Opens the log in a folder, which is made where it is missing, and hands the batches above `sealed_below` to
+    /// `batch`, in the order of their Seqs.
+    ///
+    /// Everything up to and with `sealed_below` is in segments; files with nothing else are removed. What a crash tore
+    /// off is copied to `../quarantine`, cut off and reported. Damage to what was durable is an error, and then
+    /// nothing was changed. Only one log may be open in a folder; the caller holds the store's lock.
+    pub fn open(
+        vfs: Arc<dyn Vfs>,
+        dir: PathBuf,
+        tenant: &TenantId,
+        options: LogOptions,
+        sealed_below: Seq,
+        batch: &mut dyn FnMut(Replayed),
+    ) -> Result<(Log, Recovery), StorageError> {
+        let above = dir.parent().unwrap_or(Path::new(".")).to_path_buf();
+        if !vfs.exists(&dir)? {
+            vfs.create_dir_all(&dir)?;
+            vfs.sync_dir(&above)?;
+        }
+        let mut plan = plan(&*vfs, &dir, tenant, sealed_below).map_err(|e| match e {
+            ReadOnlyError::Moved(e) | ReadOnlyError::Storage(e) => e,
+        })?;
+        let last = Seq(plan.next.0 - 1);
+        let files = plan.kept.len() as u64;
+        let mut report = Recovery { files, last, durable: plan.durable, ..Recovery::default() };
+        for kept in &mut plan.kept {
+            report.batches += kept.replay(sealed_below, last, batch)?;
+        }
+        for kept in &mut plan.kept {
+            report.cuts.extend(kept.cut_off(&*vfs, &above.join("quarantine"))?);
+        }
+        for path in &plan.unfinished {
+            vfs.remove(path)?;
+        }
+        for id in &plan.sealed {
+            vfs.remove(&path_of(&dir, *id))?;
+        }
+        if !(plan.sealed.is_empty() && plan.unfinished.is_empty()) {
+            vfs.sync_dir(&dir)?;
+        }
+        let mut sizes: BTreeMap<LogId, u64> = plan.kept.iter().map(|k| (k.source.header.id, k.scan.end)).collect();
+        let newest = plan.kept.last().filter(|kept| kept.scan.next == plan.next);
+        let mut next_id = plan.next_id;
+        let mut active = match newest {
+            Some(kept) => {
+                let at = (kept.scan.end, kept.scan.chain, kept.scan.is_marked);
+                ActiveFile::resume(&*vfs, &dir, &kept.source.header, at)?
+            }
+            None => {
+                let (tenant, id, salt) = (tenant.clone(), next_id, random_salt());
+                next_id = LogId(id.0 + 1);
+                let header = LogHeader { tenant, id, salt, first: plan.next, durable: last };
+                ActiveFile::create(&*vfs, &dir, &header, &[]).map_err(|e| e.source)?
+            }
+        };
+        // What was replayed may be with the operating system only; from here on it is taken for durable.
+        active.sync()?;
+        // A rename whose folder was not synced before the crash.
+        vfs.sync_dir(&dir)?;
+        sizes.insert(active.id(), active.bytes());
+        report.trimmed = plan.sealed;
+        let state = State::new(last, active.id());
+        let mut writer = Writer::new((vfs.clone(), dir.clone(), tenant.clone()), options, active, next_id, plan.next);
+        writer.mark().map_err(|e| StorageError::io("mark", &dir, std::io::Error::other(e.to_string())))?;
+        let log = Log {
+            writer: Mutex::new(writer),
+            state: Mutex::new(state),
+            turns: Condvar::new(),
+            commits: Condvar::new(),
+            files: Mutex::new(sizes),
+            vfs,
+            dir,
+        };
+        log.publish(&log.writer());
+        Ok((log, report))
+    }
+
+    // A panic under these locks leaves nothing half-done that `Turn` does not answer for.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn files(&self) -> MutexGuard<'_, BTreeMap<LogId, u64>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends a batch, and returns the Seq of its first record when `ack` is met and `commit` was called.
+    ///
+    /// Commits are called one at a time, in the order of Seqs, on the thread of some caller; they must not call the
+    /// log. A batch that gets an error was not committed. [`Ack::Buffered`] waits for a group that is being written.
+    pub fn append(&self, batch: Prepared, ack: Ack, commit: Commit) -> Result<Seq, LogError> {
+        let mut state = self.state();
+        state.check()?;
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        state.queue.push(Entry { ticket, batch, ack, commit });
+        loop {
+            if let Some(result) = state.results.remove(&ticket) {
+                return result;
+            }
+            if state.busy {
+                state = self.turns.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.busy = true;
+            let group = state.take_group();
+            let checked = state.check();
+            drop(state);
+            self.lead(group, checked);
+            state = self.state();
+        }
+    }
+
+    /// Writes a group, for all whose batches are in it.
+    fn lead(&self, group: Vec<Entry>, checked: Result<(), LogError>) {
+        let turn = Turn { log: self, tickets: group.iter().map(|entry| entry.ticket).collect() };
+        let (mut batches, mut commits) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
+        for Entry { batch, ack, commit, .. } in group {
+            batches.push((batch, ack));
+            commits.push(commit);
+        }
+        let mut writer = self.writer();
+        let result = checked.and_then(|()| writer.commit(batches));
+        let results: Vec<Result<Seq, LogError>> = match result {
+            Ok(firsts) => {
+                for (commit, first) in commits.into_iter().zip(&firsts) {
+                    commit(*first);
+                }
+                firsts.into_iter().map(Ok).collect()
+            }
+            Err(e) => vec![Err(e); turn.tickets.len()],
+        };
+        self.note_failure(results.first().and_then(|r| r.as_ref().err()));
+        self.publish(&writer);
+        let is_last = {
+            let mut state = self.state();
+            state.results.extend(turn.tickets.iter().copied().zip(results));
+            state.queue.is_empty() && state.read_only.is_none()
+        };
+        self.turns.notify_all();
+        if is_last {
+            self.note_failure(writer.mark().err().as_ref());
+            self.publish(&writer);
+        }
+        drop(writer);
+        drop(turn);
+    }
+
+    fn note_failure(&self, error: Option<&LogError>) {
+        if let Some(LogError::ReadOnly { reason }) = error {
+            self.state().read_only.get_or_insert(ReadOnly { reason: reason.clone(), is_final: false });
+        }
+    }
+
+    /// Shows where the writer is.
+    fn publish(&self, writer: &Writer) {
+        let mut state = self.state();
+        state.committed = Seq(writer.next.0 - 1);
+        state.durable = writer.durable;
+        state.active = writer.active.id();
+        state.abandoned.clone_from(&writer.abandoned);
+        drop(state);
+        self.files().insert(writer.active.id(), writer.active.bytes());
+        self.commits.notify_all();
+    }
+
+    /// Waits for the turn, and does something with the writer alone.
+    fn alone<T>(&self, work: impl FnOnce(&mut Writer) -> Result<T, LogError>) -> Result<T, LogError> {
+        let mut state = self.state();
+        while state.busy {
+            state = self.turns.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.busy = true;
+        drop(state);
+        let _turn = Turn { log: self, tickets: Vec::new() };
+        let mut writer = self.writer();
+        let result = work(&mut writer);
+        self.note_failure(result.as_ref().err());
+        self.publish(&writer);
+        result
+    }
+
+    fn check(&self) -> Result<(), LogError> {
+        self.state().check()
+    }
+
+    /// Makes all that was committed durable.
+    pub fn flush(&self) -> Result<(), LogError> {
+        self.alone(|writer| {
+            self.check()?;
+            writer.flush()?;
+            writer.mark()
+        })
+    }
+
+    /// Goes on in a new file, and calls `freeze` with the last committed Seq at that moment, with no commit under way.
+    ///
+    /// Everything up to there is durable, and in files below the one whose id is returned, which [`Log::trim`] takes
+    /// once it is sealed. On an error `freeze` was not called, and the log goes on in the file that it has.
+    pub fn rotate<T>(&self, freeze: impl FnOnce(Seq) -> T) -> Result<(LogId, T), LogError> {
+        self.alone(|writer| {
+            self.check()?;
+            writer.rotate()?;
+            Ok((writer.active.id(), freeze(Seq(writer.next.0 - 1))))
+        })
+    }
+
+    /// Removes the files older than `below`, whose records are all sealed, and says how many.
+    pub fn trim(&self, below: LogId) -> Result<u64, LogError> {
+        let active = self.state().active;
+        let old: Vec<LogId> = self.files().range(..below.min(active)).map(|(id, _)| *id).collect();
+        // Oldest first, so that what stays is without gaps also where this ends half-way.
+        for id in &old {
+            match self.vfs.remove(&path_of(&self.dir, *id)) {
+                Err(e) if !e.is_not_found() => return Err(e.into()),
+                _ => self.files().remove(id),
+            };
+        }
+        if !old.is_empty() {
+            self.vfs.sync_dir(&self.dir)?;
+        }
+        Ok(old.len() as u64)
+    }
+
+    /// Tries again after [`LogError::ReadOnly`]: goes on in a new file that begins with all that is not yet durable.
+    pub fn reopen(&self) -> Result<(), LogError> {
+        self.alone(|writer| {
+            let read_only = self.state().read_only.clone();
+            match read_only {
+                None => return self.check(),
+                Some(ReadOnly { reason, is_final: true }) => return Err(LogError::ReadOnly { reason }),
+                Some(_) => {}
+            }
+            writer.take_over().map_err(|e| LogError::ReadOnly { reason: e.to_string() })?;
+            self.state().read_only = None;
+            Ok(())
+        })
+    }
+
+    /// Makes all that was committed durable, says so in the file, and takes no more. A second call does nothing.
+    pub fn close(&self) -> Result<(), LogError> {
+        self.alone(|writer| {
+            match self.check() {
+                Err(LogError::Closed) => return Ok(()),
+                Err(e) => return Err(e),
+                Ok(()) => {}
+            }
+            self.state().closed = true;
+            writer.close()
+        })
+    }
+
+    /// The last committed Seq.
+    pub fn last_seq(&self) -> Seq {
+        self.state().committed
+    }
+
+    /// The highest Seq up to which everything is known durable.
+    pub fn durable_seq(&self) -> Seq {
+        self.state().durable
+    }
+
+    /// The file that is written to.
+    pub fn active(&self) -> LogId {
+        self.state().active
+    }
+
+    /// Bytes of headers and frames in all files; what is reserved and not yet written does not count.
+    pub fn bytes(&self) -> u64 {
+        self.files().values().sum()
+    }
+
+    /// Why the log takes no batches, where it does not.
+    pub fn read_only_reason(&self) -> Option<String> {
+        self.state().read_only.as_ref().map(|r| r.reason.clone())
+    }
+
+    /// The files that were given up after a failed write or sync since the last call. What was committed is whole all
+    /// the same, but the owner should rotate and seal it from memory soon.
+    pub fn take_abandoned(&self) -> Vec<LogId> {
+        if self.state().abandoned.is_empty() {
+            return Vec::new();
+        }
+        let taken = self.alone(|writer| Ok(std::mem::take(&mut writer.abandoned)));
+        taken.unwrap_or_default()
+    }
+
+    /// Waits until a Seq above `seq` is committed, at most for `timeout`, and gives the last committed one.
+    pub fn wait_beyond(&self, seq: Seq, timeout: Duration) -> Seq {
+        let until = Instant::now().checked_add(timeout);
+        let mut state = self.state();
+        while state.committed <= seq && !state.closed {
+            let left = until.map_or(Duration::from_secs(3600), |until| until.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                break;
+            }
+            state = self.commits.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.committed
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // Whoever wants to know calls `close`.
+        let _ = self.close();
+    }
+}

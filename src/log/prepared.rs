@@ -1,0 +1,68 @@
+//! A batch that is ready to be written: compressed and hashed before any lock is taken.
+
+use super::LogError;
+use crate::format::frame::{ANSWER_BYTES_MAX, ChainHash, Codec, Frame, Idempotency, PAYLOAD_BYTES_MAX, compress};
+use crate::id::Seq;
+
+/// A batch as a log will store it.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    codec: Codec,
+    stored: Vec<u8>,
+    raw_bytes: u32,
+    records: u32,
+    leaf: [u8; 32],
+    request: Option<([u8; 32], Box<[u8]>)>,
+}
+
+impl Prepared {
+    /// Compresses a payload of so many records where that helps, and hashes it.
+    ///
+    /// At most [`PAYLOAD_BYTES_MAX`] bytes, at least one record.
+    pub fn new(payload: &[u8], records: u32) -> Result<Prepared, LogError> {
+        if records == 0 {
+            return Err(LogError::Empty);
+        }
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            let (bytes, bytes_max) = (payload.len(), PAYLOAD_BYTES_MAX);
+            return Err(LogError::TooLarge { what: "a batch", bytes, bytes_max });
+        }
+        let (codec, stored) = compress(payload);
+        let (raw_bytes, leaf) = (payload.len() as u32, *blake3::hash(payload).as_bytes());
+        Ok(Prepared { codec, stored, raw_bytes, records, leaf, request: None })
+    }
+
+    /// Keeps the BLAKE3 hash of an idempotency key with the batch, and what is answered to it: at most
+    /// [`ANSWER_BYTES_MAX`] bytes.
+    pub fn with_idempotency(mut self, key_hash: [u8; 32], answer: &[u8]) -> Result<Prepared, LogError> {
+        if answer.len() > ANSWER_BYTES_MAX {
+            let (bytes, bytes_max) = (answer.len(), ANSWER_BYTES_MAX);
+            return Err(LogError::TooLarge { what: "an answer to an idempotency key", bytes, bytes_max });
+        }
+        self.request = Some((key_hash, answer.into()));
+        Ok(self)
+    }
+
+    /// BLAKE3 of the payload, uncompressed.
+    pub fn leaf(&self) -> [u8; 32] {
+        self.leaf
+    }
+
+    /// How many records it has.
+    pub fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// Length as stored, in bytes, without the frame's header.
+    pub fn stored_bytes(&self) -> usize {
+        self.stored.len()
+    }
+
+    /// The frame that it becomes.
+    pub(super) fn frame(&self, first: Seq, durable: Seq, previous: ChainHash) -> Frame<'_> {
+        let &Prepared { codec, raw_bytes, records, leaf, .. } = self;
+        let request = self.request.as_ref();
+        let idempotency = request.map(|(key_hash, answer)| Idempotency { key_hash: *key_hash, answer });
+        Frame { first, records, durable, previous, leaf, codec, raw_bytes, stored: &self.stored, idempotency }
+    }
+}

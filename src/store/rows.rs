@@ -1,0 +1,284 @@
+//! Queries on a tenant: once over what is there, or following what comes.
+
+use super::error::ErrorKind;
+use super::{Error, Tenant};
+use crate::error::StorageError;
+use crate::exec::{Execution, Explanation, Limits, Plan, QueryStats, Row, TimeSpan};
+use crate::id::Seq;
+use crate::query::ast::{Pipe, Query};
+use crate::record::{Block, BlockInfo, Source, TermIndex, Timestamp};
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Rows that go from the query's thread to its reader at a time.
+const ROWS_PER_MESSAGE: usize = 256;
+/// Messages under way: with the one being filled, what a slow reader makes a query keep.
+const MESSAGES_MAX: usize = 4;
+/// Sequence numbers that a tail looks through at a time.
+const TAIL_WINDOW: u64 = 1 << 16;
+
+/// Bounds of a query, beside its text.
+#[derive(Clone, Debug, Default)]
+pub struct QueryOptions {
+    /// Only records from here on.
+    pub start: Option<Timestamp>,
+    /// Only records before.
+    pub end: Option<Timestamp>,
+    /// At most so many rows of the result.
+    pub limit: Option<u64>,
+    /// Rows of the result to skip.
+    pub offset: u64,
+    /// What relative times count from; by default the clock.
+    pub now: Option<Timestamp>,
+    /// What the query may use.
+    pub limits: Limits,
+    /// Ends the query soon after it is set.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+/// Parses a query and puts the options' limit and offset behind its pipes.
+fn plan(text: &str, options: &QueryOptions) -> Result<(String, Plan, TimeSpan), Error> {
+    let mut query: Query = crate::query::parse(text)?;
+    let canonical = query.to_string();
+    if options.offset > 0 {
+        query.pipes.push(Pipe::Offset(options.offset));
+    }
+    if let Some(limit) = options.limit {
+        query.pipes.push(Pipe::Limit(limit));
+    }
+    let bounds = TimeSpan::half_open(options.start, options.end);
+    let now = options.now.unwrap_or_else(Timestamp::now);
+    let plan = Plan::new(&query, now, Some(bounds), options.limits)?;
+    let span = plan.span();
+    Ok((canonical, plan, span))
+}
+
+/// Explains a query; see [`Tenant::explain`].
+pub(super) fn explain(tenant: &Tenant, text: &str, options: &QueryOptions) -> Result<Explanation, Error> {
+    let (_, plan, span) = plan(text, options)?;
+    let sources = tenant.core.snapshot().sources(span.first, span.last)?;
+    Ok(crate::exec::explain(&plan, &sources)?)
+}
+
+impl Tenant {
+    /// Runs a query and hands each row to `sink` on this thread, until it breaks.
+    ///
+    /// Rows that came before an error are right, but not all.
+    pub fn query_each(
+        &self,
+        text: &str,
+        options: &QueryOptions,
+        sink: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<QueryStats, Error> {
+        let (_, plan, span) = plan(text, options)?;
+        let sources = self.core.snapshot().sources(span.first, span.last)?;
+        let never = AtomicBool::new(false);
+        let cancel = options.cancel.as_deref().unwrap_or(&never);
+        let execution = Execution::new().threads(self.store.options().query_threads).cancel(cancel);
+        Ok(execution.run(&plan, &sources, sink)?)
+    }
+}
+
+type Message = Result<Vec<Row>, Error>;
+
+/// The rows of a query, from a thread of its own; dropping this ends it.
+#[derive(Debug)]
+pub struct Rows {
+    canonical: String,
+    receiver: Receiver<Message>,
+    ready: VecDeque<Row>,
+    cancel: Arc<AtomicBool>,
+    stats: Arc<Mutex<QueryStats>>,
+    ended: bool,
+}
+
+impl Rows {
+    pub(super) fn start(tenant: &Tenant, text: &str, options: &QueryOptions) -> Result<Rows, Error> {
+        let (canonical, plan, span) = plan(text, options)?;
+        // Taken before this returns, so that the rows are those of now.
+        let sources = tenant.core.snapshot().sources(span.first, span.last)?;
+        let cancel = options.cancel.clone().unwrap_or_default();
+        let stats = Arc::new(Mutex::new(QueryStats::default()));
+        let (sender, receiver) = sync_channel(MESSAGES_MAX);
+        let threads = tenant.store.options().query_threads;
+        let (flag, out) = (cancel.clone(), stats.clone());
+        // The tenant is kept open while its rows are read.
+        let tenant = tenant.clone();
+        std::thread::Builder::new()
+            .name("duramen-query".into())
+            .spawn(move || {
+                let _open = tenant;
+                run(&plan, &sources, threads, &flag, &sender, &out);
+            })
+            .map_err(|e| StorageError::io("start a thread", std::path::Path::new("query"), e))?;
+        Ok(Rows { canonical, receiver, ready: VecDeque::new(), cancel, stats, ended: false })
+    }
+
+    /// The query as it was understood.
+    pub fn canonical(&self) -> &str {
+        &self.canonical
+    }
+
+    /// What the query did; complete when the rows have ended.
+    pub fn stats(&self) -> QueryStats {
+        *self.stats.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+fn run(
+    plan: &Plan,
+    sources: &[Arc<dyn Source>],
+    threads: usize,
+    cancel: &AtomicBool,
+    sender: &SyncSender<Message>,
+    out: &Mutex<QueryStats>,
+) {
+    let mut batch = Vec::new();
+    let mut first = true;
+    let mut sink = |row: Row| {
+        batch.push(row);
+        // The first row goes at once: whoever asks for a few wants to see them.
+        if first || batch.len() >= ROWS_PER_MESSAGE {
+            first = false;
+            if sender.send(Ok(std::mem::take(&mut batch))).is_err() {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    };
+    match Execution::new().threads(threads).cancel(cancel).run(plan, sources, &mut sink) {
+        Ok(stats) => {
+            *out.lock().unwrap_or_else(|e| e.into_inner()) = stats;
+            // Where nobody listens any more there is nobody to tell.
+            let _ = sender.send(Ok(batch));
+        }
+        Err(e) => {
+            let _ = sender.send(Ok(batch));
+            let _ = sender.send(Err(e.into()));
+        }
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Row, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(row) = self.ready.pop_front() {
+                return Some(Ok(row));
+            }
+            if self.ended {
+                return None;
+            }
+            match self.receiver.recv() {
+                Ok(Ok(rows)) => self.ready.extend(rows),
+                Ok(Err(e)) => {
+                    self.ended = true;
+                    return Some(Err(e));
+                }
+                Err(_) => self.ended = true,
+            }
+        }
+    }
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        self.cancel.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Follows a tenant's commits; see [`Tenant::tail`].
+#[derive(Debug)]
+pub struct Tail {
+    tenant: Tenant,
+    plan: Plan,
+    after: Seq,
+    ready: VecDeque<(Seq, Row)>,
+}
+
+impl Tail {
+    pub(super) fn start(tenant: &Tenant, filter: &str, after: Option<Seq>) -> Result<Tail, Error> {
+        let query: Query = crate::query::parse(filter)?;
+        // Other pipes need an end, which a tail lacks, or take from a record what it is followed by.
+        if let Some(pipe) = query.pipes.iter().find(|p| !matches!(p, Pipe::Filter(_))) {
+            let name = pipe.to_string();
+            return Err(ErrorKind::NotInTail(name).into());
+        }
+        let plan = Plan::new(&query, Timestamp::now(), None, Limits::default())?;
+        let after = after.unwrap_or_else(|| tenant.core.last_seq());
+        Ok(Tail { tenant: tenant.clone(), plan, after, ready: VecDeque::new() })
+    }
+
+    /// The next record, or `None` where none came in time. A record's number is what to go on after.
+    pub fn next(&mut self, timeout: Duration) -> Result<Option<(Seq, Row)>, Error> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(next) = self.ready.pop_front() {
+                return Ok(Some(next));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let last = self.tenant.core.wait_beyond(self.after, left);
+            if last <= self.after {
+                return Ok(None);
+            }
+            let to = Seq(last.0.min(self.after.0 + TAIL_WINDOW));
+            self.read(to)?;
+            self.after = to;
+        }
+    }
+
+    fn read(&mut self, to: Seq) -> Result<(), Error> {
+        let from = self.after;
+        let all = self.tenant.core.snapshot().sources(Timestamp(i64::MIN), Timestamp(i64::MAX))?;
+        let sources: Vec<Arc<dyn Source>> =
+            all.into_iter().map(|source| Arc::new(Window::new(source, from, to)) as Arc<dyn Source>).collect();
+        let mut rows = Vec::new();
+        Execution::new().run(&self.plan, &sources, &mut |row| {
+            if let Some(seq) = row.seq().filter(|&seq| seq > from && seq <= to) {
+                rows.push((seq, row));
+            }
+            ControlFlow::Continue(())
+        })?;
+        rows.sort_by_key(|(seq, _)| *seq);
+        self.ready.extend(rows);
+        Ok(())
+    }
+}
+
+/// Of a source, the blocks that have records of a range of numbers.
+struct Window {
+    source: Arc<dyn Source>,
+    blocks: Vec<usize>,
+}
+
+impl Window {
+    fn new(source: Arc<dyn Source>, after: Seq, to: Seq) -> Self {
+        let meets = |info: BlockInfo| info.seq.1 > after && info.seq.0 <= to;
+        let blocks = (0..source.len()).filter(|&b| meets(source.info(b))).collect();
+        Window { source, blocks }
+    }
+}
+
+impl Source for Window {
+    fn label(&self) -> String {
+        self.source.label()
+    }
+    fn len(&self) -> usize {
+        self.blocks.len()
+    }
+    fn info(&self, block: usize) -> BlockInfo {
+        self.source.info(self.blocks[block])
+    }
+    fn block(&self, block: usize) -> Result<Arc<dyn Block>, StorageError> {
+        self.source.block(self.blocks[block])
+    }
+    fn terms(&self) -> Option<Arc<dyn TermIndex>> {
+        // Its answers are in the source's numbers of blocks; a few recent blocks are scanned as fast.
+        None
+    }
+}

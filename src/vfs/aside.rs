@@ -1,0 +1,36 @@
+//! Sets bytes aside that a recovery cuts off.
+
+use super::Vfs;
+use crate::error::StorageError;
+use std::path::{Path, PathBuf};
+
+/// Most copies of one name.
+const COPIES_MAX: u32 = 10_000;
+
+/// Writes bytes into a folder, and beside them a file `<name>.reason`, both durable when this returns. Gives the path
+/// of the bytes; where the name is taken, a number is added.
+pub fn set_aside(vfs: &dyn Vfs, dir: &Path, name: &str, bytes: &[u8], reason: &str) -> Result<PathBuf, StorageError> {
+    vfs.create_dir_all(dir)?;
+    let mut path = dir.join(name);
+    for n in 2..COPIES_MAX {
+        if !vfs.exists(&path)? {
+            break;
+        }
+        path = dir.join(format!("{name}-{n}"));
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".reason");
+    for (path, bytes) in [(path.as_path(), bytes), (Path::new(&beside), reason.as_bytes())] {
+        if vfs.exists(path)? {
+            vfs.remove(path)?;
+        }
+        let file = vfs.create(path)?;
+        file.write_all_at(0, bytes)?;
+        file.sync()?;
+    }
+    vfs.sync_dir(dir)?;
+    if let Some(above) = dir.parent() {
+        vfs.sync_dir(above)?;
+    }
+    Ok(path)
+}
