@@ -10,21 +10,62 @@ use std::collections::BTreeMap;
 
 const BASE_NS: i64 = 1_740_787_200_000_000_000;
 const WORDS: &[&str] = &[
-    "timeout", "connection", "reset", "peer", "error", "Login", "failed", "user", "GET", "api", "λόγος", "Größe", "日本語", "ok",
-    "retry", "x_1", "café", "needle", "Ж", "foo",
+    "timeout",
+    "connection",
+    "reset",
+    "peer",
+    "error",
+    "Login",
+    "failed",
+    "user",
+    "GET",
+    "api",
+    "λόγος",
+    "Größe",
+    "日本語",
+    "ok",
+    "retry",
+    "x_1",
+    "café",
+    "needle",
+    "Ж",
+    "foo",
 ];
-const LEVELS: &[&str] = &["error", "ERROR", "warn", "warning", "info", "info", "debug", "fatal", "critical", "trace", "weird"];
+const LEVELS: &[&str] =
+    &["error", "ERROR", "warn", "warning", "info", "info", "debug", "fatal", "critical", "trace", "weird"];
 const CATEGORIES: &[&str] = &["api", "auth", "mcp", "database"];
 const NUMBERS: &[&str] = &[
-    "0", "1", "-1", "7", "42", "100", "1500", "0.5", "-2.25", "1e3", "9007199254740993", "9007199254740992",
-    "18446744073709551615", "-9223372036854775808", "1094.50",
+    "0",
+    "1",
+    "-1",
+    "7",
+    "42",
+    "100",
+    "1500",
+    "0.5",
+    "-2.25",
+    "1e3",
+    "9007199254740993",
+    "9007199254740992",
+    "18446744073709551615",
+    "-9223372036854775808",
+    "1094.50",
 ];
 const DURATIONS: &[&str] = &["1.5s", "250ms", "1h30m", "2m", "n/a", "900us"];
 const SIZES: &[&str] = &["10KiB", "5MB", "512B", "big"];
 const CODES: &[&str] = &["200", "404", "500", "2K", "50%", "1s", "abc"];
 const NETWORKS: &[&str] = &["10.0.0.0/8", "10.1.0.0/16", "192.168.1.0/24", "0.0.0.0/0", "10.1.2.3/32"];
 const REGEXES: &[&str] = &[
-    "time(d )?out", "^GET", r"\d{3}", "user-0000[1-3]", "/api/v[12]", "λ.γος", "^$", "(failed|reset)$", "[A-Z]rö", r"\bx_1\b",
+    "time(d )?out",
+    "^GET",
+    r"\d{3}",
+    "user-0000[1-3]",
+    "/api/v[12]",
+    "λ.γος",
+    "^$",
+    "(failed|reset)$",
+    "[A-Z]rö",
+    r"\bx_1\b",
     "^[0-9a-f]{8}-",
 ];
 
@@ -111,7 +152,10 @@ pub fn records(rng: &mut Rng, count: usize) -> Vec<Rec> {
             }
             if rng.chance(40) {
                 let last = rng.below(9);
-                put("ip", Val::str(*rng.choose(&["10.1.2.3", "192.168.1.7", "10.200.0.1", "not 10.1.2.3", "::1", "8.8.8.8"])));
+                put(
+                    "ip",
+                    Val::str(*rng.choose(&["10.1.2.3", "192.168.1.7", "10.200.0.1", "not 10.1.2.3", "::1", "8.8.8.8"])),
+                );
                 put("host", Val::str(format!("node-{last:02}.example.net")));
             }
             if rng.chance(50) {
@@ -239,7 +283,8 @@ impl Draw<'_> {
             }
             1 => {
                 let op = *self.rng.choose(&[Label::Is, Label::IsNot, Label::Matches, Label::MatchesNot]);
-                let (name, text) = *self.rng.choose(&[("service", "web"), ("env", "prod.*"), ("env", "test"), ("gone", "")]);
+                let (name, text) =
+                    *self.rng.choose(&[("service", "web"), ("env", "prod.*"), ("env", "test"), ("gone", "")]);
                 Filter::Stream(vec![(name.into(), op, text.into())])
             }
             2..7 => {
@@ -252,8 +297,30 @@ impl Draw<'_> {
 
     fn field_leaf(&mut self) -> Filter {
         const NAMES: &[&str] = &[
-            "level", "category", "message", "_msg", "msg", "userId", "ip", "host", "duration", "elapsed_ms", "size_bytes", "code",
-            "n", "tags", "note", "http.status", "http.path", "odd name", "Ünï", "trace", "service", "env", "rare_7", "missing_one",
+            "level",
+            "category",
+            "message",
+            "_msg",
+            "msg",
+            "userId",
+            "ip",
+            "host",
+            "duration",
+            "elapsed_ms",
+            "size_bytes",
+            "code",
+            "n",
+            "tags",
+            "note",
+            "http.status",
+            "http.path",
+            "odd name",
+            "Ünï",
+            "trace",
+            "service",
+            "env",
+            "rare_7",
+            "missing_one",
         ];
         let name = self.rng.pick(NAMES).to_string();
         let test = match self.rng.below(10) {
@@ -310,7 +377,11 @@ impl Draw<'_> {
             3 if word.chars().count() > 3 => {
                 let mut chars: Vec<char> = word.chars().collect();
                 let at = 1 + self.rng.below(chars.len() - 2);
-                if self.rng.chance(50) { drop(chars.remove(at)) } else { chars.swap(at, at + 1) }
+                if self.rng.chance(50) {
+                    drop(chars.remove(at))
+                } else {
+                    chars.swap(at, at + 1)
+                }
                 Test::Fuzzy(chars.into_iter().collect(), 1 + self.rng.below(2))
             }
             4 | 5 => self.wildcard(&word),
@@ -322,7 +393,10 @@ impl Draw<'_> {
     /// One word of a field, or of the vocabulary; of letters and digits only, so that it stands bare in patterns.
     fn word(&mut self, name: &str) -> String {
         let text = self.text(name).unwrap_or_default();
-        let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| w.starts_with(|c: char| c.is_ascii_alphabetic())).collect();
+        let words: Vec<&str> = text
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .filter(|w| w.starts_with(|c: char| c.is_ascii_alphabetic()))
+            .collect();
         match words.len() {
             n if n > 0 && self.rng.chance(70) => {
                 let word = words[self.rng.below(n)].to_string();
@@ -377,7 +451,11 @@ impl Draw<'_> {
         let name = self.rng.pick(&["n", "category", "userId", "http.status", "host"]).to_string();
         let down = self.rng.chance(50);
         let limit = self.rng.chance(40).then(|| 1 + self.rng.below(30));
-        Pipe::Sort(vec![(name, down), ("id".into(), self.rng.chance(50))], if limit.is_some() { self.rng.below(5) } else { 0 }, limit)
+        Pipe::Sort(
+            vec![(name, down), ("id".into(), self.rng.chance(50))],
+            if limit.is_some() { self.rng.below(5) } else { 0 },
+            limit,
+        )
     }
 
     fn top_or_uniq(&mut self) -> Pipe {
@@ -397,13 +475,27 @@ impl Draw<'_> {
             4 => vec![Key::Field("host".into())],
             _ => vec![Key::Time(*self.rng.choose(&[60, 300, 3600]) * 1_000_000_000)],
         };
-        const FUNCTIONS: &[&str] = &["count", "count", "count_uniq", "sum", "avg", "min", "max", "median", "quantile", "values", "uniq_values"];
+        const FUNCTIONS: &[&str] = &[
+            "count",
+            "count",
+            "count_uniq",
+            "sum",
+            "avg",
+            "min",
+            "max",
+            "median",
+            "quantile",
+            "values",
+            "uniq_values",
+        ];
         let functions = (0..1 + self.rng.below(3))
             .map(|i| {
                 let name = self.rng.pick(FUNCTIONS);
                 let field = match name {
                     "count" => [None, Some("note"), Some("tags")][self.rng.below(3)],
-                    "count_uniq" | "values" | "uniq_values" => Some(self.rng.pick(&["category", "host", "userId", "env"])),
+                    "count_uniq" | "values" | "uniq_values" => {
+                        Some(self.rng.pick(&["category", "host", "userId", "env"]))
+                    }
                     _ => Some(self.rng.pick(&["n", "http.status"])),
                 };
                 Function {

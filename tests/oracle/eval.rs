@@ -78,30 +78,31 @@ fn field_matches(value: Option<&Val>, test: &Test, name: &str) -> bool {
 }
 
 fn one_matches(seen: &Seen, test: &Test, name: &str) -> bool {
+    // A null is no value: only `field:*` and `field:""` ask for it.
+    if seen.null {
+        return false;
+    }
     let text = &seen.text;
     match test {
         Test::Phrase(phrase) => has_phrase(text, phrase),
         Test::Wildcard(pattern) => has_wildcard(text, pattern),
         Test::Near(words, distance) => has_near(text, words, *distance),
         Test::Fuzzy(word, edits) => has_fuzzy(text, word, *edits),
-        Test::Exact(exact) => !seen.null && text == exact,
-        Test::In(values) => !seen.null && values.contains(text),
-        Test::Compare(op, bound, in_quotes) => {
-            !seen.null
-                && order(text, bound, *in_quotes, name).is_some_and(|order| match op {
-                    Op::Less => order == Ordering::Less,
-                    Op::LessOrEqual => order != Ordering::Greater,
-                    Op::Greater => order == Ordering::Greater,
-                    Op::GreaterOrEqual => order != Ordering::Less,
-                })
-        }
+        Test::Exact(exact) => text == exact,
+        Test::In(values) => values.contains(text),
+        Test::Compare(op, bound, in_quotes) => order(text, bound, *in_quotes, name).is_some_and(|order| match op {
+            Op::Less => order == Ordering::Less,
+            Op::LessOrEqual => order != Ordering::Greater,
+            Op::Greater => order == Ordering::Greater,
+            Op::GreaterOrEqual => order != Ordering::Less,
+        }),
         Test::Range(low, high) => {
             let keeps = |end: &Option<(String, bool)>, side: Ordering| {
                 end.as_ref().is_none_or(|(bound, taken)| {
                     order(text, bound, false, name).is_some_and(|o| o == side || (*taken && o == Ordering::Equal))
                 })
             };
-            !seen.null && keeps(low, Ordering::Greater) && keeps(high, Ordering::Less)
+            keeps(low, Ordering::Greater) && keeps(high, Ordering::Less)
         }
         Test::Regex(pattern, ignore_case) => {
             regex::RegexBuilder::new(pattern).case_insensitive(*ignore_case).build().unwrap().is_match(text)

@@ -3,6 +3,7 @@
 //! Written from the language's page alone. It shares no code with the engine, and takes no thought for speed.
 
 pub mod draw;
+pub mod engine;
 pub mod eval;
 pub mod number;
 pub mod pipes;

@@ -18,7 +18,11 @@ impl Dec {
         while digits.last() == Some(&0) {
             digits.pop();
         }
-        if digits.is_empty() { Dec { negative: false, digits, exponent: 0 } } else { Dec { negative, digits, exponent } }
+        if digits.is_empty() {
+            Dec { negative: false, digits, exponent: 0 }
+        } else {
+            Dec { negative, digits, exponent }
+        }
     }
 
     /// `-12`, `+3.50`, `.5`, `1e-9`, and nothing around it.
@@ -266,14 +270,35 @@ pub fn time_text(ns: i64) -> String {
 
 #[test]
 fn numbers_are_exact() {
-    let order =
-        ["-1e300", "-9007199254740993", "-9007199254740992", "-0.1", "0", "1e-9", "0.10", "0.11", "1", "1.0000000000000000001", "9.9", "10", "18446744073709551616"];
+    let order = [
+        "-1e300",
+        "-9007199254740993",
+        "-9007199254740992",
+        "-0.1",
+        "0",
+        "1e-9",
+        "0.10",
+        "0.11",
+        "1",
+        "1.0000000000000000001",
+        "9.9",
+        "10",
+        "18446744073709551616",
+    ];
     for (i, a) in order.iter().enumerate() {
         for (j, b) in order.iter().enumerate() {
             assert_eq!(Dec::parse(a).unwrap().cmp(&Dec::parse(b).unwrap()), i.cmp(&j), "{a} {b}");
         }
     }
-    for (a, b, sum) in [("1", "2", "3"), ("0.1", "0.2", "0.3"), ("-5", "3", "-2"), ("5", "-5", "0"), ("999", "0.01", "999.01"), ("-1", "-9", "-10"), ("1", "-0.001", "0.999")] {
+    for (a, b, sum) in [
+        ("1", "2", "3"),
+        ("0.1", "0.2", "0.3"),
+        ("-5", "3", "-2"),
+        ("5", "-5", "0"),
+        ("999", "0.01", "999.01"),
+        ("-1", "-9", "-10"),
+        ("1", "-0.001", "0.999"),
+    ] {
         assert_eq!(Dec::parse(a).unwrap().plus(&Dec::parse(b).unwrap()), Dec::parse(sum).unwrap(), "{a} {b}");
     }
     assert_eq!(Dec::parse("1.5").unwrap().times(1_000_000_000), Dec::parse("1500000000").unwrap());

@@ -117,7 +117,8 @@ impl Printer {
         match filter {
             Filter::All => "*".into(),
             Filter::And(parts) => {
-                let parts: Vec<String> = parts.iter().map(|p| self.part(p, matches!(p, Filter::Or(_) | Filter::And(_)))).collect();
+                let parts: Vec<String> =
+                    parts.iter().map(|p| self.part(p, matches!(p, Filter::Or(_) | Filter::And(_)))).collect();
                 let by = self.one(&[" AND ", " and ", " && ", " "]);
                 parts.join(&by)
             }
@@ -133,7 +134,10 @@ impl Printer {
                     return format!("{}!={}", name_text(name), self.text(text));
                 }
                 let not = self.one(&["NOT ", "not ", "-", "!"]);
-                let compound = matches!(**inner, Filter::And(_) | Filter::Or(_) | Filter::Not(_) | Filter::All | Filter::Stream(_));
+                let compound = matches!(
+                    **inner,
+                    Filter::And(_) | Filter::Or(_) | Filter::Not(_) | Filter::All | Filter::Stream(_)
+                );
                 format!("{not}{}", self.part(inner, compound))
             }
             Filter::Field(field, test) => self.field(field.as_deref(), test),
@@ -237,12 +241,20 @@ impl Printer {
             Test::Regex(pattern, ignore_case) => {
                 let flag = if *ignore_case { "i" } else { "" };
                 if field.is_some() && !ignore_case && self.rng.chance(40) {
-                    return format!("{}~{}", if self.rng.chance(50) { colon } else { format!("{name}=") }, quoted(pattern));
+                    return format!(
+                        "{}~{}",
+                        if self.rng.chance(50) { colon } else { format!("{name}=") },
+                        quoted(pattern)
+                    );
                 }
                 format!("{colon}/{}/{flag}", pattern.replace('/', "\\/"))
             }
             Test::Network(net) => {
-                if self.rng.chance(50) { format!("{colon}ipv4_range({net})") } else { format!("{colon}{net}") }
+                if self.rng.chance(50) {
+                    format!("{colon}ipv4_range({net})")
+                } else {
+                    format!("{colon}{net}")
+                }
             }
         }
     }
@@ -266,8 +278,10 @@ impl Printer {
             Pipe::Delete(names) => format!("{} {}", self.one(&["delete", "drop", "rm"]), list(names)),
             Pipe::Filter(filter) => format!("{} {}", self.one(&["filter", "where"]), self.filter(filter)),
             Pipe::Sort(keys, offset, limit) => {
-                let keys: Vec<String> =
-                    keys.iter().map(|(name, down)| format!("{}{}", name_text(name), if *down { " desc" } else { "" })).collect();
+                let keys: Vec<String> = keys
+                    .iter()
+                    .map(|(name, down)| format!("{}{}", name_text(name), if *down { " desc" } else { "" }))
+                    .collect();
                 let mut out = format!("{} by ({})", self.one(&["sort", "order"]), keys.join(", "));
                 if *offset > 0 {
                     out.push_str(&format!(" offset {offset}"));

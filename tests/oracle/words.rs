@@ -32,7 +32,8 @@ pub enum Wild {
 
 pub fn has_wildcard(text: &str, pattern: &[Wild]) -> bool {
     let text = fold(text);
-    (0..=text.len()).any(|from| ends(&text, from, pattern).into_iter().any(|to| to > from && on_boundaries(&text, from, to)))
+    (0..=text.len())
+        .any(|from| ends(&text, from, pattern).into_iter().any(|to| to > from && on_boundaries(&text, from, to)))
 }
 
 /// Every place where a match of the pattern that begins at `from` may end.
@@ -154,9 +155,12 @@ fn near_and_fuzzy() {
         let near: Vec<String> = near.iter().map(|w| w.to_string()).collect();
         assert_eq!(has_near(text, &near, distance), found, "{text:?} {near:?}~{distance}");
     }
-    for (text, word, edits, found) in
-        [("tiemout", "timeout", 1, true), ("timeot now", "timeout", 1, true), ("time", "timeout", 2, false), ("x", "y", 0, false)]
-    {
+    for (text, word, edits, found) in [
+        ("tiemout", "timeout", 1, true),
+        ("timeot now", "timeout", 1, true),
+        ("time", "timeout", 2, false),
+        ("x", "y", 0, false),
+    ] {
         assert_eq!(has_fuzzy(text, word, edits), found, "{text:?} {word}~{edits}");
     }
 }

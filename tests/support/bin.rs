@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 /// The program under test: the one cargo built, or the one that `DURAMEN_BIN` names.
 pub fn program() -> PathBuf {
-    std::env::var_os("DURAMEN_BIN").map_or_else(|| PathBuf::from(option_env!("CARGO_BIN_EXE_duramen").unwrap_or("duramen")), PathBuf::from)
+    std::env::var_os("DURAMEN_BIN")
+        .map_or_else(|| PathBuf::from(option_env!("CARGO_BIN_EXE_duramen").unwrap_or("duramen")), PathBuf::from)
 }
 
 /// Runs the program with arguments and what it reads from stdin.

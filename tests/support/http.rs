@@ -50,7 +50,8 @@ fn unchunk(mut bytes: &[u8]) -> Result<Vec<u8>, String> {
     loop {
         let end = bytes.windows(2).position(|w| w == b"\r\n").ok_or("a chunk without a length")?;
         let text = std::str::from_utf8(&bytes[..end]).map_err(|e| e.to_string())?;
-        let length = usize::from_str_radix(text.split(';').next().unwrap_or_default().trim(), 16).map_err(|e| e.to_string())?;
+        let length =
+            usize::from_str_radix(text.split(';').next().unwrap_or_default().trim(), 16).map_err(|e| e.to_string())?;
         bytes = &bytes[end + 2..];
         if length == 0 {
             return Ok(out);

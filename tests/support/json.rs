@@ -136,13 +136,14 @@ impl Reader<'_> {
     fn value(&mut self) -> Result<Val, String> {
         self.space();
         match self.peek() {
-            '{' => self.list('{', '}', |r| {
-                r.space();
-                let name = r.string()?;
-                r.expect(':')?;
-                Ok((name, r.value()?))
-            })
-            .map(Val::Obj),
+            '{' => self
+                .list('{', '}', |r| {
+                    r.space();
+                    let name = r.string()?;
+                    r.expect(':')?;
+                    Ok((name, r.value()?))
+                })
+                .map(Val::Obj),
             '[' => self.list('[', ']', Reader::value).map(Val::Arr),
             '"' => self.string().map(Val::Str),
             _ => {
