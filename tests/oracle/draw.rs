@@ -247,8 +247,14 @@ impl Draw<'_> {
 
     pub fn query(&mut self) -> Query {
         let filter = if self.rng.chance(8) { Filter::All } else { self.filter(3) };
-        let pipes = match self.rng.below(10) {
+        let pipes = match self.rng.below(12) {
             0..4 => Vec::new(),
+            10 => vec![Pipe::Filter(self.filter(1)), self.stats()],
+            11 => {
+                let hits = self.rng.chance(50);
+                let down = self.rng.chance(50);
+                vec![Pipe::Uniq(vec!["category".into()], hits), Pipe::Sort(vec![("category".into(), down)], 0, Some(3))]
+            }
             4 => vec![Pipe::Limit(1 + self.rng.below(20))],
             5 => self.cuts(),
             6 => vec![self.sort()],
@@ -359,7 +365,7 @@ impl Draw<'_> {
             let op = *self.rng.choose(&[Op::Less, Op::LessOrEqual, Op::Greater, Op::GreaterOrEqual]);
             return Test::Compare(op, bound(self), quote);
         }
-        let mut end = |s: &mut Self| if s.rng.chance(20) { None } else { Some((bound(s), s.rng.chance(50))) };
+        let end = |s: &mut Self| if s.rng.chance(20) { None } else { Some((bound(s), s.rng.chance(50))) };
         match (end(self), end(self)) {
             (None, None) => Test::Range(Some((bound(self), true)), None),
             (low, high) => Test::Range(low, high),

@@ -7,7 +7,7 @@ use crate::support::json::{self, Val};
 use crate::support::rng::Rng;
 use duramen::{Ack, Labels, Options, QueryOptions, Record, Store, Tag, Tenant, Timestamp, Value};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What is done with a store between two portions of records, and before it is asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,7 +66,7 @@ impl Engine {
         let mut engine = Engine { root, store: None, reader: None, data, crashes: 0 };
         engine.open();
         let appends = steps.iter().filter(|s| **s == Step::Append).count();
-        let portion = records.len().div_ceil(appends);
+        let portion = records.len().div_ceil(appends.max(1));
         let mut portions = records.chunks(portion.max(1));
         let mut rng = Rng::new(seed);
         for step in steps {
@@ -106,10 +106,6 @@ impl Engine {
     pub fn read_beside(&mut self) {
         self.tenant().flush().unwrap();
         self.reader = Some(Store::open_read_only_with(&self.data, options()).unwrap());
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.data
     }
 
     /// The rows of an answer, nested objects opened; or the error as text.

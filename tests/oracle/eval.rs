@@ -5,8 +5,11 @@ use super::number::{compare, quantity};
 use super::tree::{Filter, Label, Op, Test};
 use super::words::{has_fuzzy, has_near, has_phrase, has_wildcard};
 use crate::support::json::Val;
+use regex::Regex;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Mutex;
 
 /// What a query sees of a value: its text, and whether it is null.
 struct Seen {
@@ -57,7 +60,7 @@ pub fn matches(rec: &Rec, filter: &Filter) -> bool {
         }
         Filter::Stream(labels) => labels.iter().all(|(name, op, text)| {
             let value = rec.labels.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v);
-            let whole = || regex::Regex::new(&format!("^(?:{text})$")).unwrap().is_match(value);
+            let whole = || compiled(&format!("^(?:{text})$")).is_match(value);
             match op {
                 Label::Is => value == text,
                 Label::IsNot => value != text,
@@ -105,11 +108,17 @@ fn one_matches(seen: &Seen, test: &Test, name: &str) -> bool {
             keeps(low, Ordering::Greater) && keeps(high, Ordering::Less)
         }
         Test::Regex(pattern, ignore_case) => {
-            regex::RegexBuilder::new(pattern).case_insensitive(*ignore_case).build().unwrap().is_match(text)
+            compiled(&format!("{}{pattern}", if *ignore_case { "(?i)" } else { "" })).is_match(text)
         }
         Test::Network(net) => in_network(text, net),
         Test::Exists | Test::Empty => unreachable!("asked of the value as a whole"),
     }
+}
+
+/// An expression, made once.
+fn compiled(pattern: &str) -> Regex {
+    static MADE: Mutex<BTreeMap<String, Regex>> = Mutex::new(BTreeMap::new());
+    MADE.lock().unwrap().entry(pattern.to_string()).or_insert_with(|| Regex::new(pattern).unwrap()).clone()
 }
 
 /// How a value stands to a bound: as numbers, as levels, else by bytes.

@@ -7,6 +7,8 @@ pub mod engine;
 pub mod eval;
 pub mod number;
 pub mod pipes;
+#[cfg(test)]
+mod rulings;
 pub mod tree;
 pub mod words;
 
