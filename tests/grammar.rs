@@ -155,10 +155,7 @@ fn limits_are_named() {
     named(&format!("/{}/", "x".repeat(limits::REGEX_BYTES_MAX + 1)), "REGEX_BYTES_MAX");
     named("/(a{1000}){1000}/", "REGEX_COMPILED_BYTES_MAX");
     named(&"/x/ ".repeat(limits::REGEX_COUNT_MAX + 1), "REGEX_COUNT_MAX");
-    named(
-        &"*".to_owned().repeat(1).chars().chain("| limit 1".repeat(limits::PIPES_MAX + 1).chars()).collect::<String>(),
-        "PIPES_MAX",
-    );
+    named(&"| limit 1".repeat(limits::PIPES_MAX + 1), "PIPES_MAX");
     named(&format!("{}:x", "n".repeat(limits::NAME_BYTES_MAX + 1)), "NAME_BYTES_MAX");
     named("\"a b\"~1001", "NEAR_WORDS_MAX");
     named("word~3", "FUZZY_EDITS_MAX");

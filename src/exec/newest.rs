@@ -88,8 +88,8 @@ pub(crate) fn run<'p>(
         Ok(flow)
     })?;
     if !ended {
-        // Nothing is left unread.
-        merge.flush(chain, sink)?;
+        // Nothing is left unread, and nothing follows that a break could end.
+        let _ = merge.flush(chain, sink)?;
     }
     Ok(())
 }

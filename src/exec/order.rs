@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn order() {
         let sorted = |descending: bool| {
-            let mut texts = vec!["b", "10", "", "9", "a", "1.5"];
+            let mut texts = ["b", "10", "", "9", "a", "1.5"];
             texts.sort_by(|a, b| {
                 let rank = |t: &str| Rank::of(Tag::String, t, FieldKind::of("x"));
                 rank(a).compare(&rank(b), descending)

@@ -87,11 +87,11 @@ impl Plan {
         }
         let (span, predicate) = Predicate::and(conditions).take_span();
         let span = span.intersect(bounds.unwrap_or(TimeSpan::ALL));
-        Ok(Plan { span, predicate, wanted: wanted(&query.pipes), steps, limits })
+        let others = query.pipes.iter().position(|p| !matches!(p, Pipe::Filter(_))).unwrap_or(query.pipes.len());
+        Ok(Plan { span, predicate, wanted: wanted(&query.pipes[others..]), steps, limits })
     }
 
-    /// The span of time that records must lie in.
-    pub fn span(&self) -> TimeSpan {
+    pub(crate) fn span(&self) -> TimeSpan {
         self.span
     }
     pub(crate) fn predicate(&self) -> &Predicate {
@@ -193,13 +193,11 @@ fn counted(keys: Vec<Key>, name: &str) -> Grouping {
 fn wanted(pipes: &[Pipe]) -> Wanted {
     let mut wanted = Wanted::default();
     let add_filter = |wanted: &mut Wanted, filter: &ast::Filter| {
-        // Resolved before, so that it can be resolved again.
-        let mut names = Vec::new();
-        match Predicate::new(filter, Timestamp(0)).map(|p| p.fields(&mut names)) {
-            Ok(Some(())) => {}
-            Ok(None) | Err(_) => wanted.all = true,
+        match Predicate::new(filter, Timestamp(0)) {
+            Ok(predicate) => predicate.add_wanted(wanted),
+            // It was resolved before, so that this does not happen; everything is always enough.
+            Err(_) => wanted.all = true,
         }
-        names.iter().for_each(|name| wanted.add(name));
     };
     for pipe in pipes {
         match pipe {

@@ -2,7 +2,7 @@
 
 use super::filter::{FieldKind, StreamTest, ValueTest};
 use super::prune::Needs;
-use super::target::Target;
+use super::target::{TIME_NAME, Target, Wanted};
 use super::{ExecError, TimeSpan};
 use crate::query::ast::{FieldRef, Filter, Test, WildcardPart};
 use crate::record::{Tag, Timestamp};
@@ -201,24 +201,23 @@ impl Predicate {
         }
     }
 
-    /// Names of the fields that it looks at; `None` where it looks at all of them.
-    pub(crate) fn fields(&self, names: &mut Vec<Box<str>>) -> Option<()> {
+    /// Adds what it looks at to what is wanted.
+    pub(crate) fn add_wanted(&self, wanted: &mut Wanted) {
         match self {
             Predicate::True | Predicate::False => {}
-            Predicate::Time(_) => names.push(super::target::TIME_NAME.into()),
-            Predicate::Stream(..) => names.push("_stream".into()),
-            Predicate::Not(inner) => inner.fields(names)?,
-            Predicate::And(parts) | Predicate::Or(parts) => parts.iter().try_for_each(|p| p.fields(names))?,
-            Predicate::Field(field) => names.push(match &field.target {
-                Target::Any => return None,
-                Target::Field(name) | Target::Message(name) => (**name).into(),
-                Target::Time => super::target::TIME_NAME.into(),
-                Target::Stream => "_stream".into(),
-                Target::StreamId => "_stream_id".into(),
-                Target::Seq => "_seq".into(),
-            }),
+            Predicate::Time(_) => wanted.add(TIME_NAME),
+            Predicate::Stream(..) => wanted.add("_stream"),
+            Predicate::Not(inner) => inner.add_wanted(wanted),
+            Predicate::And(parts) | Predicate::Or(parts) => parts.iter().for_each(|p| p.add_wanted(wanted)),
+            Predicate::Field(field) => match &field.target {
+                Target::Any => wanted.all = true,
+                Target::Field(name) | Target::Message(name) => wanted.add(name),
+                Target::Time => wanted.add(TIME_NAME),
+                Target::Stream => wanted.add("_stream"),
+                Target::StreamId => wanted.add("_stream_id"),
+                Target::Seq => wanted.add("_seq"),
+            },
         }
-        Some(())
     }
 }
 

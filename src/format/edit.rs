@@ -2,9 +2,13 @@
 
 use super::bytes::{DecodeError, Reader, put_bytes, put_i64, put_u32, put_u64, put_varint};
 use super::header::{FILE_HEADER_BYTES, FileStamp, ManifestHeader, check_crc, hex};
+use super::meta::{SEGMENT_META_BYTES, decode_leaves, decode_segment, decode_tenant, decode_vec};
+use super::meta::{put_leaves, put_segment, put_vec};
 use super::version::Version;
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::record::Timestamp;
+
+pub use super::meta::{Leaf, SegmentMeta};
 
 /// Length of an entry's header in bytes; a mark is nothing but a header.
 pub const ENTRY_HEADER_BYTES: usize = 64;
@@ -17,53 +21,6 @@ pub const HEAD_START: [u8; 32] = [0; 32];
 
 const HEADER_CRC_AT: usize = ENTRY_HEADER_BYTES - 4;
 const WHAT: &str = "manifest entry";
-
-/// What a manifest knows of a segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentMeta {
-    /// Its number.
-    pub id: SegmentId,
-    /// Length of its file in bytes.
-    pub bytes: u64,
-    /// BLAKE3 root over header, blocks and footer.
-    pub data_root: [u8; 32],
-    /// BLAKE3 root over the index, wherever that is now; zero where there is none.
-    pub index_root: [u8; 32],
-    /// How many records.
-    pub rows: u64,
-    /// Earliest time of a record.
-    pub min_time: Timestamp,
-    /// Latest time of a record.
-    pub max_time: Timestamp,
-    /// Lowest Seq of a record.
-    pub min_seq: Seq,
-    /// Highest Seq of a record. Not every Seq between need be in this segment.
-    pub max_seq: Seq,
-    /// How many blocks.
-    pub blocks: u32,
-    /// When it was made, Unix nanoseconds.
-    pub created_at_ns: i64,
-    /// 0 as sealed, then one more than the highest level that was merged into it.
-    pub level: u8,
-}
-
-/// The hash of the canonical bytes of a range of records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leaf {
-    /// Seq of the first record.
-    pub first: Seq,
-    /// How many Seqs it spans; of a leaf that a delete made, some of them have no record.
-    pub count: u32,
-    /// BLAKE3 of the canonical bytes of the records, in Seq order.
-    pub hash: [u8; 32],
-}
-
-impl Leaf {
-    /// Seq of the last record.
-    pub fn last(&self) -> Seq {
-        Seq(self.first.0.saturating_add(u64::from(self.count)).saturating_sub(1))
-    }
-}
 
 /// A change of what a tenant's store consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,7 +171,10 @@ impl EntryHeader {
         crc.update(&header[..HEADER_CRC_AT]);
         check_crc(WHAT, HEADER_CRC_AT, crc.finalize(), Reader::new(&header[HEADER_CRC_AT..], WHAT).u32()?)?;
         let (payload_bytes, number, previous) = (r.u32()?, r.u64()?, r.hash()?);
-        r.u64()?;
+        let reserved = r.u64()?;
+        if reserved != 0 {
+            return Err(DecodeError::new(WHAT, 48, "zero", reserved));
+        }
         if payload_bytes as usize > ENTRY_BYTES_MAX {
             return Err(DecodeError::new(WHAT, 4, format!("at most {ENTRY_BYTES_MAX} bytes"), payload_bytes));
         }
@@ -252,6 +212,12 @@ impl EntryHeader {
         }
         Ok(Entry { number: self.number, previous: self.previous, at, edits })
     }
+}
+
+/// Checks the entry at the beginning of `bytes`: its header, its payload and which file it belongs to. Gives it, or
+/// `None` for a mark, and the chain's hash after it. What comes before it is for the caller to compare.
+pub fn decode_entry(bytes: &[u8], stamp: &FileStamp) -> Result<(Option<Entry>, [u8; 32]), DecodeError> {
+    EntryHeader::decode(bytes, stamp)?.decode_payload(bytes, stamp)
 }
 
 /// What stands at a place of a manifest.
@@ -294,13 +260,16 @@ impl Entries<'_> {
     }
 
     /// After a damaged entry: does anything behind it show that it had been durable? An entry is synced before the
-    /// next one or its mark is written, so whatever of its number or above stands behind it does. Gives the offset.
+    /// next one or its mark is written, so a mark of its number or whatever is of a higher one does. Gives the offset.
+    ///
+    /// An entry of its own number does not: the damage is then to the mark before it, which was never synced.
     pub fn proof_of_loss(&self) -> Option<u64> {
         let expected = self.last.map_or(1, |(number, _)| number + 1);
         let from = self.at + 1;
         let rest = self.bytes.get(from..)?;
+        let is_proof = |h: EntryHeader| h.number > expected || h.number == expected && h.is_mark();
         memchr::memmem::find_iter(rest, &ENTRY_MAGIC)
-            .find(|&at| EntryHeader::decode(&rest[at..], &self.stamp).is_ok_and(|h| h.number >= expected))
+            .find(|&at| EntryHeader::decode(&rest[at..], &self.stamp).is_ok_and(is_proof))
             .map(|at| (from + at) as u64)
     }
 
@@ -449,94 +418,5 @@ impl Edit {
     }
 }
 
-/// Length of an encoded [`SegmentMeta`] in bytes.
-pub(super) const SEGMENT_META_BYTES: usize = 133;
-
-pub(super) fn put_segment(out: &mut Vec<u8>, s: &SegmentMeta) {
-    put_u64(out, s.id.0);
-    put_u64(out, s.bytes);
-    out.extend_from_slice(&s.data_root);
-    out.extend_from_slice(&s.index_root);
-    put_u64(out, s.rows);
-    put_i64(out, s.min_time.0);
-    put_i64(out, s.max_time.0);
-    put_u64(out, s.min_seq.0);
-    put_u64(out, s.max_seq.0);
-    put_u32(out, s.blocks);
-    put_i64(out, s.created_at_ns);
-    out.push(s.level);
-}
-
-pub(super) fn decode_segment(r: &mut Reader<'_>) -> Result<SegmentMeta, DecodeError> {
-    let (id, bytes, data_root, index_root) = (SegmentId(r.u64()?), r.u64()?, r.hash()?, r.hash()?);
-    let (rows, min_time, max_time) = (r.u64()?, Timestamp(r.i64()?), Timestamp(r.i64()?));
-    let (min_seq, max_seq, blocks) = (Seq(r.u64()?), Seq(r.u64()?), r.u32()?);
-    let (created_at_ns, level) = (r.i64()?, r.u8()?);
-    Ok(SegmentMeta {
-        id,
-        bytes,
-        data_root,
-        index_root,
-        rows,
-        min_time,
-        max_time,
-        min_seq,
-        max_seq,
-        blocks,
-        created_at_ns,
-        level,
-    })
-}
-
-/// Leaves by rising Seq; each says how far it begins after the end of the one before.
-pub(super) fn put_leaves<'a>(out: &mut Vec<u8>, count: usize, leaves: impl Iterator<Item = &'a Leaf>) {
-    put_varint(out, count as u64);
-    let mut next = 0u64;
-    for leaf in leaves {
-        put_varint(out, leaf.first.0.wrapping_sub(next));
-        put_varint(out, u64::from(leaf.count));
-        out.extend_from_slice(&leaf.hash);
-        next = leaf.first.0.wrapping_add(u64::from(leaf.count));
-    }
-}
-
-pub(super) fn decode_leaves(r: &mut Reader<'_>) -> Result<Vec<Leaf>, DecodeError> {
-    let mut next = 0u64;
-    decode_vec(r, 34, |r| {
-        let (gap, count) = (r.varint()?, r.varint()?);
-        let first = next.checked_add(gap);
-        let end = first.and_then(|first| first.checked_add(count));
-        match (first, end, u32::try_from(count)) {
-            (Some(first), Some(end), Ok(count)) if count > 0 && first > 0 => {
-                next = end;
-                Ok(Leaf { first: Seq(first), count, hash: r.hash()? })
-            }
-            _ => Err(r.error("a leaf's range of Seqs", format!("{count} from {next} + {gap}"))),
-        }
-    })
-}
-
-pub(super) fn decode_tenant(r: &mut Reader<'_>) -> Result<TenantId, DecodeError> {
-    let at = r.clone();
-    let name = r.text()?;
-    TenantId::new(name).map_err(|e| at.error("a tenant name", e.name))
-}
-
-pub(super) fn put_vec<T>(out: &mut Vec<u8>, items: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
-    put_varint(out, items.len() as u64);
-    items.iter().for_each(|item| put(out, item));
-}
-
-/// A list whose items are of at least `min_bytes` each.
-pub(super) fn decode_vec<T>(
-    r: &mut Reader<'_>,
-    min_bytes: usize,
-    mut decode: impl FnMut(&mut Reader<'_>) -> Result<T, DecodeError>,
-) -> Result<Vec<T>, DecodeError> {
-    let n = r.count(min_bytes)?;
-    let mut items = Vec::new();
-    for _ in 0..n {
-        items.push(decode(r)?);
-    }
-    Ok(items)
-}
+#[cfg(test)]
+pub(super) mod tests;

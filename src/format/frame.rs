@@ -317,5 +317,4 @@ fn decompress(stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, String> {
 }
 
 #[cfg(test)]
-#[path = "frame_tests.rs"]
 mod tests;

@@ -10,9 +10,13 @@ use super::version::Version;
 ///
 /// Checksums keep a fuzzer out, so a frame's are first made right where `data` is long enough.
 pub fn fuzz_frame(data: &[u8]) {
+    if let Ok((_, mut frames)) = super::log_file::read_frames(data) {
+        frames.by_ref().for_each(drop);
+        let _ = frames.proof_of_loss();
+    }
     let (stamp, mut rest) = match LogHeader::decode(data) {
         Ok(header) => {
-            assert_eq!(header.encode()[..192], data[..192]);
+            assert_eq!(header.encode(), data[..FILE_HEADER_BYTES]);
             (header.stamp(), &data[FILE_HEADER_BYTES..])
         }
         Err(_) => (FileStamp { id: 1, salt: 0 }, data),

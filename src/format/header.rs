@@ -12,6 +12,10 @@ pub const WRAPPED_KEY_BYTES: usize = 96;
 /// The cipher of a file that is not encrypted: the only one that version 1 has.
 pub const CIPHER_NONE: u8 = 0;
 
+/// No Seq is above this: a store at 100 million records a second gets there in 1,400 years. What a file says beyond is
+/// damage, and sums of Seqs and counts do not overflow.
+pub const SEQ_MAX: u64 = 1 << 62;
+
 /// Bytes of a header that belong to the kind of file.
 const OWN_BYTES: usize = 60;
 const LOG_MAGIC: [u8; 8] = *b"DURAMLOG";
@@ -73,10 +77,18 @@ impl LogHeader {
         let (tenant, stamp, own) = decode(LOG_MAGIC, WHAT, bytes)?;
         let mut own = Reader::new(own, WHAT);
         let (first, durable) = (own.u64()?, own.u64()?);
-        if durable >= first {
-            return Err(DecodeError::new(WHAT, 200, format!("a durable Seq below {first}"), durable));
+        if first > SEQ_MAX || durable >= first {
+            return Err(DecodeError::new(
+                WHAT,
+                192,
+                "a first Seq above the durable one",
+                format!("{first}, {durable}"),
+            ));
         }
-        Ok(LogHeader { tenant, id: LogId(stamp.id), salt: stamp.salt, first: Seq(first), durable: Seq(durable) })
+        let (first, durable) = (Seq(first), Seq(durable));
+        let header = LogHeader { tenant, id: LogId(stamp.id), salt: stamp.salt, first, durable };
+        canonical(WHAT, bytes, &header.encode())?;
+        Ok(header)
     }
 }
 
@@ -102,8 +114,11 @@ impl ManifestHeader {
 
     /// Reads a header from the beginning of a file.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (tenant, stamp, _) = decode(MANIFEST_MAGIC, "manifest header", bytes)?;
-        Ok(ManifestHeader { tenant, salt: stamp.salt })
+        const WHAT: &str = "manifest header";
+        let (tenant, stamp, _) = decode(MANIFEST_MAGIC, WHAT, bytes)?;
+        let header = ManifestHeader { tenant, salt: stamp.salt };
+        canonical(WHAT, bytes, &header.encode())?;
+        Ok(header)
     }
 }
 
@@ -161,6 +176,14 @@ fn decode<'a>(magic: [u8; 8], what: &'static str, bytes: &'a [u8]) -> Result<Dec
     Ok((tenant, stamp, r.take(OWN_BYTES)?))
 }
 
+/// What version 1 reserves is zero: something there would mean what this code does not know.
+fn canonical(what: &'static str, bytes: &[u8], encoded: &[u8; FILE_HEADER_BYTES]) -> Result<(), DecodeError> {
+    match bytes.iter().zip(encoded).position(|(found, expected)| found != expected) {
+        Some(at) => Err(DecodeError::new(what, at, format!("{:02x}", encoded[at]), format!("{:02x}", bytes[at]))),
+        None => Ok(()),
+    }
+}
+
 /// Compares a checksum with the one stored at `at`.
 pub(super) fn check_crc(what: &'static str, at: usize, computed: u32, stored: u32) -> Result<(), DecodeError> {
     if computed == stored {
@@ -194,6 +217,17 @@ mod tests {
         let manifest = ManifestHeader { tenant: log.tenant.clone(), salt: 9 };
         assert_eq!(ManifestHeader::decode(&manifest.encode()), Ok(manifest));
         assert!(ManifestHeader::decode(&log.encode()).is_err());
+    }
+
+    #[test]
+    fn reserved_bytes_are_zero() {
+        for at in [76, 100, 191, 210, 251] {
+            let mut bytes = log_header().encode();
+            bytes[at] = 1;
+            let crc = crc32fast::hash(&bytes[..CRC_AT]);
+            bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(LogHeader::decode(&bytes).map_err(|e| e.offset), Err(at as u64));
+        }
     }
 
     #[test]

@@ -14,8 +14,12 @@ pub mod frame;
 #[doc(hidden)]
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+#[cfg(test)]
+mod golden;
 pub mod header;
 pub mod ints;
+pub mod log_file;
+mod meta;
 pub mod payload;
 pub mod rows;
 pub mod segment;

@@ -1,8 +1,11 @@
 //! What a chain of edits amounts to.
 
 use super::bytes::{DecodeError, Reader, put_bytes, put_i64, put_u64};
-use super::edit::{Edit, Entry, HEAD_START, Leaf, SEGMENT_META_BYTES, SegmentMeta};
-use super::edit::{decode_leaves, decode_segment, decode_tenant, decode_vec, put_leaves, put_segment};
+use super::edit::{Edit, Entry, HEAD_START, Leaf, SegmentMeta};
+use super::header::SEQ_MAX;
+use super::meta::{
+    SEGMENT_META_BYTES, decode_leaves, decode_segment, decode_tenant, decode_vec, put_leaves, put_segment,
+};
 use crate::id::{SegmentId, Seq, TenantId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +14,7 @@ use std::sync::Arc;
 const LEAVES_PER_RUN_MAX: usize = 4096;
 
 /// What a tenant's store consists of after some entry of the chain. It does not change; the next one shares with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Version {
     /// Whose store.
     pub tenant: TenantId,
@@ -32,6 +35,19 @@ pub struct Version {
     /// Runs of leaves by rising Seq, under the first Seq of each.
     leaves: BTreeMap<Seq, Arc<[Leaf]>>,
 }
+
+impl PartialEq for Version {
+    /// The same store at the same place of a chain; how leaves are cut into runs does not count.
+    fn eq(&self, other: &Self) -> bool {
+        let Version { tenant, created_at_ns, segments, sealed_below, next_segment_id, head, edits, .. } = self;
+        (tenant, *created_at_ns, segments) == (&other.tenant, other.created_at_ns, &other.segments)
+            && (*sealed_below, *next_segment_id) == (other.sealed_below, other.next_segment_id)
+            && (head, *edits, self.records_removed) == (&other.head, other.edits, other.records_removed)
+            && self.leaves().eq(other.leaves())
+    }
+}
+
+impl Eq for Version {}
 
 /// Why an edit does not fit what it would change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +119,9 @@ impl Version {
                 self.add(outputs)?;
                 self.records_removed = self.records_removed.saturating_add(*records);
                 self.break_leaves(leaves_broken)?;
+                if !leaves_new.is_sorted_by_key(|leaf| leaf.first) {
+                    return bad("new leaves out of order".into());
+                }
                 leaves_new.iter().try_for_each(|leaf| self.insert_leaf(leaf))?;
                 self.drop_bare_leaves();
                 Ok(())
@@ -118,8 +137,8 @@ impl Version {
     }
 
     fn seal(&mut self, segments: &[SegmentMeta], leaves: &[Leaf], sealed_below: Seq) -> Result<(), BadEdit> {
-        if sealed_below < self.sealed_below {
-            return bad(format!("a seal up to Seq {sealed_below}, below {}", self.sealed_below));
+        if sealed_below < self.sealed_below || sealed_below.0 > SEQ_MAX {
+            return bad(format!("a seal up to Seq {sealed_below}, before {}", self.sealed_below));
         }
         let mut before = self.sealed_below;
         for leaf in leaves {

@@ -4,7 +4,10 @@ use flate2::bufread::MultiGzDecoder;
 use std::io::{self, BufRead, Read};
 
 /// Largest window of a zstd stream, as a power of two: 128 MiB, as `zstd` itself takes without being told otherwise.
+/// The window is memory that the sender decides on, so that it is no larger than what may come out at all.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Window that is always taken: 8 MiB, which RFC 9659 asks of everyone who decodes over HTTP.
+const ZSTD_WINDOW_LOG_MIN: u32 = 23;
 /// Bytes that are unpacked at a time.
 const PART_BYTES: usize = 64 << 10;
 
@@ -151,7 +154,8 @@ impl<R: BufRead> Decoder<R> {
             Encoding::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(watched(source)))),
             Encoding::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(watched(source)).map_err(DecodeError::Io)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(DecodeError::Io)?;
+                let window_log = limit.max(1).ilog2().clamp(ZSTD_WINDOW_LOG_MIN, ZSTD_WINDOW_LOG_MAX);
+                decoder.window_log_max(window_log).map_err(DecodeError::Io)?;
                 Inner::Zstd(Box::new(decoder))
             }
         };

@@ -31,9 +31,10 @@ pub struct Counts {
 /// let mut ingester = Ingester::new(&IngestOptions::new(Timestamp::now()));
 /// let mut out = Collected::default();
 /// ingester.feed(b"{\"level\":\"error\",\"mess", &mut out).unwrap();
-/// ingester.feed(b"age\":\"reset\"}\n{oops\n", &mut out).unwrap();
+/// ingester.feed(b"age\":\"reset\"}\n{oops}\n", &mut out).unwrap();
 /// let counts = ingester.finish(&mut out).unwrap();
-/// assert_eq!((counts.accepted, out.batches[0].len()), (2, 2));
+/// assert_eq!((counts.accepted, counts.rejected), (1, 1));
+/// assert_eq!(out.rejections.first[0].line, 2);
 /// ```
 #[derive(Debug)]
 pub struct Ingester {
@@ -300,7 +301,7 @@ impl Core {
                 return self.json_line(number, line, reject);
             }
         }
-        if !self.plan.guessed || sniff::looks_like_json(line) {
+        if !self.plan.guessed || sniff::opens_brace(line) {
             return self.object(number, line, reject);
         }
         let reason = if is_value(line) {
@@ -346,7 +347,7 @@ impl Core {
     }
 
     fn structured_line(&mut self, number: u64, line: &[u8], reject: Reject<'_>) {
-        let text = String::from_utf8_lossy(line);
+        let text = text::lossy(line);
         if self.joiner.joins(&text) {
             return;
         }
@@ -377,7 +378,7 @@ impl Core {
     }
 
     fn text_line(&mut self, number: u64, line: &[u8], reject: Reject<'_>) {
-        let text = String::from_utf8_lossy(line);
+        let text = text::lossy(line);
         if self.joiner.joins(&text) {
             return;
         }

@@ -9,17 +9,25 @@ const BYTES_MAX: usize = 128;
 /// A level as programs write it in lines of text: also the short names of zerolog, Serilog and java.util.logging.
 /// `http` is none here: it is a word that lines begin with.
 fn of_word(word: &str) -> Option<Level> {
-    let level = match word.to_ascii_uppercase().as_str() {
-        "INF" | "NOTE" => Level::Info,
-        "WRN" => Level::Warn,
-        "DBG" => Level::Debug,
-        "TRC" | "FINER" | "FINEST" => Level::Trace,
-        "FTL" => Level::Fatal,
-        "SEVERE" => Level::Error,
-        "HTTP" | "SILLY" => return None,
-        _ => Level::parse(word)?,
-    };
-    Some(level)
+    if word.len() < 3 || !word.bytes().all(|b| b.is_ascii_alphabetic()) {
+        return None;
+    }
+    let others = [
+        ("INF", Level::Info),
+        ("NOTE", Level::Info),
+        ("WRN", Level::Warn),
+        ("DBG", Level::Debug),
+        ("TRC", Level::Trace),
+        ("FINER", Level::Trace),
+        ("FINEST", Level::Trace),
+        ("FTL", Level::Fatal),
+        ("SEVERE", Level::Error),
+    ];
+    match Level::parse(word) {
+        Some(Level::Http) => None,
+        Some(level) => Some(level),
+        None => others.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, level)| *level),
+    }
 }
 
 fn is_upper(word: &str) -> bool {
@@ -66,7 +74,7 @@ pub(super) fn after_time(line: &str, end: usize) -> Option<Level> {
         let marks = matches!(word, "-" | "|" | "") || after.get(..gap)?.contains('|');
         let before_mark = next.starts_with("- ") || after.get(..gap)?.contains('|');
         // Prose has begun: what comes may be a level's name, but not the line's level.
-        if !marks && !(between_marks && before_mark) && !is_no_prose(word) {
+        if !(marks || (between_marks && before_mark) || is_no_prose(word)) {
             return None;
         }
         between_marks = marks;

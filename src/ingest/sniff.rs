@@ -93,7 +93,12 @@ fn of_line(line: &[u8], arrival: Timestamp) -> Format {
     }
 }
 
-/// Does a line begin as an object does? Then it is one, or broken, but it is no text.
+/// Does a line begin with a brace? In the midst of JSON that is an object, if perhaps a broken one.
+pub(super) fn opens_brace(line: &[u8]) -> bool {
+    line.get(json::skip_space(line, 0)) == Some(&b'{')
+}
+
+/// Does a line begin as an object does, so that it is most likely one wherever it stands?
 pub(super) fn looks_like_json(line: &[u8]) -> bool {
     let at = json::skip_space(line, 0);
     if line.get(at) != Some(&b'{') {

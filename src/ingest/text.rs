@@ -4,6 +4,7 @@ use super::level;
 use super::time;
 use super::writer::Writer;
 use crate::record::{Level, Tag, Timestamp};
+use std::borrow::Cow;
 
 /// What stands before a time may be so long: names of files, hosts and containers that collectors put there.
 const PREFIX_BYTES_MAX: usize = 128;
@@ -60,10 +61,10 @@ fn leading_time(line: &str, arrival: Timestamp) -> Option<Found> {
         found.level = level::glog(start);
         return Some(found);
     }
-    if open == 1 && bytes.first() == Some(&b'[') {
-        if let Some(dotted) = time::dotted(start, arrival) {
-            return Some(found(dotted, 1));
-        }
+    if bytes.first() == Some(&b'[')
+        && let Some(dotted) = time::dotted(start, arrival)
+    {
+        return Some(found(dotted, 1));
     }
     // Behind words that collectors put before a line; they have something in them that words of prose don't.
     let mut at = 0;
@@ -88,6 +89,11 @@ fn leading_time(line: &str, arrival: Timestamp) -> Option<Found> {
         }
     }
     None
+}
+
+/// The text of a line; each run of bytes that is no UTF-8 becomes U+FFFD. Most lines are valid, and checked faster so.
+pub(super) fn lossy(line: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(line).map_or_else(|_| String::from_utf8_lossy(line), Cow::Borrowed)
 }
 
 /// The place of the first byte that is no text: a control character other than those of layout and colour, or none of

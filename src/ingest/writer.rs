@@ -22,7 +22,7 @@ enum Role {
     /// It is `message`, and another field becomes the message.
     Message,
     /// It is a label; index into the stream fields.
-    Label(u8),
+    Label(usize),
 }
 
 /// A value set aside: it is decided at the end of the record whether and as what it is a field.
@@ -31,6 +31,18 @@ struct Slot {
     tag: Tag,
     start: usize,
     end: usize,
+}
+
+/// `rest.starts_with(key)`, without a call for the short keys that most are.
+#[inline]
+fn begins(rest: &[u8], key: &[u8]) -> bool {
+    let word = |b: &[u8], at: usize| b.get(at..at + 8).and_then(|w| w.try_into().ok()).map(u64::from_ne_bytes);
+    match key.len() {
+        // The first eight bytes and the last eight, which may overlap.
+        8..=16 => word(rest, 0) == word(key, 0) && word(rest, key.len() - 8) == word(key, key.len() - 8),
+        0..8 => rest.len() >= key.len() && rest.iter().zip(key).all(|(a, b)| a == b),
+        _ => rest.starts_with(key),
+    }
 }
 
 /// Builds records; `begin`, `field`.., then `finish` or `abandon`.
@@ -74,9 +86,8 @@ impl Writer {
             roles.push((name.into(), Role::MessageField));
             roles.push(("message".into(), Role::Message));
         }
-        // A stream has at most 64 labels, so that an index fits into a byte; more are refused with the record.
-        let stream_fields: Vec<String> = options.stream_fields.iter().take(255).cloned().collect();
-        for (i, name) in (0u8..).zip(&stream_fields) {
+        let stream_fields = options.stream_fields.clone();
+        for (i, name) in stream_fields.iter().enumerate() {
             roles.push((name.as_str().into(), Role::Label(i)));
         }
         let mut role_lengths = 0;
@@ -173,8 +184,11 @@ impl Writer {
     #[inline]
     pub(super) fn predicts(&self, rest: &[u8], prefix: &str) -> Option<usize> {
         let name = self.builder.predicted()?;
-        let key = name.as_bytes().strip_prefix(prefix.as_bytes())?;
-        (rest.get(key.len()) == Some(&b'"') && rest.starts_with(key)).then_some(key.len())
+        let mut key = name.as_bytes();
+        if !prefix.is_empty() {
+            key = key.strip_prefix(prefix.as_bytes())?;
+        }
+        (rest.get(key.len()) == Some(&b'"') && begins(rest, key)).then_some(key.len())
     }
 
     /// The name that is predicted.
@@ -186,7 +200,7 @@ impl Writer {
     #[inline]
     pub(super) fn field_predicted(&mut self, tag: Tag, text: &str) {
         let Some(name) = self.builder.predicted() else { return };
-        if self.may_have_role(name) {
+        if self.may_have_role(name) && self.roles.iter().any(|(n, _)| **n == *name) {
             let name = name.to_string();
             if self.take_role(&name, tag, text) {
                 return;
@@ -227,7 +241,7 @@ impl Writer {
                 }
                 Role::Label(index) => {
                     let slot = self.set_aside(tag, text);
-                    if let Some(place) = self.label_slots.get_mut(usize::from(index)) {
+                    if let Some(place) = self.label_slots.get_mut(index) {
                         *place = Some(slot);
                     }
                 }

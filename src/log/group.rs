@@ -143,10 +143,9 @@ impl Log {
         batch: &mut dyn FnMut(Replayed),
     ) -> Result<(Log, Recovery), StorageError> {
         let above = dir.parent().unwrap_or(Path::new(".")).to_path_buf();
-        if !vfs.exists(&dir)? {
-            vfs.create_dir_all(&dir)?;
-            vfs.sync_dir(&above)?;
-        }
+        vfs.create_dir_all(&dir)?;
+        // Also where the folder was there: whoever made it may have ended before this.
+        vfs.sync_dir(&above)?;
         let mut plan = plan(&*vfs, &dir, tenant, sealed_below).map_err(|e| match e {
             ReadOnlyError::Moved(e) | ReadOnlyError::Storage(e) => e,
         })?;
@@ -169,11 +168,11 @@ impl Log {
             vfs.sync_dir(&dir)?;
         }
         let mut sizes: BTreeMap<LogId, u64> = plan.kept.iter().map(|k| (k.source.header.id, k.scan.end)).collect();
-        let newest = plan.kept.last().filter(|kept| kept.scan.next == plan.next);
+        let newest = plan.kept.last().filter(|kept| kept.scan.chain.next == plan.next);
         let mut next_id = plan.next_id;
         let mut active = match newest {
             Some(kept) => {
-                let at = (kept.scan.end, kept.scan.chain, kept.scan.is_marked);
+                let at = (kept.scan.end, kept.scan.chain.hash, kept.scan.chain.is_marked);
                 ActiveFile::resume(&*vfs, &dir, &kept.source.header, at)?
             }
             None => {

@@ -5,9 +5,12 @@ use crate::error::{Damage, StorageError};
 use crate::id::{LogId, Seq, TenantId};
 use crate::vfs::{Vfs, set_aside};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How often a reader beside a writer reads again what looks damaged: it may have seen half of a write.
 const READ_ATTEMPTS_MAX: u32 = 4;
+/// How long it waits before, times the attempt. Tests read thousands of files that stay damaged.
+const READ_AGAIN_AFTER: Duration = if cfg!(test) { Duration::from_micros(1) } else { Duration::from_millis(1) };
 
 /// A batch from the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,8 +138,8 @@ pub(super) fn plan(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId, sealed_below: S
             return Err(ReadOnlyError::Moved(gap(&source.path(), 192, expected, begins_at).into()));
         }
         let kept = keep(source, limit)?;
-        plan.durable = plan.durable.max(kept.scan.durable);
-        plan.next = kept.scan.next.min(limit);
+        plan.durable = plan.durable.max(kept.scan.chain.durable);
+        plan.next = kept.scan.chain.next.min(limit);
         plan.kept.push(kept);
     }
     plan.next = plan.next.max(Seq(sealed_below.0.saturating_add(1)));
@@ -158,11 +161,11 @@ fn keep(mut source: LogSource, limit: Seq) -> Result<Kept, StorageError> {
     let frames: Vec<FrameAt> = scan.frames.iter().filter(|frame| frame.first < limit).copied().collect();
     let superseded = scan.frames.get(frames.len()).map(|frame| frame.offset);
     let is_newest = limit.0 == u64::MAX;
-    if !is_newest && source.header.first < limit && scan.next < limit {
+    if !is_newest && source.header.first < limit && scan.chain.next < limit {
         // A younger file begins further on, so all up to there had been durable.
         return Err(match &scan.broken {
             Some(broken) => broken.error.clone().in_file(&path).into(),
-            None => gap(&path, scan.end, scan.next, "the end of the file").into(),
+            None => gap(&path, scan.end, scan.chain.next, "the end of the file").into(),
         });
     }
     if let Some(Broken { error, proof: Some((at, durable)), .. }) = &scan.broken
@@ -240,7 +243,10 @@ pub fn read_only(
     let mut plan = loop {
         match plan(vfs, dir, tenant, sealed_below) {
             // A half of a write that was seen looks like damage; the next look sees more of it.
-            Err(ReadOnlyError::Storage(StorageError::Damage(_))) if attempt < READ_ATTEMPTS_MAX => attempt += 1,
+            Err(ReadOnlyError::Storage(StorageError::Damage(_))) if attempt < READ_ATTEMPTS_MAX => {
+                std::thread::sleep(READ_AGAIN_AFTER * attempt);
+                attempt += 1;
+            }
             other => break other?,
         }
     };

@@ -2,10 +2,9 @@
 
 use crate::error::StorageError;
 use crate::format::DecodeError;
-use crate::format::frame::{
-    ChainHash, DecodedFrame, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, chain_start, decode_frame,
-};
+use crate::format::frame::{DecodedFrame, FRAME_HEADER_BYTES, FrameHeader, decode_frame};
 use crate::format::header::{FILE_HEADER_BYTES, FileStamp, LogHeader};
+use crate::format::log_file::{FrameChain, PROOF_OVERLAP_BYTES, proof_of_loss};
 use crate::id::{LogId, Seq, TenantId};
 use crate::vfs::{Vfs, VfsFile};
 use std::path::{Path, PathBuf};
@@ -22,7 +21,6 @@ pub(super) struct LogSource {
     window: Vec<u8>,
     window_at: u64,
     pub(super) header: LogHeader,
-    chain_start: ChainHash,
 }
 
 /// A batch's place.
@@ -47,14 +45,8 @@ pub(super) struct Scan {
     pub(super) frames: Vec<FrameAt>,
     /// Where the last good frame ends.
     pub(super) end: u64,
-    /// The Seq that comes next.
-    pub(super) next: Seq,
-    /// The highest Seq that the file says is durable.
-    pub(super) durable: Seq,
-    /// The last good frame's hash.
-    pub(super) chain: ChainHash,
-    /// Is the last good frame a mark that covers all before it?
-    pub(super) is_marked: bool,
+    /// Where the file is after the last good frame.
+    pub(super) chain: FrameChain,
     /// What stands behind the last good frame where that is not zeros.
     pub(super) broken: Option<Broken>,
 }
@@ -100,7 +92,7 @@ impl LogSource {
             return wrong(80, &format!("log {id}"), &format!("log {}", header.id));
         }
         let len = file.len()?;
-        Ok(LogSource { file, len, window: Vec::new(), window_at: 0, header, chain_start: chain_start(&bytes) })
+        Ok(LogSource { file, len, window: Vec::new(), window_at: 0, header })
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -146,15 +138,12 @@ impl LogSource {
         let mut scan = Scan {
             frames: Vec::new(),
             end: FILE_HEADER_BYTES as u64,
-            next: self.header.first,
-            durable: self.header.durable,
-            chain: self.chain_start,
-            is_marked: false,
+            chain: FrameChain::start(&self.header),
             broken: None,
         };
         while scan.end < self.len {
             if let Err(error) = self.scan_one(&mut scan)? {
-                scan.broken = self.broken(error, scan.end, scan.next)?;
+                scan.broken = self.broken(error, scan.end, scan.chain.next)?;
                 break;
             }
         }
@@ -163,27 +152,17 @@ impl LogSource {
 
     fn scan_one(&mut self, scan: &mut Scan) -> Result<Result<(), DecodeError>, StorageError> {
         let at = scan.end;
-        let DecodedFrame { frame, bytes, hash } = match self.frame(at)? {
+        let decoded = match self.frame(at)? {
             Ok(decoded) => decoded,
             Err(error) => return Ok(Err(error)),
         };
-        let wrong = |offset, expected: String, found: String| {
-            Ok(Err(DecodeError::new("log frame", offset, expected, found).within(at)))
-        };
-        if frame.first != scan.next {
-            return wrong(16, format!("Seq {}", scan.next), format!("Seq {}", frame.first));
+        if let Err(error) = scan.chain.accept(&decoded) {
+            return Ok(Err(error.within(at)));
         }
-        if frame.previous != scan.chain {
-            let hex = crate::format::header::hex;
-            return wrong(44, format!("{} of the frame before", hex(&scan.chain)), hex(&frame.previous));
-        }
-        scan.durable = scan.durable.max(frame.durable);
+        let DecodedFrame { frame, bytes, .. } = decoded;
         if !frame.is_mark() {
             scan.frames.push(FrameAt { offset: at, bytes, first: frame.first, records: frame.records });
         }
-        scan.next = Seq(frame.first.0 + u64::from(frame.records));
-        scan.is_marked = frame.is_mark() && frame.durable.0 + 1 == scan.next.0;
-        scan.chain = hash;
         scan.end = at + bytes as u64;
         Ok(Ok(()))
     }
@@ -204,16 +183,11 @@ impl LogSource {
                 end = Some(from + last as u64 + 1);
             }
             if proof.is_none() {
-                proof = memchr::memmem::find_iter(window, &FRAME_MAGIC).find_map(|n| {
-                    let header = FrameHeader::decode(&window[n..], &stamp).ok()?;
-                    (header.durable >= next).then_some((from + n as u64, header.durable))
-                });
+                let found = proof_of_loss(window, &stamp, next);
+                proof = found.map(|(n, durable)| (from + n as u64, durable));
             }
-            let step = if window.len() > FRAME_HEADER_BYTES && from + (window.len() as u64) < len {
-                window.len() - FRAME_HEADER_BYTES
-            } else {
-                window.len()
-            };
+            let is_last = window.len() <= PROOF_OVERLAP_BYTES || from + window.len() as u64 >= len;
+            let step = if is_last { window.len() } else { window.len() - PROOF_OVERLAP_BYTES };
             from += step as u64;
         }
         Ok(end.map(|end| Broken { error, end, proof }))

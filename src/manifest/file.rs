@@ -3,16 +3,19 @@
 use super::{COMPACT_BYTES_MIN, Edit, Entry, ManifestError, Version};
 use crate::error::{Damage, StorageError};
 use crate::format::DecodeError;
-use crate::format::edit::{HEAD_START, put_entry_mark, read_edits};
+use crate::format::edit::{HEAD_START, decode_entry, put_entry_mark, read_edits};
 use crate::format::header::ManifestHeader;
 use crate::id::TenantId;
 use crate::record::Timestamp;
 use crate::vfs::{Vfs, VfsFile, set_aside};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 /// How often a reader beside a writer reads again what looks damaged: it may have seen half of a write.
 const READ_ATTEMPTS_MAX: u32 = 4;
+/// How long it waits before, times the attempt. Tests read thousands of files that stay damaged.
+const READ_AGAIN_AFTER: Duration = if cfg!(test) { Duration::from_micros(1) } else { Duration::from_millis(1) };
 
 /// The manifest of one tenant. Threads share it; one at a time applies edits.
 #[derive(Debug)]
@@ -124,11 +127,14 @@ pub fn open_read_only(
     loop {
         // A half of a write that was seen looks like damage or a torn end; the next look sees more of it.
         match vfs.read(path).and_then(|bytes| load(path, &bytes, tenant)) {
-            Ok(loaded) if loaded.torn.is_some() && attempt < READ_ATTEMPTS_MAX => attempt += 1,
-            Err(StorageError::Damage(_)) if attempt < READ_ATTEMPTS_MAX => attempt += 1,
-            Ok(loaded) => return Ok((loaded.version, loaded.report)),
-            Err(e) => return Err(e),
+            Ok(loaded) if loaded.torn.is_none() || attempt == READ_ATTEMPTS_MAX => {
+                return Ok((loaded.version, loaded.report));
+            }
+            Err(e) if attempt == READ_ATTEMPTS_MAX || !matches!(e, StorageError::Damage(_)) => return Err(e),
+            _ => {}
         }
+        std::thread::sleep(READ_AGAIN_AFTER * attempt);
+        attempt += 1;
     }
 }
 
@@ -199,6 +205,12 @@ impl Manifest {
         let unfit = |reason: String| ManifestError::Unfit { reason };
         let head = entry.encode(&writer.header.stamp(), &mut bytes).ok_or_else(|| unfit("it is too long".into()))?;
         let after = Version::after(Some(&before), &entry, head).map_err(|e| unfit(e.to_string()))?;
+        // What can't be read back would be damage at the next open.
+        match decode_entry(&bytes, &writer.header.stamp()) {
+            Ok((Some(again), same_head)) if again == entry && same_head == head => {}
+            Ok(_) => return Err(unfit("it reads back as another".into())),
+            Err(e) => return Err(unfit(e.to_string())),
+        }
         if let Err((source, is_undone)) = writer.append(&bytes) {
             if is_undone {
                 return Err(ManifestError::Unchanged(source));

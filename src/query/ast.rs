@@ -1,6 +1,6 @@
 //! The syntax tree of a query: what was understood, with nothing resolved yet.
 //!
-//! Promises: every node can be printed ([`super::print`]), and reading the print gives the same node.
+//! Promises: every node can be printed (`query::print`), and reading the print gives the same node.
 //! Texts are unescaped; case is as typed. Times that are relative stay relative, so that a tree can be kept.
 
 use crate::record::{Quantity, Timestamp};
@@ -41,10 +41,12 @@ pub enum Filter {
 /// Where a test looks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FieldRef {
-    /// Any field of the record but its timestamp.
+    /// Any field of the record but its timestamp. Only with tests of a text or an address: never with `Exact`, `Exists`,
+    /// `Empty`, `Compare` or `Range`.
     Any,
     /// The field of this name. `level`, `message` and so on are ordinary names; `_msg` and `msg` stand for `message`
-    /// where the record has no field of that name (the resolution is the executor's).
+    /// where the record has no field of that name (the resolution is the executor's). `timestamp` comes only with
+    /// `Exists`, `Empty` and `Regex`: whatever else is asked of the time is a [`Filter::Time`].
     Named(Box<str>),
 }
 

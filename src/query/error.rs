@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::Range;
 
 /// Characters of the query that are shown on each side of the place, at most: a query may be very long.
-const EXCERPT_CHARS_MAX: usize = 60;
+const EXCERPT_CHARS_MAX: u8 = 60;
 
 /// A text that is no query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub struct ParseError {
     /// What was probably meant.
     pub hint: Option<String>,
     /// The line with the place, as far as it is shown.
-    excerpt: String,
-    /// Columns of the excerpt before the place, and of the place.
-    columns: (usize, usize),
+    excerpt: Box<str>,
+    /// Columns of the excerpt before the place, and of the place: at most [`EXCERPT_CHARS_MAX`].
+    columns: (u8, u8),
 }
 
 impl ParseError {
@@ -36,13 +36,14 @@ impl ParseError {
         let after = text.get(start..).unwrap_or_default();
         let line_before = before.rsplit('\n').next().unwrap_or_default();
         let line_after = after.split('\n').next().unwrap_or_default();
-        let left: Vec<char> = line_before.chars().rev().take(EXCERPT_CHARS_MAX).collect();
+        let left: Vec<char> = line_before.chars().rev().take(EXCERPT_CHARS_MAX.into()).collect();
         let printable = |c: char| if c.is_control() { ' ' } else { c };
         let mut excerpt: String = left.iter().rev().map(|&c| printable(c)).collect();
-        excerpt.extend(line_after.chars().take(EXCERPT_CHARS_MAX).map(printable));
+        excerpt.extend(line_after.chars().take(EXCERPT_CHARS_MAX.into()).map(printable));
         let width = text.get(start..end).unwrap_or_default().split('\n').next().unwrap_or_default().chars().count();
-        let columns = (left.len(), width.clamp(1, EXCERPT_CHARS_MAX));
-        ParseError { message, span: start..end, expected, hint, excerpt, columns }
+        let columns = |n: usize| u8::try_from(n).unwrap_or(EXCERPT_CHARS_MAX).min(EXCERPT_CHARS_MAX);
+        let columns = (columns(left.len()), columns(width).max(1));
+        ParseError { message, span: start..end, expected, hint, excerpt: excerpt.into(), columns }
     }
 
     /// The code under which the error goes out over HTTP.
@@ -69,7 +70,7 @@ fn floor_boundary(text: &str, at: usize) -> usize {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (before, width) = self.columns;
+        let (before, width) = (usize::from(self.columns.0), usize::from(self.columns.1));
         writeln!(f, "{} (at byte {})", self.message, self.span.start)?;
         writeln!(f, "  {}", self.excerpt)?;
         write!(f, "  {:before$}{}", "", "^".repeat(width))?;

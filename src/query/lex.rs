@@ -316,7 +316,7 @@ mod tests {
     fn where_things_end() {
         for (text, name, bare) in [
             ("a.b-c[0].d:x", 10, 5),
-            ("http://x", 6, 8),
+            ("http://x", 4, 8),
             ("12:30:45 x", 0, 8),
             ("a\\ b:c", 4, 6),
             ("a[x]", 1, 1),

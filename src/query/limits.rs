@@ -6,7 +6,7 @@
 /// Longest query, in bytes, as typed and as printed. It bounds everything below: a list of 5,000 UUIDs fits.
 pub const QUERY_BYTES_MAX: usize = 256 << 10;
 /// Deepest nesting of parentheses and negations. The parser, the printer and the executor recurse this far, and no
-/// further: in a debug build that takes 1.1 MiB, and a thread of the standard library has 2 MiB.
+/// further: in a debug build that takes about 1.2 MiB, and a thread of the standard library has 2 MiB.
 pub const NESTING_DEPTH_MAX: usize = 64;
 /// Most clauses: each is evaluated against every block that can't be ruled out.
 pub const CLAUSES_MAX: usize = 2_000;

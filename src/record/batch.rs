@@ -398,6 +398,10 @@ impl BatchBuilder {
         }
         // Names keep their ids, so that the tree stays right; shapes and streams are found anew.
         self.batch.names = batch.names.clone();
+        // The next batch is most likely as large: growing by doubling would copy, and touch, twice the memory.
+        self.batch.bytes.reserve(batch.bytes.len() + batch.bytes.len() / 64);
+        self.batch.spans.reserve(batch.spans.len() + batch.spans.len() / 16);
+        self.batch.heads.reserve(batch.heads.len() + batch.heads.len() / 16);
         for node in &mut self.nodes {
             node.leaf = None;
         }
@@ -439,6 +443,44 @@ mod tests {
             assert_eq!(fields(&batch, 0), "app:String:x b:String:2 z:String:3 ");
             assert_eq!((batch.len(), batch.streams.len(), batch.text_bytes()), (1, 1, 9));
         }
+    }
+
+    #[test]
+    fn abandoned_text_does_not_stay_after_a_batch_was_taken() {
+        let mut b = BatchBuilder::new();
+        let none = Labels::default();
+        for text in ["a long text", "x"] {
+            b.begin();
+            b.field("dropped", Tag::String, "dropped");
+            b.abandon();
+            b.begin();
+            b.field("a", Tag::String, text);
+            b.finish(Timestamp(0), &none).unwrap();
+            assert_eq!(b.take().text_bytes(), text.len());
+        }
+    }
+
+    #[test]
+    fn predicts_what_followed_last_time() {
+        let mut b = BatchBuilder::new();
+        let labels = Labels::new([("a", "label"), ("l", "label")]);
+        for round in 0..3 {
+            b.begin();
+            for name in ["a", "q\"uote", "b", "a"] {
+                let plain = name != "q\"uote";
+                assert_eq!(b.predicted(), Some(name).filter(|_| round > 0 && plain));
+                match b.predicted() {
+                    Some(_) => b.field_predicted(Tag::String, "v"),
+                    None => b.field(name, Tag::String, "v"),
+                }
+            }
+            b.finish(Timestamp(0), &labels).unwrap();
+            // A label that stands back behind a field is no duplicate.
+            assert_eq!(b.duplicates(), round + 1);
+        }
+        let batch = b.take();
+        assert_eq!(fields(&batch, 0), fields(&batch, 2));
+        assert_eq!(batch.streams.len(), 1);
     }
 
     #[test]

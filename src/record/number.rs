@@ -232,12 +232,11 @@ impl Ord for Number {
         let magnitude = |n: &Number| n.mantissa.unsigned_abs().ilog10() as i64 + i64::from(n.exponent);
         let by_size = match magnitude(self).cmp(&magnitude(other)) {
             Ordering::Equal => {
-                let pad = |n: &Number| {
-                    let m = n.mantissa.unsigned_abs();
-                    // To 38 digits, which u128 holds whatever they are.
-                    if m.ilog10() > 37 { m / 10 } else { m * 10u128.pow(37 - m.ilog10()) }
-                };
-                pad(self).cmp(&pad(other))
+                // The one with fewer digits gets as many as the other; what overflows is greater than any mantissa.
+                let (a, b) = (self.mantissa.unsigned_abs(), other.mantissa.unsigned_abs());
+                let digits = a.ilog10().max(b.ilog10());
+                let pad = |m: u128| m.saturating_mul(10u128.pow(digits - m.ilog10()));
+                pad(a).cmp(&pad(b))
             }
             unequal => unequal,
         };
@@ -379,6 +378,8 @@ mod tests {
             "-18446744073709551616",
             "-9007199254740993",
             "-9007199254740992",
+            "-5",
+            "-4.5",
             "-1.5",
             "-0.1",
             "-1e-300",
@@ -388,6 +389,8 @@ mod tests {
             "0.10000000000000000001",
             "1",
             "1.5",
+            "4.5",
+            "5",
             "9007199254740992",
             "9007199254740993",
             "18446744073709551615",

@@ -73,7 +73,7 @@ pub(crate) fn random_salt() -> u64 {
     let mut bytes = [0; 8];
     match getrandom::fill(&mut bytes) {
         Ok(()) => u64::from_le_bytes(bytes),
-        // Without a source of randomness the salt still tells files apart that were made at different addresses.
+        // The standard library seeds this from the system as well, once a thread.
         Err(_) => std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), bytes),
     }
 }

@@ -183,7 +183,7 @@ impl State {
             Change::SetLen(len) => *len,
         };
         let growth = len_after.saturating_sub(len) as u64;
-        let is_full = self.space_bytes.is_some_and(|space| self.used_bytes() + growth > space);
+        let is_full = growth > 0 && self.space_bytes.is_some_and(|space| self.used_bytes() + growth > space);
         let Some(inode) = self.inodes.get_mut(&inode) else {
             return Err(io::ErrorKind::NotFound.into());
         };

@@ -54,7 +54,7 @@ fn text() -> impl Strategy<Value = Box<str>> {
 fn field() -> impl Strategy<Value = Box<str>> {
     let special = ["timestamp", "_time", "@timestamp", "_exists_", "_missing_", "_stream"];
     prop_oneof!["[a-z_]{1,6}(\\.[a-z0-9-]{1,3})?(\\[[0-9]\\])?".prop_map(Into::into), text()]
-        .prop_filter("an ordinary field", move |name: &Box<str>| !special.contains(&&**name))
+        .prop_filter("an ordinary field", move |name| !special.contains(&&**name))
 }
 
 fn operand() -> impl Strategy<Value = Operand> {
@@ -67,16 +67,18 @@ fn operand() -> impl Strategy<Value = Operand> {
     ]
 }
 
+/// An end of a range, and whether it is taken in.
+type Bound<T> = Option<(T, bool)>;
+
 fn bounds<T: Clone + std::fmt::Debug + 'static>(
     end: impl Strategy<Value = T> + 'static,
-) -> BoxedStrategy<(Option<(T, bool)>, Option<(T, bool)>)> {
+) -> impl Strategy<Value = (Bound<T>, Bound<T>)> {
     let side = (end, any::<bool>()).boxed();
     prop_oneof![
         side.clone().prop_map(|low| (Some(low), None)),
         side.clone().prop_map(|high| (None, Some(high))),
         (side.clone(), side).prop_map(|(low, high)| (Some(low), Some(high))),
     ]
-    .boxed()
 }
 
 fn wildcard() -> impl Strategy<Value = Test> {

@@ -161,7 +161,7 @@ fn plain(texts: &Texts, column: &Column, test: &ValueTest, kind: FieldKind) -> B
     let mut scratch = Scratch::default();
     let mut bits = Bits::new(texts.len());
     let valid = |text: &[u8], test: &mut dyn FnMut(&str) -> bool| std::str::from_utf8(text).is_ok_and(test);
-    let mut scan = |search: &FoldedSearch, bits: &mut Bits, hit: &mut dyn FnMut(&[u8], usize) -> bool| {
+    let scan = |search: &FoldedSearch, bits: &mut Bits, hit: &mut dyn FnMut(&[u8], usize) -> bool| {
         search.scan(texts, |place, text, at| {
             let found = hit(text, at);
             if found {

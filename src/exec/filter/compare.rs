@@ -45,10 +45,10 @@ fn divide(number: Number, by: i128) -> Number {
         return number;
     }
     let places = by.unsigned_abs().ilog10();
-    if 10i128.checked_pow(places) == Some(by) {
-        if let Some(n) = number.as_i128() {
-            return Number::parse(&format!("{n}e-{places}")).unwrap_or(number);
-        }
+    if 10i128.checked_pow(places) == Some(by)
+        && let Some(n) = number.as_i128()
+    {
+        return Number::parse(&format!("{n}e-{places}")).unwrap_or(number);
     }
     Number::from_f64(number.to_f64() / by as f64).unwrap_or(number)
 }
@@ -79,10 +79,10 @@ impl Bound {
         if let Some(bound) = self.quantity {
             return order_numbers(number?, bound, kind);
         }
-        if kind.is_level {
-            if let (Some(bound), Some(value)) = (self.level, Level::parse(text)) {
-                return Some(value.cmp(&bound));
-            }
+        if kind.is_level
+            && let (Some(bound), Some(value)) = (self.level, Level::parse(text))
+        {
+            return Some(value.cmp(&bound));
         }
         Some(text.as_bytes().cmp(self.text.as_bytes()))
     }

@@ -27,6 +27,10 @@ use regex::RegexTest;
 use rustc_hash::FxHashSet;
 use wildcard::Wildcard;
 
+/// How deep elements of arrays in arrays are looked at; deeper ones count by the JSON text around them alone. Without a
+/// bound, a record of brackets would overflow the stack.
+const ARRAY_DEPTH_MAX: usize = 64;
+
 /// A test of one value, ready to be run.
 #[derive(Debug)]
 pub(crate) enum ValueTest {
@@ -85,18 +89,29 @@ impl ValueTest {
 
     /// Does a value pass? The meaning of every test.
     pub(crate) fn matches(&self, tag: Tag, text: &str, kind: FieldKind, scratch: &mut Scratch) -> bool {
-        match (self, tag) {
-            (ValueTest::Exists, _) => !is_empty_value(tag, text.as_bytes()),
-            (_, Tag::Null) => false,
-            (_, Tag::Array) => self.matches_text(text, kind, scratch) || self.matches_element(text, kind, scratch),
-            _ => self.matches_text(text, kind, scratch),
-        }
+        self.matches_at(0, tag, text, kind, scratch)
     }
 
     /// Does an element of an array pass, or one of an element that is an array?
     pub(crate) fn matches_element(&self, array: &str, kind: FieldKind, scratch: &mut Scratch) -> bool {
-        !matches!(self, ValueTest::Exists)
-            && elements(array).iter().any(|(tag, text)| self.matches(*tag, text, kind, scratch))
+        self.element_matches_at(0, array, kind, scratch)
+    }
+
+    fn matches_at(&self, depth: usize, tag: Tag, text: &str, kind: FieldKind, scratch: &mut Scratch) -> bool {
+        match (self, tag) {
+            (ValueTest::Exists, _) => !is_empty_value(tag, text.as_bytes()),
+            (_, Tag::Null) => false,
+            (_, Tag::Array) => {
+                self.matches_text(text, kind, scratch) || self.element_matches_at(depth, text, kind, scratch)
+            }
+            _ => self.matches_text(text, kind, scratch),
+        }
+    }
+
+    fn element_matches_at(&self, depth: usize, array: &str, kind: FieldKind, scratch: &mut Scratch) -> bool {
+        depth < ARRAY_DEPTH_MAX
+            && !matches!(self, ValueTest::Exists)
+            && elements(array).iter().any(|(tag, text)| self.matches_at(depth + 1, *tag, text, kind, scratch))
     }
 
     fn matches_text(&self, text: &str, kind: FieldKind, scratch: &mut Scratch) -> bool {
@@ -124,5 +139,20 @@ impl ValueTest {
             ValueTest::Regex(_) => 15,
             ValueTest::Near(_) | ValueTest::Fuzzy(_) => 30,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deep_arrays_do_not_overflow_the_stack() {
+        let test = |text: &str| ValueTest::new(&Test::Exact(text.into())).expect("it compiles");
+        let nested = |depth: usize| format!("{}7{}", "[".repeat(depth), "]".repeat(depth));
+        let matches =
+            |depth: usize| test("7").matches(Tag::Array, &nested(depth), FieldKind::of("a"), &mut Scratch::default());
+        assert!(matches(1) && matches(ARRAY_DEPTH_MAX));
+        assert!(!matches(100_000));
     }
 }

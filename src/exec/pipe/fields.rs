@@ -17,14 +17,14 @@ pub(super) fn keep(row: Row, patterns: &[FieldPattern]) -> Row {
                     kept.cells.push(cell.clone());
                 }
             }
-        } else if !has(&kept, &pattern.name) {
-            if let Some((tag, text)) = row.value(&Target::of(&pattern.name)) {
-                let text = match text {
-                    Cow::Borrowed(text) => text.into(),
-                    Cow::Owned(text) => text.into_boxed_str(),
-                };
-                kept.push((&*pattern.name).into(), tag, text);
-            }
+        } else if !has(&kept, &pattern.name)
+            && let Some((tag, text)) = row.value(&Target::of(&pattern.name))
+        {
+            let text = match text {
+                Cow::Borrowed(text) => text.into(),
+                Cow::Owned(text) => text.into_boxed_str(),
+            };
+            kept.push((&*pattern.name).into(), tag, text);
         }
     }
     kept

@@ -109,7 +109,7 @@ fn push(
                 *n -= 1;
                 if *n == 0 {
                     // The last one: whatever the rest says, no more are needed.
-                    push(after, row, budget, sink)?;
+                    let _ = push(after, row, budget, sink)?;
                     return Ok(ControlFlow::Break(()));
                 }
             }

@@ -54,10 +54,10 @@ impl<'p, T> Sorter<'p, T> {
         item: T,
         memory: usize,
     ) -> Result<(), ExecError> {
-        if let Some((last_ranks, last_place)) = &self.last {
-            if Self::order(&self.step.keys, (&ranks, place), (last_ranks, *last_place)).is_gt() {
-                return Ok(());
-            }
+        if let Some((last_ranks, last_place)) = &self.last
+            && Self::order(&self.step.keys, (&ranks, place), (last_ranks, *last_place)).is_gt()
+        {
+            return Ok(());
         }
         let memory =
             memory + size_of::<Sorted<T>>() + ranks.iter().map(|r| size_of::<Rank>() + r.memory()).sum::<usize>();

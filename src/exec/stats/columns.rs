@@ -9,12 +9,14 @@ use crate::exec::limits::Budget;
 use crate::exec::target::Target;
 use crate::exec::view::{BlockView, measured};
 use crate::query::ast::StatsKind;
-use crate::record::{Block, BlockInfo, Data, Field, Number, Tags, Zone, is_empty_value};
+use crate::record::{Block, BlockInfo, Data, Field, Number, Tag, Tags, Zone, is_empty_value};
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 
 /// No number given yet.
 const NONE: u32 = u32::MAX;
+/// Types of values.
+const TAGS: usize = Tag::Object as usize + 1;
 /// Pairs of numbers are put together through a table up to this size, and through a hash map beyond.
 const PAIRS_MAX: usize = 1 << 20;
 
@@ -234,6 +236,15 @@ impl Groups {
 
     /// Counts rows by their groups.
     fn count_rows(&mut self, groups: &[u32], function: usize, grouping: &Grouping) {
+        if self.len() > groups.len() {
+            // Most groups are not in this block.
+            for &group in groups {
+                if let Some(state) = self.state(group, function, grouping) {
+                    state.count(1);
+                }
+            }
+            return;
+        }
         let mut counts = vec![0u64; self.len()];
         groups.iter().for_each(|&group| counts[group as usize] += 1);
         for (group, &rows) in counts.iter().enumerate().filter(|(_, rows)| **rows > 0) {
@@ -280,10 +291,8 @@ impl Groups {
                     None => encode_value("", &mut tuple),
                 }
             }
-            if filled {
-                if let Some(state) = self.state(group, index, grouping) {
-                    bytes += state.add_tuple(&tuple, function.limit);
-                }
+            if filled && let Some(state) = self.state(group, index, grouping) {
+                bytes += state.add_tuple(&tuple, function.limit);
             }
         }
         bytes
@@ -394,40 +403,35 @@ fn codes(view: &BlockView, rows: &[u32], key: &Key) -> Result<Codes, ExecError> 
             }
         }
         (Data::Integer(values), _) => {
-            let mut table: FxHashMap<i64, u32> = FxHashMap::default();
+            let mut table: FxHashMap<(i64, Tag), u32> = FxHashMap::default();
             for &row in rows {
                 let Some(place) = field.presence.place(row) else {
                     push_missing(&mut codes);
                     continue;
                 };
-                let value = values.get(place).copied().unwrap_or_default();
+                let (value, tag) = (values.get(place).copied().unwrap_or_default(), field.column.tag(place));
                 let Codes { of_row, values } = &mut codes;
-                of_row.push(*table.entry(value).or_insert_with(|| {
-                    values.push(key.of_value(field.column.tag(place), &value.to_string()));
+                of_row.push(*table.entry((value, tag)).or_insert_with(|| {
+                    values.push(key.of_value(tag, &value.to_string()));
                     values.len() as u32 - 1
                 }));
             }
         }
         _ => {
-            let mut table: FxHashMap<Box<str>, u32> = FxHashMap::default();
+            // A text with two types is two values here: which type is shown is for each group to say.
+            let mut tables: [FxHashMap<Box<str>, u32>; TAGS] = Default::default();
             for &row in rows {
                 let Some((tag, text)) = field.get(row, &mut buffer) else {
                     push_missing(&mut codes);
                     continue;
                 };
-                let known = table.get(text).copied();
-                // The least type of a text is shown, so that types are looked at as well.
-                let code = known.unwrap_or_else(|| {
+                let table = &mut tables[tag as usize % TAGS];
+                let code = table.get(text).copied().unwrap_or_else(|| {
                     codes.values.push(key.of_value(tag, text));
                     let code = codes.values.len() as u32 - 1;
                     table.insert(text.into(), code);
                     code
                 });
-                if let (Some(_), Some(KeyValue::Value(least, own))) = (known, codes.values.get_mut(code as usize)) {
-                    if **own == *text && !text.is_empty() {
-                        *least = tag.min(*least);
-                    }
-                }
                 codes.of_row.push(code);
             }
         }

@@ -31,6 +31,9 @@ pub(crate) struct Groups {
     scratch: Scratch,
 }
 
+/// A group on its way out: the places of its keys in their order, the keys, and the results.
+type Finished = (Vec<Rank>, Box<[KeyValue]>, Vec<(Tag, String)>);
+
 /// Appends a value to the encoded form of a tuple. Type and text alike count by text alone.
 pub(super) fn encode_value(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&(text.len() as u32).to_le_bytes());
@@ -87,10 +90,10 @@ impl Groups {
         let keys: Vec<KeyValue> = grouping.keys.iter().map(|key| key.of_row(row)).collect();
         let group = self.find(&keys, grouping, budget)?;
         for (i, function) in grouping.functions.iter().enumerate() {
-            if let Some(condition) = &function.condition {
-                if !condition.matches(row, &mut self.scratch) {
-                    continue;
-                }
+            if let Some(condition) = &function.condition
+                && !condition.matches(row, &mut self.scratch)
+            {
+                continue;
             }
             let Some(state) = self.state(group, i, grouping) else { continue };
             budget.charge(add_row(state, function, row, place))?;
@@ -129,7 +132,7 @@ impl Groups {
         }
         let width = grouping.functions.len();
         let mut states = self.states.into_iter();
-        let mut rows: Vec<(Vec<Rank>, Box<[KeyValue]>, Vec<(Tag, String)>)> = Vec::with_capacity(self.keys.len());
+        let mut rows: Vec<Finished> = Vec::with_capacity(self.keys.len());
         for keys in self.keys {
             let ranks = keys.iter().zip(&grouping.keys).map(|(value, key)| key.rank(value)).collect();
             let results = states.by_ref().take(width).zip(&grouping.functions).map(|(s, f)| s.finish(f)).collect();

@@ -104,12 +104,12 @@ impl Quantiles {
     }
 
     fn bound(&mut self) {
-        if let Quantiles::Exact(numbers) = self {
-            if numbers.len() > QUANTILE_EXACT_VALUES_MAX {
-                let mut sketch = Sketch::default();
-                numbers.iter().for_each(|n| sketch.add(*n));
-                *self = Quantiles::Sketch(Box::new(sketch));
-            }
+        if let Quantiles::Exact(numbers) = self
+            && numbers.len() > QUANTILE_EXACT_VALUES_MAX
+        {
+            let mut sketch = Sketch::default();
+            numbers.iter().for_each(|n| sketch.add(*n));
+            *self = Quantiles::Sketch(Box::new(sketch));
         }
     }
 

@@ -17,13 +17,6 @@ impl Default for Sum {
 }
 
 impl Sum {
-    #[inline]
-    pub(crate) fn add_integer(&mut self, n: i64) {
-        // 2^64 of the greatest fit.
-        self.integers += i128::from(n);
-        self.count += 1;
-    }
-
     pub(crate) fn add(&mut self, number: Number) {
         self.count += 1;
         match number.as_i128().and_then(|n| self.integers.checked_add(n)) {
@@ -69,8 +62,8 @@ mod tests {
         }
         assert_eq!(sum.total().map(|n| n.to_string()).as_deref(), Some("18446744073709551614.3"));
         let mut mean = Sum::default();
-        mean.add_integer(1);
-        mean.add_integer(2);
+        mean.add(Number::from(1i64));
+        mean.add(Number::from(2i64));
         assert_eq!(mean.mean().map(|n| n.to_string()).as_deref(), Some("1.5"));
     }
 }

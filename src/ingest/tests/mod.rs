@@ -1,7 +1,9 @@
 //! One table a format: input to records and rejections.
 
 mod chunks;
+mod decode;
 mod formats;
+mod fuzzing;
 mod json;
 mod limits;
 mod rules;

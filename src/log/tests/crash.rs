@@ -146,7 +146,15 @@ fn explore(workloads: std::ops::Range<u64>, syncs_lie: bool) -> Result<u64, Stri
             run(&vfs, seed, &mut told);
             crashes += 1;
             let left = vfs.after_crash(seed << 20 | at);
-            find_fault(&left, &told).map_err(|e| format!("workload {seed}, crash at operation {at}: {e}"))?;
+            let place = format!("workload {seed}, crash at operation {at}");
+            // A second crash, within the recovery from the first.
+            let again = vfs.after_crash(seed << 20 | at);
+            let within = 1 + at % 9;
+            again.crash_at(within);
+            drop(open(&again, told.sealed));
+            find_fault(&left, &told).map_err(|e| format!("{place}: {e}"))?;
+            let left = again.after_crash(at);
+            find_fault(&left, &told).map_err(|e| format!("{place}, and at {within} of recovery: {e}"))?;
         }
     }
     Ok(crashes)

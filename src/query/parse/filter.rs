@@ -111,70 +111,84 @@ fn another_clause(i: Located<'_>) -> Parsed<'_, ()> {
 }
 
 /// `NOT a`, `-a`, `!a`, `+a`.
+///
+/// This, [`clause`], [`group`] and [`value::value`] are all that recurses besides the two above, and do little else, so
+/// that their frames stay small.
 fn negation<'a>(i: Located<'a>, subject: Option<&Subject>) -> Parsed<'a, Filter> {
     let (i, ()) = space(i)?;
-    let negate = |rest: Located<'a>| {
-        let (rest, inner) = negation(rest.deeper()?, subject)?;
-        Ok((rest.level_with(&i), Filter::Not(Box::new(inner))))
-    };
-    let word = word_ahead(i);
-    if word.eq_ignore_ascii_case("not") && !i.skip(3).text.starts_with('~') {
-        return negate(i.skip(3));
-    }
-    match i.first() {
-        Some('!') if !i.text.starts_with("!=") && !i.text.starts_with("!~") => negate(i.skip(1)),
-        Some(sign @ ('-' | '+')) => {
-            let rest = i.skip(1);
-            match rest.first() {
-                Some('-' | '+') => Err(Fault::new(i.span(2), format!("`{sign}` twice before a clause"))
-                    .hint(format!("to search for the text, quote it: \"{word}\""))
-                    .stop()),
-                Some(c) if !c.is_whitespace() && c != ')' && c != '|' => {
-                    if sign == '-' {
-                        return negate(rest);
-                    }
-                    let (rest, inner) = negation(rest.deeper()?, subject)?;
-                    Ok((rest.level_with(&i), inner))
-                }
-                _ => Err(i
-                    .fault(format!("`{sign}` has no clause right after it"))
-                    .hint(format!("to search for the character, quote it: \"{sign}\""))
-                    .stop()),
-            }
-        }
-        _ => match subject {
+    let Some((rest, negated)) = prefix(i)? else {
+        return match subject {
             None => clause(i),
-            Some(subject) => grouped_value(i, subject),
-        },
+            Some(subject) => {
+                no_field_inside(i, subject)?;
+                value::value(i, subject)
+            }
+        };
+    };
+    let (rest, inner) = negation(rest.deeper()?, subject)?;
+    Ok((rest.level_with(&i), if negated { Filter::Not(Box::new(inner)) } else { inner }))
+}
+
+/// The input after a prefix of a clause, and whether it negates; nothing where none stands here.
+fn prefix(i: Located<'_>) -> Result<Option<(Located<'_>, bool)>, Err<Fault>> {
+    let word = word_ahead(i);
+    if is_not(i) {
+        return Ok(Some((i.skip(word.len()), true)));
     }
+    let sign = match i.first() {
+        Some('!') if !i.text.starts_with("!=") && !i.text.starts_with("!~") => return Ok(Some((i.skip(1), true))),
+        Some(sign @ ('-' | '+')) => sign,
+        _ => return Ok(None),
+    };
+    let rest = i.skip(1);
+    match rest.first() {
+        Some('-' | '+') => Err(Fault::new(i.span(2), format!("`{sign}` twice before a clause"))
+            .hint(format!("to search for the text, quote it: \"{word}\""))
+            .stop()),
+        Some(c) if !c.is_whitespace() && c != ')' && c != '|' => Ok(Some((rest, sign == '-'))),
+        _ => Err(i
+            .fault(format!("`{sign}` has no clause right after it"))
+            .hint(format!("to search for the character, quote it: \"{sign}\""))
+            .stop()),
+    }
+}
+
+/// Does the operator `NOT` stand here? (`not~1` is an approximate word.)
+pub(super) fn is_not(i: Located<'_>) -> bool {
+    word_ahead(i).eq_ignore_ascii_case("not") && !i.skip(3).text.starts_with('~')
 }
 
 /// `( .. )`, one level deeper.
 pub(super) fn group<'a>(i: Located<'a>, subject: Option<&Subject>) -> Parsed<'a, Filter> {
     let (rest, _) = mark("(")(i)?;
     let (rest, filter) = expression(rest.deeper()?, subject)?;
-    let (rest, ()) = space(rest.level_with(&i))?;
-    if !rest.text.starts_with(')') {
-        let fault = if rest.is_empty() {
-            Fault::new(i.span(1), "the parenthesis that opens here is not closed").expected("`)`")
-        } else {
-            unexpected(rest).expected("`)`, or a clause")
-        };
-        return Err(fault.stop());
-    }
-    Ok((rest.skip(1), filter))
+    Ok((group_end(i, rest.level_with(&i))?, filter))
 }
 
-/// A value inside of `field:(..)`.
-fn grouped_value<'a>(i: Located<'a>, subject: &Subject) -> Parsed<'a, Filter> {
+/// The input after the `)` of the group that opens at `i`.
+fn group_end<'a>(i: Located<'a>, rest: Located<'a>) -> Result<Located<'a>, Err<Fault>> {
+    let (rest, ()) = space(rest)?;
+    if rest.text.starts_with(')') {
+        return Ok(rest.skip(1));
+    }
+    let fault = if rest.is_empty() {
+        Fault::new(i.span(1), "the parenthesis that opens here is not closed").expected("`)`")
+    } else {
+        unexpected(rest).expected("`)`, or a clause")
+    };
+    Err(fault.stop())
+}
+
+/// Refuses `name:` inside of `field:(..)`.
+fn no_field_inside(i: Located<'_>, subject: &Subject) -> Result<(), Err<Fault>> {
     let name = lex::name_len(i.text);
     let after = i.skip(name).text;
-    if name > 0 && after.starts_with(':') && !after.starts_with("://") && *subject != Subject::Time {
-        return Err(Fault::new(i.span(name + 1), "a field inside of another field's parentheses")
-            .hint("close the parenthesis before it; or quote the value, where the colon is part of it")
-            .stop());
+    if name == 0 || !after.starts_with(':') || after.starts_with("://") || *subject == Subject::Time {
+        return Ok(());
     }
-    value::value(i, subject)
+    Err(Fault::new(i.span(name + 1), "a field inside of another field's parentheses")
+        .hint("close the parenthesis before it; or quote the value, where the colon is part of it")
+        .stop())
 }
 
 /// The fault of a place where a clause should be.
@@ -188,13 +202,18 @@ fn missing(i: Located<'_>) -> Fault {
 
 /// One clause with no field before it yet.
 fn clause(i: Located<'_>) -> Parsed<'_, Filter> {
+    if !i.text.starts_with('(') {
+        return single_clause(i);
+    }
+    let (rest, filter) = group(i, None)?;
+    value_end(rest)?;
+    Ok((rest, filter))
+}
+
+/// A clause that is no group.
+fn single_clause(i: Located<'_>) -> Parsed<'_, Filter> {
     match i.first() {
         None | Some(')' | '|') => Err(missing(i).stop()),
-        Some('(') => {
-            let (rest, filter) = group(i, None)?;
-            value_end(rest)?;
-            Ok((rest, filter))
-        }
         Some('{') => stream::selector(i),
         Some('>' | '<' | '=') => Err(refuse::comparison_without_field(i).stop()),
         Some('!') if i.text.starts_with("!=") => Err(refuse::comparison_without_field(i).stop()),
@@ -227,10 +246,10 @@ fn quoted_clause(i: Located<'_>) -> Parsed<'_, Filter> {
         let name = checked_name(i, &rest, text)?;
         return field_clause(i, name, if comparison { next } else { rest });
     }
-    if next.at > rest.at {
-        if let Some(clause) = list_of(i, rest, next, || text.clone())? {
-            return Ok(clause);
-        }
+    if next.at > rest.at
+        && let Some(clause) = list_of(i, rest, next, || text)?
+    {
+        return Ok(clause);
     }
     i.count_clause()?;
     text_filter(i, &Subject::Any)
@@ -248,15 +267,20 @@ fn word_clause(i: Located<'_>) -> Parsed<'_, Filter> {
                 .hint(format!("quote it: \"{word}\""))
                 .stop());
         }
+        // Elasticsearch's `book.\*:x` asks every field of this prefix, and not one of this name.
+        if raw.contains("\\*") {
+            return Err(refuse::wildcard_name(i, len).stop());
+        }
         return field_clause(i, checked_name(i, &after, bare_name(raw))?, after);
     }
     if len > 0 && after.text.starts_with('(') && !lex::is_operator_word(raw) {
         return function::call(i, len, &Subject::Any);
     }
-    if len >= word.len() && len > 0 {
-        if let Some(clause) = named_by_what_follows(i, raw, after)? {
-            return Ok(clause);
-        }
+    if len >= word.len()
+        && len > 0
+        && let Some(clause) = named_by_what_follows(i, raw, after)?
+    {
+        return Ok(clause);
     }
     if lex::is_operator_word(word) && !i.skip(word.len()).text.starts_with('~') {
         let message = format!("the operator `{word}` has no clause before it");

@@ -194,7 +194,8 @@ pub(super) fn did_you_mean(name: &str, known: &[&str]) -> Option<String> {
     (best.0 <= near).then(|| format!("Did you mean `{}`?", best.1))
 }
 
-/// Inserts, deletes, replacements and swaps of neighbours from one word to another.
+/// Inserts, deletes, replacements and swaps of neighbours from one word to another. Row `i` and column `j` hold the
+/// distance of the first `i` characters from the first `j`, so that every index below is of a cell that is there.
 fn edits(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];

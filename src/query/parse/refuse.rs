@@ -21,7 +21,7 @@ pub(super) fn comparison_without_field(i: Located<'_>) -> Fault {
     } else {
         let value: String = word_ahead(after).chars().take(40).collect();
         let value = if value.is_empty() { "1000" } else { &value };
-        fault.hint(format!("Did you mean `duration{op}{value}`? Put the name of the field before the comparison"))
+        fault.hint(format!("Did you mean duration:{op}{value}? A comparison needs the name of a field before it"))
     }
 }
 
@@ -35,9 +35,13 @@ pub(super) fn wildcard_in_name(i: Located<'_>, word: &str) -> Result<(), Err<Fau
     if rest.starts_with("://") || !plain || !starts || !lex::has_wildcard(name) {
         return Ok(());
     }
-    Err(Fault::new(i.span(colon), "a wildcard in a field's name is not supported")
+    Err(wildcard_name(i, colon).stop())
+}
+
+/// The fault of a field's name of so many bytes that has a wildcard.
+pub(super) fn wildcard_name(i: Located<'_>, len: usize) -> Fault {
+    Fault::new(i.span(len), "a wildcard in a field's name is not supported")
         .hint("`*:word` looks in every field; join fields with `OR`; quote the text if it is no field")
-        .stop())
 }
 
 /// Words that compare in other languages: `a LIKE 'x%'`, `a contains "x"`, `a IS NULL`, `a BETWEEN 1 AND 5`.

@@ -3,10 +3,11 @@
 use nom::combinator::opt;
 use nom::{Err, Parser};
 
-use super::super::ast::{CompareOp, Filter, TimePoint, TimeRange};
+use super::super::ast::{CompareOp, Filter, Test, TimePoint, TimeRange};
 use super::super::lex;
 use super::atom::{Escapes, at_quote, keyword, quoted, space, value_end, word_ahead};
 use super::compare::{Bounds, Comparison, bounds};
+use super::filter::Subject;
 use super::input::{Fault, Located, Parsed};
 use super::refuse;
 use crate::record::{Timestamp, parse_duration_ns};
@@ -59,7 +60,7 @@ fn calendar(text: &str) -> Option<Written> {
         if !is(end, marks) || index > 0 && unit != index {
             break;
         }
-        // A `-` after the year, and two digits more than a zone's hour would have a `:` or nothing: `2026-05` is a month.
+        // What is no part of the date is left for the zone: in `2026-11-05-01:30` the third `-` begins one.
         let Some(n) = number(end + 1, 2) else { break };
         *parts.get_mut(index + 1)? = n;
         unit = index + 1;
@@ -107,9 +108,7 @@ fn time(i: Located<'_>) -> Parsed<'_, Written> {
     } else {
         let word = word_ahead(i);
         if word.is_empty() {
-            return Err(
-                not_a_time(i, &i.skip(i.first().map_or(0, char::len_utf8)), i.first().map_or("", |_| "this")).stop()
-            );
+            return Err(i.fault("a time is missing here").expected(TIME_FORMS).stop());
         }
         (i.skip(word.len()), word.to_owned())
     };
@@ -119,13 +118,12 @@ fn time(i: Located<'_>) -> Parsed<'_, Written> {
     }
 }
 
+/// What a time can be, for errors.
+const TIME_FORMS: &str = "`5m`, `now-1h`, `2026-11-05`, `2026-11-05T10:20:30Z` or a Unix time";
+
 fn not_a_time(i: Located<'_>, rest: &Located<'_>, text: &str) -> Fault {
-    let message = match text {
-        "" => "a time is missing here".to_owned(),
-        text => format!("`{}` is not a time", text.chars().take(80).collect::<String>()),
-    };
-    let fault = Fault::new(i.until(rest), message)
-        .expected("`5m`, `now-1h`, `2026-11-05`, `2026-11-05T10:20:30Z` or a Unix time");
+    let shown: String = text.chars().take(80).collect();
+    let fault = Fault::new(i.until(rest), format!("`{shown}` is not a time")).expected(TIME_FORMS);
     if text.ends_with('*') {
         fault.hint("leave the `*` out: `timestamp:2026-11` is the whole month")
     } else if text.contains('/') {
@@ -137,8 +135,7 @@ fn not_a_time(i: Located<'_>, rest: &Located<'_>, text: &str) -> Fault {
 
 /// The value after `_time:`: a duration, a date or a time; also what holds of the time's text.
 pub(super) fn value(i: Located<'_>) -> Parsed<'_, Filter> {
-    use super::super::ast::Test;
-    let whole = super::filter::Subject::Time;
+    let whole = Subject::Time;
     if word_ahead(i) == "*" {
         let rest = i.skip(1);
         value_end(rest)?;
@@ -264,7 +261,7 @@ fn with_offset<'a>(i: Located<'a>, rest: Located<'a>, mut range: TimeRange) -> P
     Ok((rest.level_with(&i), Filter::Time(range)))
 }
 
-/// A duration with no sign, with white space before it.
+/// A duration, with white space before it.
 pub(super) fn duration<'a>(what: &'static str) -> impl FnMut(Located<'a>) -> Result<(Located<'a>, i64), Err<Fault>> {
     move |i| {
         let (i, ()) = space(i)?;

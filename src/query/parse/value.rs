@@ -10,24 +10,39 @@ use super::super::ast::{Filter, Regex, Test, WildcardPart};
 use super::super::lex;
 use super::super::limits::{FUZZY_EDITS_MAX, NEAR_WORDS_MAX, REGEX_BYTES_MAX, REGEX_COMPILED_BYTES_MAX};
 use super::atom::{Escapes, at_quote, bare, push_part, quoted, space, unexpected, value_end, word_ahead};
-use super::filter::{Subject, group, regex_operand};
+use super::filter::{Subject, group, is_not, regex_operand};
 use super::input::{Fault, Located, Parsed};
 use super::{compare, function, ip, refuse, time};
 use crate::record::text;
 
 /// A value, a comparison, a range, a list or a group of these.
 pub(super) fn value<'a>(i: Located<'a>, subject: &Subject) -> Parsed<'a, Filter> {
+    let negation =
+        if is_not(i) { 3 } else { usize::from(lex::comparison_at(i.text).is_none() && i.text.starts_with('!')) };
+    if negation > 0 {
+        let (rest, filter) = value(after_space(i.skip(negation).deeper()?), subject)?;
+        return Ok((rest.level_with(&i), Filter::Not(Box::new(filter))));
+    }
+    if i.text.starts_with('(') && !(*subject == Subject::Time && time::at_round_range(i)) {
+        let (rest, filter) = group(i, Some(subject))?;
+        value_end(rest)?;
+        return Ok((rest, filter));
+    }
+    single(i, subject)
+}
+
+/// The input after white space.
+fn after_space(i: Located<'_>) -> Located<'_> {
+    i.skip(lex::space_len(i.text))
+}
+
+/// A value that is no group and no negation.
+fn single<'a>(i: Located<'a>, subject: &Subject) -> Parsed<'a, Filter> {
     match i.first() {
         None | Some(')' | '|' | ']' | '}' | ',') => Err(missing(i).stop()),
-        Some('(') if *subject == Subject::Time && time::at_round_range(i) => time::range(i),
-        Some('(') => {
-            let (rest, filter) = group(i, Some(subject))?;
-            value_end(rest)?;
-            Ok((rest, filter))
-        }
+        Some('(') => time::range(i),
         Some('[' | '{') if *subject == Subject::Time => time::range(i),
         Some('[' | '{') => compare::range(i, subject),
-        Some('!') if !i.text.starts_with("!=") && !i.text.starts_with("!~") => negated(i.skip(1), subject),
         Some('~') => regex(i.skip(1), subject),
         Some('=') if i.text.starts_with("=~") => regex(i.skip(2), subject),
         Some('!') if i.text.starts_with("!~") => {
@@ -52,13 +67,6 @@ pub(super) fn missing(i: Located<'_>) -> Fault {
     if i.text.starts_with(',') { fault.hint("a list is `field:in(a, b)`, a range `field:[1 TO 5]`") } else { fault }
 }
 
-/// The value after `!` or `not`.
-fn negated<'a>(i: Located<'a>, subject: &Subject) -> Parsed<'a, Filter> {
-    let (i, ()) = space(i)?;
-    let (rest, filter) = value(i.deeper()?, subject)?;
-    Ok((rest.level_with(&i), Filter::Not(Box::new(filter))))
-}
-
 /// The expression after `~`, `=~` or `!~`.
 fn regex<'a>(i: Located<'a>, subject: &Subject) -> Parsed<'a, Filter> {
     i.count_clause()?;
@@ -70,9 +78,6 @@ fn regex<'a>(i: Located<'a>, subject: &Subject) -> Parsed<'a, Filter> {
 fn word<'a>(i: Located<'a>, subject: &Subject) -> Parsed<'a, Filter> {
     let word = word_ahead(i);
     if lex::is_operator_word(word) && !i.skip(word.len()).text.starts_with('~') {
-        if word.eq_ignore_ascii_case("not") {
-            return negated(i.skip(word.len()), subject);
-        }
         let fault = Fault::new(i.span(word.len()), format!("the operator `{word}` stands where a value should be"));
         return Err(fault.hint(format!("to search for the word, quote it: \"{word}\"")).stop());
     }
@@ -87,12 +92,12 @@ fn word<'a>(i: Located<'a>, subject: &Subject) -> Parsed<'a, Filter> {
     if *subject == Subject::Time {
         return time::value(i);
     }
-    if *subject != Subject::Any {
-        if let Some(range) = ip::network(i, word)? {
-            let rest = i.skip(word.len());
-            value_end(rest)?;
-            return Ok((rest, subject.test(Test::IpRange(range))));
-        }
+    if *subject != Subject::Any
+        && let Some(range) = ip::network(i, word)?
+    {
+        let rest = i.skip(word.len());
+        value_end(rest)?;
+        return Ok((rest, subject.test(Test::IpRange(range))));
     }
     text_filter(i, subject)
 }

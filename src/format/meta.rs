@@ -1,0 +1,144 @@
+//! What a manifest says of segments and leaves.
+
+use super::bytes::{DecodeError, Reader, put_i64, put_u32, put_u64, put_varint};
+use crate::id::{SegmentId, Seq, TenantId};
+use crate::record::Timestamp;
+
+/// What a manifest knows of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentMeta {
+    /// Its number.
+    pub id: SegmentId,
+    /// Length of its file in bytes.
+    pub bytes: u64,
+    /// BLAKE3 root over header, blocks and footer.
+    pub data_root: [u8; 32],
+    /// BLAKE3 root over the index, wherever that is now; zero where there is none.
+    pub index_root: [u8; 32],
+    /// How many records.
+    pub rows: u64,
+    /// Earliest time of a record.
+    pub min_time: Timestamp,
+    /// Latest time of a record.
+    pub max_time: Timestamp,
+    /// Lowest Seq of a record.
+    pub min_seq: Seq,
+    /// Highest Seq of a record. Not every Seq between need be in this segment.
+    pub max_seq: Seq,
+    /// How many blocks.
+    pub blocks: u32,
+    /// When it was made, Unix nanoseconds.
+    pub created_at_ns: i64,
+    /// 0 as sealed, then one more than the highest level that was merged into it.
+    pub level: u8,
+}
+
+/// The hash of the canonical bytes of a range of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// Seq of the first record.
+    pub first: Seq,
+    /// How many Seqs it spans; of a leaf that a delete made, some of them have no record.
+    pub count: u32,
+    /// BLAKE3 of the canonical bytes of the records, in Seq order.
+    pub hash: [u8; 32],
+}
+
+impl Leaf {
+    /// Seq of the last record.
+    pub fn last(&self) -> Seq {
+        Seq(self.first.0.saturating_add(u64::from(self.count)).saturating_sub(1))
+    }
+}
+
+/// Length of an encoded [`SegmentMeta`] in bytes.
+pub(super) const SEGMENT_META_BYTES: usize = 133;
+
+pub(super) fn put_segment(out: &mut Vec<u8>, s: &SegmentMeta) {
+    put_u64(out, s.id.0);
+    put_u64(out, s.bytes);
+    out.extend_from_slice(&s.data_root);
+    out.extend_from_slice(&s.index_root);
+    put_u64(out, s.rows);
+    put_i64(out, s.min_time.0);
+    put_i64(out, s.max_time.0);
+    put_u64(out, s.min_seq.0);
+    put_u64(out, s.max_seq.0);
+    put_u32(out, s.blocks);
+    put_i64(out, s.created_at_ns);
+    out.push(s.level);
+}
+
+pub(super) fn decode_segment(r: &mut Reader<'_>) -> Result<SegmentMeta, DecodeError> {
+    let (id, bytes, data_root, index_root) = (SegmentId(r.u64()?), r.u64()?, r.hash()?, r.hash()?);
+    let (rows, min_time, max_time) = (r.u64()?, Timestamp(r.i64()?), Timestamp(r.i64()?));
+    let (min_seq, max_seq, blocks) = (Seq(r.u64()?), Seq(r.u64()?), r.u32()?);
+    let (created_at_ns, level) = (r.i64()?, r.u8()?);
+    Ok(SegmentMeta {
+        id,
+        bytes,
+        data_root,
+        index_root,
+        rows,
+        min_time,
+        max_time,
+        min_seq,
+        max_seq,
+        blocks,
+        created_at_ns,
+        level,
+    })
+}
+
+/// Leaves by rising Seq; each says how far it begins after the end of the one before.
+pub(super) fn put_leaves<'a>(out: &mut Vec<u8>, count: usize, leaves: impl Iterator<Item = &'a Leaf>) {
+    put_varint(out, count as u64);
+    let mut next = 0u64;
+    for leaf in leaves {
+        put_varint(out, leaf.first.0.wrapping_sub(next));
+        put_varint(out, u64::from(leaf.count));
+        out.extend_from_slice(&leaf.hash);
+        next = leaf.first.0.wrapping_add(u64::from(leaf.count));
+    }
+}
+
+pub(super) fn decode_leaves(r: &mut Reader<'_>) -> Result<Vec<Leaf>, DecodeError> {
+    let mut next = 0u64;
+    decode_vec(r, 34, |r| {
+        let (gap, count) = (r.varint()?, r.varint()?);
+        let first = next.checked_add(gap);
+        let end = first.and_then(|first| first.checked_add(count));
+        match (first, end, u32::try_from(count)) {
+            (Some(first), Some(end), Ok(count)) if count > 0 && first > 0 => {
+                next = end;
+                Ok(Leaf { first: Seq(first), count, hash: r.hash()? })
+            }
+            _ => Err(r.error("a leaf's range of Seqs", format!("{count} from {next} + {gap}"))),
+        }
+    })
+}
+
+pub(super) fn decode_tenant(r: &mut Reader<'_>) -> Result<TenantId, DecodeError> {
+    let at = r.clone();
+    let name = r.text()?;
+    TenantId::new(name).map_err(|e| at.error("a tenant name", e.name))
+}
+
+pub(super) fn put_vec<T>(out: &mut Vec<u8>, items: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
+    put_varint(out, items.len() as u64);
+    items.iter().for_each(|item| put(out, item));
+}
+
+/// A list whose items are of at least `min_bytes` each.
+pub(super) fn decode_vec<T>(
+    r: &mut Reader<'_>,
+    min_bytes: usize,
+    mut decode: impl FnMut(&mut Reader<'_>) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
+    let n = r.count(min_bytes)?;
+    let mut items = Vec::new();
+    for _ in 0..n {
+        items.push(decode(r)?);
+    }
+    Ok(items)
+}
