@@ -28,6 +28,7 @@ pub mod catalog;
 pub mod error;
 pub mod exec;
 pub mod format;
+pub mod front;
 pub mod id;
 pub mod index;
 pub mod ingest;
@@ -37,6 +38,8 @@ pub mod memtable;
 pub mod query;
 pub mod record;
 pub mod segment;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod store;
 pub mod tenant;
 pub mod verify;

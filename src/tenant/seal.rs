@@ -14,7 +14,7 @@ use crate::id::{LogId, SegmentId, Seq};
 use crate::index::{BuildError, IndexBuilder};
 use crate::manifest::ManifestError;
 use crate::memtable::CommittedBatch;
-use crate::record::{Column, Tag, Timestamp, elements};
+use crate::record::{Column, Tag, Timestamp, for_each_element};
 use crate::segment::{BlockSink, EncodedBlock, Merger, SegmentReader, SegmentWriter, encode_block};
 use crate::store::Error;
 use crate::store::error::ErrorKind;
@@ -75,13 +75,7 @@ impl BlockSink for IndexSink {
         self.builder.add_text(text);
         if tag == Tag::Array {
             // A text beside its escaped form in the array's JSON.
-            let mut left = elements(text);
-            while let Some((tag, text)) = left.pop() {
-                self.builder.add_text(&text);
-                if tag == Tag::Array {
-                    left.extend(elements(&text));
-                }
-            }
+            for_each_element(text, &mut |_, text| self.builder.add_text(text));
         }
     }
     fn end(&mut self) {

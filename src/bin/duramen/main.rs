@@ -1,1 +1,32 @@
-fn main() {}
+//! The `duramen` command.
+//!
+//! Promises: results on stdout, everything else on stderr; 0 done, 1 what was asked found a problem, 2 wrong usage or a
+//! query that does not parse, 3 the store or the network failed; a closed pipe is no error.
+
+mod commands;
+mod failure;
+mod filter;
+mod input;
+mod location;
+mod output;
+mod progress;
+mod remote;
+mod samples;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match commands::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, on stdout; a pipe that is closed before their end is nobody's error.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command.run() {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

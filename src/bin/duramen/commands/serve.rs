@@ -1,0 +1,76 @@
+//! `duramen serve`.
+
+use crate::failure::Failure;
+use crate::location::{DataArgs, options};
+use duramen::Store;
+use duramen::server::{Config, ServeError, serve};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Where the server listens unless it is told otherwise.
+pub const LISTEN: &str = "127.0.0.1:4880";
+
+/// Serves a store over HTTP until SIGTERM or SIGINT
+///
+/// Makes the store where there is none. While no token was made, it answers on loopback alone, as the tenant
+/// `default`.
+#[derive(clap::Args)]
+#[command(after_help = "Example: duramen serve --data logs\n         \
+duramen serve --data logs --listen 0.0.0.0:4880 --config duramen.toml")]
+pub struct Args {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Address and port; port 0 takes any, and says which [default: 127.0.0.1:4880]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// A configuration file, as TOML
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let config = self.config.as_deref().map_or_else(|| Ok(Config::default()), read_config)?;
+        let listen = self.listen.clone().or_else(|| config.listen.clone()).unwrap_or_else(|| LISTEN.to_string());
+        // Before the store is made: a typo in the address should leave nothing behind.
+        resolve(&listen)?;
+        let store = Store::open_with(self.data.folder()?, options())?;
+        serve_store(store, &listen, config)
+    }
+}
+
+/// Serves an open store.
+pub fn serve_store(store: Store, listen: &str, config: Config) -> Result<ExitCode, Failure> {
+    let address = resolve(listen)?;
+    let report = store.catalog()?.report().clone();
+    if let Some(torn) = report.torn {
+        eprintln!("duramen: control.log: {} bytes that a crash had torn were cut off", torn.bytes);
+    }
+    if report.lost_events > 0 {
+        eprintln!("duramen: control.log: its last {} events are missing", report.lost_events);
+    }
+    let served = serve(store, address, config, |address, open| {
+        if open {
+            eprintln!("duramen: no token was made: answering this host alone, as the tenant `default`");
+        }
+        eprintln!("listening on http://{address}");
+    });
+    match served {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error @ ServeError::Open(_)) => Err(Failure::Usage(error.to_string())),
+        Err(error) => Err(Failure::Failed(error.to_string())),
+    }
+}
+
+fn resolve(listen: &str) -> Result<SocketAddr, Failure> {
+    let bad = |why: String| Failure::Usage(format!("`{listen}` is no address to listen on: {why}"));
+    let mut found = listen.to_socket_addrs().map_err(|e| bad(e.to_string()))?;
+    found.next().ok_or_else(|| bad("it has no address".into()))
+}
+
+fn read_config(path: &Path) -> Result<Config, Failure> {
+    let usage = |e: &dyn std::fmt::Display| Failure::Usage(format!("{}: {e}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| usage(&e))?;
+    toml::from_str(&text).map_err(|e| usage(&e))
+}

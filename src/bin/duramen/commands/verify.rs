@@ -1,0 +1,62 @@
+//! `duramen verify`.
+
+use crate::failure::{Failure, PROBLEM};
+use duramen::verify;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Checks the files of stores, tenants or single segments, and changes nothing
+///
+/// Works beside a running server. Every byte is under a checksum; --deep also decodes the records, and compares them
+/// with what the files say about them.
+#[derive(clap::Args)]
+#[command(after_help = "Example: duramen verify logs --deep\n         duramen verify logs/tenants/acme --json\n\n\
+Exit status: 0 nothing is wrong, 1 something is.")]
+pub struct Args {
+    /// Stores, tenants' folders or .seg files
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Print one JSON object with `findings`
+    #[arg(long)]
+    json: bool,
+    /// Also compare records with zone maps, filters, leaves and the index
+    #[arg(long)]
+    deep: bool,
+}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        if let Some(missing) = self.paths.iter().find(|p| !p.exists()) {
+            return Err(Failure::Failed(format!("{}: there is nothing to verify", missing.display())));
+        }
+        let report = verify::verify(&self.paths, self.deep);
+        let mut out = io::stdout().lock();
+        match self.json {
+            true => writeln!(out, "{}", serde_json::to_string(&report).unwrap_or_default())?,
+            false => write_text(&report, &mut out)?,
+        }
+        out.flush()?;
+        Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(PROBLEM) })
+    }
+}
+
+/// A report for people.
+pub fn write_text(report: &verify::Report, out: &mut impl Write) -> io::Result<()> {
+    for finding in &report.findings {
+        writeln!(out, "{finding}")?;
+    }
+    for skipped in &report.skipped {
+        writeln!(out, "not checked: {skipped}")?;
+    }
+    let verify::Report { tenants, files, bytes, segments, blocks, records, .. } = report;
+    let result = match report.findings.len() {
+        0 => "nothing is wrong".to_string(),
+        1 => "1 finding".to_string(),
+        n => format!("{n} findings"),
+    };
+    writeln!(
+        out,
+        "{result}: {tenants} tenants, {files} files, {bytes} bytes, {segments} segments, {blocks} blocks, {records} records"
+    )
+}

@@ -1,0 +1,49 @@
+//! Rows to stdout.
+
+use crate::failure::Failure;
+use duramen::exec::Row;
+use duramen::front::{RowFormat, RowWriter};
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+/// `--format` of rows.
+#[derive(clap::Args, Clone, Debug)]
+pub struct FormatArgs {
+    /// table, json, ndjson, csv or txt; ndjson where stdout is no terminal, table where it is
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<RowFormat>,
+}
+
+impl FormatArgs {
+    /// The format asked for, or the one that fits stdout.
+    pub fn or_fitting(&self) -> RowFormat {
+        let fitting = if io::stdout().is_terminal() { RowFormat::Table } else { RowFormat::Ndjson };
+        self.format.unwrap_or(fitting)
+    }
+
+    /// The format asked for.
+    pub fn or(&self, other: RowFormat) -> RowFormat {
+        self.format.unwrap_or(other)
+    }
+}
+
+/// A writer of rows to stdout.
+pub fn stdout(format: RowFormat) -> RowWriter<BufWriter<Stdout>> {
+    RowWriter::new(BufWriter::with_capacity(64 << 10, io::stdout()), format)
+}
+
+/// Writes all rows. Where one fails, those before it are out, and a JSON array stays open: it must not look whole.
+pub fn write_rows<W: Write, E: Into<Failure>>(
+    rows: &mut dyn Iterator<Item = Result<Row, E>>,
+    mut writer: RowWriter<W>,
+) -> Result<W, Failure> {
+    for row in rows {
+        match row {
+            Ok(row) => writer.row(&row)?,
+            Err(error) => {
+                writer.flush()?;
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(writer.finish()?)
+}

@@ -1,0 +1,54 @@
+//! The server's part of the configuration.
+
+use serde::Deserialize;
+
+/// The configuration file, as TOML has it. A name that is not known is an error: a limit that is misspelt limits
+/// nothing.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where to listen; the command line wins.
+    pub listen: Option<String>,
+    /// What requests may cost.
+    pub limits: Limits,
+}
+
+/// What requests may cost.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of a body of records, unpacked.
+    pub ingest_body_bytes_max: u64,
+    /// Bytes of the body of a query.
+    pub query_body_bytes_max: u64,
+    /// Requests a second of each tenant, over a second at once as many; 0 for any.
+    pub requests_per_s_max: u32,
+    /// Queries that run at once; more wait.
+    pub queries_max: u32,
+    /// Bodies of records that are taken in at once; more wait.
+    pub ingests_max: u32,
+    /// How long a request waits for its turn.
+    pub wait_ms_max: u64,
+    /// How long a query may take; a slow reader of its rows counts.
+    pub query_time_ms_max: u64,
+    /// How long a body may stand still.
+    pub body_idle_ms_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            ingest_body_bytes_max: 64 << 20,
+            query_body_bytes_max: 1 << 20,
+            requests_per_s_max: 0,
+            // A query uses all cores, so that more at once make each slower and memory the bound.
+            queries_max: 8,
+            ingests_max: 32,
+            wait_ms_max: 5_000,
+            query_time_ms_max: 300_000,
+            body_idle_ms_max: 30_000,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Errors as answers.
+
+use crate::catalog::AuthError;
+use crate::exec::ExecError;
+use crate::query::ParseError;
+use crate::store::Error;
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+/// An error on its way to the client.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+    span: Option<(usize, usize)>,
+    retry_after_s: Option<u64>,
+    /// Members beside `error`.
+    more: Map<String, Value>,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        ApiError { status, code, message, hint: None, span: None, retry_after_s: None, more: Map::new() }
+    }
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.into(), value.into());
+        self
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+    pub(super) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+    /// The same for a tenant that is another's and for one that does not exist.
+    pub(super) fn access_denied() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Access denied")
+    }
+    pub(super) fn role(role: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", format!("the token lacks the role `{role}`"))
+    }
+    pub(super) fn too_large(limit: u64) -> Self {
+        let message = format!("the body is larger than {limit} bytes (limits.ingest_body_bytes_max)");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message).hint("send it in several requests")
+    }
+    pub(super) fn too_many(message: impl Into<String>, retry_after_s: u64) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message).retry_after(retry_after_s)
+    }
+    pub(super) fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(5)
+    }
+    pub(super) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+}
+
+impl From<&ParseError> for ApiError {
+    fn from(error: &ParseError) -> Self {
+        let mut api = ApiError::new(StatusCode::BAD_REQUEST, ParseError::CODE, error.summary());
+        api.hint = error.hint.clone();
+        api.span = Some((error.span.start, error.span.end));
+        api
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        if let Some(parse) = error.as_query_error() {
+            return parse.into();
+        }
+        let text = error.to_string();
+        match error.as_exec_error() {
+            Some(ExecError::LimitExceeded { .. }) => {
+                return ApiError::new(StatusCode::BAD_REQUEST, "limit_exceeded", text)
+                    .hint("narrow the time or the filter, or add `| limit`");
+            }
+            Some(ExecError::Regex { .. }) => return ApiError::new(StatusCode::BAD_REQUEST, ParseError::CODE, text),
+            Some(ExecError::Cancelled) => return ApiError::unavailable("cancelled", text),
+            _ => {}
+        }
+        if error.is_no_such_tenant() {
+            ApiError::access_denied()
+        } else if error.is_out_of_space() {
+            ApiError::unavailable("disk_full", "the disk is full: nothing was stored").retry_after(30)
+        } else if error.is_closed() {
+            ApiError::unavailable("shutting_down", "the server is shutting down")
+        } else if error.is_read_only() {
+            ApiError::unavailable("read_only", text)
+        } else if error.is_bad_record() {
+            ApiError::new(StatusCode::BAD_REQUEST, "bad_record", text)
+        } else if error.is_damage() {
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged", without_paths(&text))
+        } else {
+            ApiError::internal(without_paths(&text))
+        }
+    }
+}
+
+/// Where a store lies on the server's disk is for its log, not for who asks.
+fn without_paths(text: &str) -> String {
+    eprintln!("duramen: {text}");
+    let relative = text.find("tenants/").and_then(|at| text.get(at..));
+    match relative {
+        Some(rest) => rest.split_once('/').map_or(text, |(_, rest)| rest).to_string(),
+        None if text.starts_with('/') => text.split_once(": ").map_or("", |(_, rest)| rest).to_string(),
+        None => text.to_string(),
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Address => ApiError::new(StatusCode::FORBIDDEN, "forbidden", error.to_string()),
+            AuthError::Catalog(error) => ApiError::internal(without_paths(&error.to_string())),
+            AuthError::Expired => ApiError::unauthorized("the token has expired"),
+            // A token that was revoked looks like one that never was.
+            _ => ApiError::unauthorized("the token is not known"),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let ApiError { status, code, message, hint, span, retry_after_s, mut more } = self;
+        let span = span.map(|(from, to)| [from, to]);
+        more.insert("error".into(), json!({"code": code, "message": message, "hint": hint, "span": span}));
+        let mut response = super::answer::json(status, Value::Object(more).to_string());
+        let headers = response.headers_mut();
+        if let Some(seconds) = retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let ways = HeaderValue::from_static("Bearer realm=\"duramen\", Basic realm=\"duramen\"");
+            headers.insert(header::WWW_AUTHENTICATE, ways);
+        }
+        let (parts, body) = response.into_parts();
+        Response::from_parts(parts, Body::new(body))
+    }
+}

@@ -1,0 +1,46 @@
+//! The HTTP server: routes, who may ask, and what is counted. The only importer of axum.
+//!
+//! Promises: what a request costs is bounded: its body, its time, how many run at once; a request that is dropped ends
+//! its query; whoever asks sees one tenant, and can't tell another's from none. May not know: anything but the API of
+//! the store, the catalog and ingest. What it answers is written down for users in `docs/http.md`.
+
+mod answer;
+mod auth;
+mod body;
+mod config;
+mod error;
+mod ingest;
+mod layer;
+mod limit;
+mod metrics;
+mod params;
+mod probes;
+mod query;
+mod serve;
+
+pub use config::{Config, Limits};
+pub use serve::{ServeError, serve};
+
+use crate::store::Store;
+use metrics::Metrics;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Instant;
+use tokio::sync::Semaphore;
+
+/// What all requests share.
+#[derive(Debug)]
+struct App {
+    store: Store,
+    limits: Limits,
+    /// No token was ever made: everybody who reaches the server speaks for the tenant `default`.
+    open: bool,
+    metrics: Metrics,
+    rates: limit::Rates,
+    queries: Arc<Semaphore>,
+    ingests: Arc<Semaphore>,
+    /// Requests whose answers are not out yet.
+    in_flight: Arc<AtomicU64>,
+    draining: AtomicBool,
+    started: Instant,
+}

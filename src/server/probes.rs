@@ -1,0 +1,161 @@
+//! `/health`, `/ready` and `/metrics`.
+
+use super::error::ApiError;
+use super::metrics::Gauges;
+use super::{App, answer};
+use crate::record::Timestamp;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Below this share of free room the disk is degraded, in percent.
+const DISK_FREE_PERCENT_MIN: u64 = 5;
+/// Below so many free bytes nothing can be stored soon: a few groups of the log.
+const DISK_FREE_BYTES_MIN: u64 = 64 << 20;
+
+/// The process answers: all that this says.
+pub(super) async fn live() -> Response {
+    answer::json(StatusCode::OK, json!({"status": "alive"}).to_string())
+}
+
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+    let draining = app.draining.load(Ordering::Acquire);
+    let checks = checks(app).await;
+    let bad = checks.iter().find(|c| c.status == "unhealthy");
+    let reason = if draining { Some("shutting down") } else { bad.map(|c| c.name) };
+    let ready = reason.is_none();
+    let services: Vec<Value> = checks.iter().map(|c| json!({"name": c.name, "status": c.status})).collect();
+    let body = json!({"ready": ready, "services": services, "reason": reason});
+    answer::json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body.to_string())
+}
+
+pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
+    healthy(app, |check| json!(check.status)).await
+}
+
+pub(super) async fn detailed(State(app): State<Arc<App>>) -> Response {
+    healthy(app, |check| {
+        let mut all = check.figures.clone();
+        all["status"] = json!(check.status);
+        all["time_ms"] = json!(check.time_ms);
+        all
+    })
+    .await
+}
+
+async fn healthy(app: Arc<App>, shown: impl Fn(&Check) -> Value) -> Response {
+    let uptime = app.started.elapsed().as_secs();
+    let checks = checks(app).await;
+    let any = |status: &str| checks.iter().any(|c| c.status == status);
+    let status = if any("unhealthy") {
+        "unhealthy"
+    } else if any("degraded") {
+        "degraded"
+    } else {
+        "healthy"
+    };
+    let body = json!({
+        "status": status,
+        "timestamp": Timestamp::now().to_string(),
+        "uptime": uptime,
+        "checks": checks.iter().map(|c| (c.name.to_string(), shown(c))).collect::<serde_json::Map<_, _>>(),
+    });
+    let code = if status == "unhealthy" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    answer::json(code, body.to_string())
+}
+
+struct Check {
+    name: &'static str,
+    status: &'static str,
+    time_ms: f64,
+    figures: Value,
+}
+
+fn check(name: &'static str, look: impl FnOnce() -> (&'static str, Value)) -> Check {
+    let begun = Instant::now();
+    let (status, figures) = look();
+    Check { name, status, time_ms: begun.elapsed().as_micros() as f64 / 1000.0, figures }
+}
+
+async fn checks(app: Arc<App>) -> Vec<Check> {
+    let looked = tokio::task::spawn_blocking(move || {
+        vec![
+            check("store", || match app.store.tenants() {
+                Ok(tenants) => ("healthy", json!({"tenants": tenants.len()})),
+                // The reason has paths in it, which probes must not tell.
+                Err(_) => ("unhealthy", json!({})),
+            }),
+            check("disk", || disk(&app)),
+            check("memory", || {
+                let (memtables, cache) = app.store.memory();
+                ("healthy", json!({"memtable_bytes": memtables, "cache_bytes": cache}))
+            }),
+        ]
+    });
+    looked.await.unwrap_or_default()
+}
+
+#[cfg(unix)]
+fn disk(app: &App) -> (&'static str, Value) {
+    let Ok(stat) = rustix::fs::statvfs(app.store.path()) else { return ("degraded", json!({})) };
+    let total = stat.f_blocks.saturating_mul(stat.f_frsize);
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let status = if free < DISK_FREE_BYTES_MIN {
+        "unhealthy"
+    } else if free < total / 100 * DISK_FREE_PERCENT_MIN {
+        "degraded"
+    } else {
+        "healthy"
+    };
+    (status, json!({"total_bytes": total, "free_bytes": free}))
+}
+
+#[cfg(not(unix))]
+fn disk(_: &App) -> (&'static str, Value) {
+    ("healthy", json!({}))
+}
+
+/// Answered to this host and to administrators of the system.
+pub(super) async fn metrics(
+    State(app): State<Arc<App>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let json = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|a| a.contains("application/json"));
+    let answered = tokio::task::spawn_blocking(move || {
+        app.admit_operator(&headers, peer.ip())?;
+        let gauges = gauges(&app)?;
+        Ok(if json {
+            answer::json(StatusCode::OK, app.metrics.summary(&gauges).to_string())
+        } else {
+            let text = app.metrics.prometheus(&gauges);
+            answer::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Body::from(text))
+        })
+    });
+    answered.await.unwrap_or_else(|e| Err(ApiError::internal(e.to_string())))
+}
+
+fn gauges(app: &App) -> Result<Gauges, ApiError> {
+    let mut gauges = Gauges {
+        in_flight: app.in_flight.load(Ordering::Relaxed),
+        uptime_s: app.started.elapsed().as_secs(),
+        ..Gauges::default()
+    };
+    (gauges.memtable_bytes, gauges.cache_bytes) = app.store.memory();
+    for name in app.store.tenants()? {
+        gauges.tenants += 1;
+        // One tenant that can't be opened does not hide the others.
+        let Ok(stats) = app.store.existing_tenant(&name).and_then(|t| t.stats()) else { continue };
+        gauges.records += stats.records;
+        gauges.segments += stats.segments;
+        gauges.segment_bytes += stats.segment_bytes;
+        gauges.log_bytes += stats.log_bytes;
+    }
+    Ok(gauges)
+}

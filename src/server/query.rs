@@ -1,0 +1,248 @@
+//! `GET` and `POST /api/v1/query`.
+
+use super::answer::{self, CancelOnDrop, Part, Parts};
+use super::error::ApiError;
+use super::params::Params;
+use super::{App, auth, layer};
+use crate::catalog::Roles;
+use crate::front::{RowFormat, RowWriter, parse_time};
+use crate::record::Timestamp;
+use crate::store::{QueryOptions, Rows, Tenant};
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::Response;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+/// Bytes of rows that go out at a time.
+const PART_BYTES: usize = 64 << 10;
+/// Parts under way to a slow reader.
+const PARTS_MAX: usize = 4;
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// One object with rows, canonical text and figures.
+    Whole,
+    /// Rows alone.
+    Rows(RowFormat),
+}
+
+struct Asked {
+    text: String,
+    options: QueryOptions,
+    form: Form,
+}
+
+pub(super) async fn query(
+    State(app): State<Arc<App>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let tenant = auth::admit(&app, &parts.headers, peer.ip(), Roles::READ).await?;
+    let mut params = Params::urlencoded(parts.uri.query().unwrap_or_default())?;
+    if parts.method == Method::POST {
+        params = posted(&app, &parts.headers, body).await?.or(params);
+    }
+    let cancel = Arc::new(AtomicBool::new(false));
+    let dropped = CancelOnDrop(cancel.clone());
+    let asked = asked(&app, &params, &parts.headers, cancel)?;
+    let media_type = match asked.form {
+        Form::Whole | Form::Rows(RowFormat::Json) => "application/json",
+        Form::Rows(RowFormat::Ndjson) => "application/x-ndjson",
+        Form::Rows(RowFormat::Csv) => "text/csv; charset=utf-8",
+        Form::Rows(RowFormat::Txt | RowFormat::Table) => "text/plain; charset=utf-8",
+    };
+    let permit = layer::turn(&app, &app.queries, "limits.queries_max").await?;
+    let (sender, receiver) = channel(PARTS_MAX);
+    let (started, start) = tokio::sync::oneshot::channel();
+    tokio::task::spawn_blocking(move || run(&app, &tenant, &asked, permit, started, sender));
+    // Errors before the first bytes have a status of their own.
+    start.await.map_err(|_| ApiError::internal("the query ended without an answer"))??;
+    Ok(answered(media_type, receiver, dropped).await)
+}
+
+/// An answer that fits in one part goes out whole, with its length; others as they come.
+async fn answered(media_type: &'static str, mut parts: Receiver<Part>, cancel: CancelOnDrop) -> Response {
+    let first = parts.recv().await;
+    let first = match first {
+        None => return answer::typed(StatusCode::OK, media_type, Body::empty()),
+        Some(Ok(bytes)) if bytes.len() < PART_BYTES => match parts.recv().await {
+            None => return answer::typed(StatusCode::OK, media_type, Body::from(bytes)),
+            Some(second) => {
+                // Only the last part is short, so that what comes now is its error.
+                Some(second.map(|more| [bytes, more].concat().into()))
+            }
+        },
+        first => first,
+    };
+    let body = Body::from_stream(Parts { first, rest: parts, _cancel: cancel });
+    answer::typed(StatusCode::OK, media_type, body)
+}
+
+/// The parameters in the body of a POST: a form, or JSON.
+async fn posted(app: &App, headers: &HeaderMap, body: Body) -> Result<Params, ApiError> {
+    let limit = app.limits.query_body_bytes_max;
+    let too_large = |_| {
+        let message = format!("the body is larger than {limit} bytes (limits.query_body_bytes_max), or broke off");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+    };
+    let idle = Duration::from_millis(app.limits.body_idle_ms_max);
+    let read = axum::body::to_bytes(body, usize::try_from(limit).unwrap_or(usize::MAX));
+    let bytes = tokio::time::timeout(idle, read).await;
+    let bytes = bytes.map_err(|_| super::body::unreadable(&io::ErrorKind::TimedOut.into()))?.map_err(too_large)?;
+    let media_type = headers.get(header::CONTENT_TYPE).map_or("", |v| v.to_str().unwrap_or("?"));
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let json = match essence.as_str() {
+        "application/json" => true,
+        "application/x-www-form-urlencoded" => false,
+        "" => bytes.trim_ascii_start().starts_with(b"{"),
+        _ => {
+            let message = format!("the media type `{essence}` is not known");
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
+                .hint("send a form or application/json"));
+        }
+    };
+    if json {
+        return Params::json(&bytes);
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| ApiError::bad_request("the form is not UTF-8"))?;
+    Params::urlencoded(text.trim())
+}
+
+fn asked(app: &App, params: &Params, headers: &HeaderMap, cancel: Arc<AtomicBool>) -> Result<Asked, ApiError> {
+    let text = params.get("query").ok_or_else(|| {
+        ApiError::bad_request("the parameter `query` is missing").hint("`*` asks for every record")
+    })?;
+    let now = Timestamp::now();
+    let mut options = QueryOptions {
+        start: params.parsed("start", |t| parse_time(t, now))?,
+        end: params.parsed("end", |t| parse_time(t, now))?,
+        limit: params.parsed("limit", str::parse)?,
+        offset: params.parsed("offset", str::parse)?.unwrap_or(0),
+        now: Some(now),
+        cancel: Some(cancel),
+        ..QueryOptions::default()
+    };
+    options.limits.time = Some(Duration::from_millis(app.limits.query_time_ms_max));
+    let form = match params.get("format") {
+        Some("json") => Form::Whole,
+        Some(name) => Form::Rows(name.parse().map_err(|e| ApiError::bad_request(format!("{e}")))?),
+        None => accepted(headers),
+    };
+    Ok(Asked { text: text.to_string(), options, form })
+}
+
+/// The form that `Accept` asks for; the first known media type counts.
+fn accepted(headers: &HeaderMap) -> Form {
+    let accept = headers.get(header::ACCEPT).map_or("", |v| v.to_str().unwrap_or_default());
+    for one in accept.split(',') {
+        match one.split(';').next().unwrap_or_default().trim() {
+            "application/json" | "*/*" => return Form::Whole,
+            "application/x-ndjson" | "application/ndjson" | "application/stream+json" | "application/jsonl" => {
+                return Form::Rows(RowFormat::Ndjson);
+            }
+            "text/csv" => return Form::Rows(RowFormat::Csv),
+            "text/plain" => return Form::Rows(RowFormat::Txt),
+            _ => {}
+        }
+    }
+    Form::Whole
+}
+
+type Started = tokio::sync::oneshot::Sender<Result<(), ApiError>>;
+
+/// Runs the query in its own thread, which holds the permit until all rows are out.
+fn run(app: &App, tenant: &Tenant, asked: &Asked, _permit: OwnedSemaphorePermit, started: Started, parts: Sender<Part>) {
+    let begun = Instant::now();
+    let mut rows = match tenant.query_with(&asked.text, &asked.options) {
+        Ok(rows) => rows,
+        Err(error) => {
+            app.metrics.queried(begun.elapsed(), None);
+            return drop(started.send(Err(error.into())));
+        }
+    };
+    // What goes wrong before the first row is told with a status.
+    let first = match rows.next().transpose() {
+        Ok(first) => first,
+        Err(error) => {
+            app.metrics.queried(begun.elapsed(), None);
+            return drop(started.send(Err(error.into())));
+        }
+    };
+    if started.send(Ok(())).is_err() {
+        return;
+    }
+    let mut out = PartWriter { parts, buffer: Vec::with_capacity(PART_BYTES) };
+    let written = write(&mut rows, first, asked.form, &mut out);
+    app.metrics.queried(begun.elapsed(), written.is_ok().then(|| rows.stats()));
+    if let Err(error) = written {
+        // The answer has begun: all that is left is to break it off.
+        let _ = out.parts.blocking_send(Err(error));
+    }
+}
+
+fn write(rows: &mut Rows, first: Option<crate::Row>, form: Form, out: &mut PartWriter) -> io::Result<()> {
+    let broken = |error: crate::store::Error| {
+        eprintln!("duramen: a query broke off: {error}");
+        io::Error::other(error.to_string())
+    };
+    let format = match form {
+        Form::Rows(format) => format,
+        Form::Whole => RowFormat::Json,
+    };
+    if form == Form::Whole {
+        out.write_all(b"{\"data\":{\"rows\":")?;
+    }
+    let mut writer = RowWriter::new(&mut *out, format);
+    if let Some(first) = first {
+        writer.row(&first)?;
+        for row in &mut *rows {
+            writer.row(&row.map_err(broken)?)?;
+        }
+    }
+    writer.end()?;
+    if form == Form::Whole {
+        let stats = serde_json::to_string(&rows.stats())?;
+        let canonical = serde_json::Value::from(rows.canonical());
+        writeln!(out, ",\"query\":{canonical},\"stats\":{stats}}}}}")?;
+    }
+    out.send()
+}
+
+/// Collects bytes to parts, and hands them on; an error where nobody takes them any more.
+struct PartWriter {
+    parts: Sender<Part>,
+    buffer: Vec<u8>,
+}
+
+impl PartWriter {
+    fn send(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let part = std::mem::replace(&mut self.buffer, Vec::with_capacity(PART_BYTES));
+        self.parts.blocking_send(Ok(Bytes::from(part))).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for PartWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= PART_BYTES {
+            self.send()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
