@@ -170,6 +170,10 @@ impl TenantCore {
         let state = self.state.clone();
         let (next_log, frozen) = writer.log.rotate(move |_| {
             let mut state = state.lock().unwrap_or_else(|e| e.into_inner());
+            // Another thread may have frozen it since it was looked at: an empty segment fits no manifest.
+            if state.active.is_empty() {
+                return None;
+            }
             state.active_since = None;
             let memtable = std::mem::take(&mut state.active);
             let frozen = Arc::new(Frozen {
@@ -179,8 +183,9 @@ impl TenantCore {
                 next_log: LogId(0),
             });
             state.frozen.push(frozen.clone());
-            frozen
+            Some(frozen)
         })?;
+        let Some(frozen) = frozen else { return Ok(()) };
         // The number of the new log is known only now.
         let mut state = self.state();
         if let Some(slot) = state.frozen.iter_mut().find(|f| Arc::ptr_eq(f, &frozen)) {

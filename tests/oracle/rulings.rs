@@ -377,7 +377,7 @@ fn ruling_19_limits_are_named_and_nothing_overflows() {
         format!("/{}/", "a".repeat(100_000)),
         r"/((((a{100}){100}){100}){100})/".into(),
     ] {
-        let error = engine.ask(&query, &Window::default()).expect_err(&query[..40]);
+        let error = engine.ask(&query, &Window::default()).expect_err("refused");
         assert!(error.contains("_MAX"), "{error}");
     }
 }

@@ -18,9 +18,11 @@ use std::process::ExitCode;
 /// Rows come newest first unless the query orders them. Without a time the query covers all time, and there is no
 /// limit on rows.
 #[derive(clap::Args)]
-#[command(after_help = "Example: duramen query --data logs --since 1h 'level:error | stats by (service) count()'\n         \
+#[command(
+    after_help = "Example: duramen query --data logs --since 1h 'level:error | stats by (service) count()'\n         \
 duramen query --file app.log old.log.gz 'timeout OR \"connection reset\"'\n         \
-duramen query --data logs -- '-level:debug'")]
+duramen query --data logs -- '-level:debug'"
+)]
 pub struct Args {
     #[command(flatten)]
     location: LocationArgs,
