@@ -91,7 +91,9 @@ impl LocationArgs {
     pub fn folder(&self, command: &str) -> Result<PathBuf, Failure> {
         match self.settle()? {
             Location::Folder(folder) => Ok(folder),
-            Location::Server(_) => Err(Failure::Usage(format!("`{command}` works on a store's folder: give --data DIR"))),
+            Location::Server(_) => {
+                Err(Failure::Usage(format!("`{command}` works on a store's folder: give --data DIR")))
+            }
         }
     }
 }

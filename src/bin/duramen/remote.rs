@@ -56,7 +56,11 @@ impl Remote {
     }
 
     /// Runs a query; rows come as the server sends them.
-    pub fn query(&self, text: &str, options: &QueryOptions) -> Result<impl Iterator<Item = Result<Row, Failure>>, Failure> {
+    pub fn query(
+        &self,
+        text: &str,
+        options: &QueryOptions,
+    ) -> Result<impl Iterator<Item = Result<Row, Failure>>, Failure> {
         let mut form: Vec<(&str, String)> = vec![("query", text.to_string()), ("format", "ndjson".into())];
         form.extend(options.start.map(|t| ("start", t.to_string())));
         form.extend(options.end.map(|t| ("end", t.to_string())));
@@ -169,4 +173,3 @@ fn refusal(status: u16, text: &str) -> Failure {
     };
     if part("code") == Some("bad_query") { Failure::Usage(message) } else { Failure::Failed(message) }
 }
-

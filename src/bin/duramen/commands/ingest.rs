@@ -19,8 +19,10 @@ const AHEAD_NS_MAX: i64 = 24 * 3600 * 1_000_000_000;
 /// The format is found out from the first lines; .gz and .zst are read as they are. Makes the store and the tenant
 /// `default` where they are missing.
 #[derive(clap::Args)]
-#[command(after_help = "Example: duramen ingest --data logs --stream app=web,env=prod access.log.gz app.ndjson\n         \
-kubectl logs web | duramen ingest --data logs -")]
+#[command(
+    after_help = "Example: duramen ingest --data logs --stream app=web,env=prod access.log.gz app.ndjson\n         \
+kubectl logs web | duramen ingest --data logs -"
+)]
 pub struct Args {
     #[command(flatten)]
     location: LocationArgs,

@@ -22,8 +22,10 @@ use std::process::ExitCode;
 /// A log store in one program: takes logs in, keeps them checksummed and compressed, and answers queries.
 #[derive(clap::Parser)]
 #[command(name = "duramen", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Exit status: 0 done, 1 what was asked found a problem, 2 wrong usage or a query that does not \
-parse,\n3 the store or the network failed.\n\nExample: duramen demo --no-serve")]
+#[command(
+    after_help = "Exit status: 0 done, 1 what was asked found a problem, 2 wrong usage or a query that does not \
+parse,\n3 the store or the network failed.\n\nExample: duramen demo --no-serve"
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

@@ -6,6 +6,7 @@ use crate::input::{self, Rejects};
 use crate::location::{Location, LocationArgs, open_to_read, options};
 use crate::output::{self, FormatArgs};
 use crate::progress::Progress;
+use duramen::front::stats_json;
 use duramen::ingest::{Format, IngestOptions};
 use duramen::record::Timestamp;
 use duramen::store::DEFAULT_TENANT;
@@ -18,9 +19,11 @@ use std::process::ExitCode;
 /// Rows come newest first unless the query orders them. Without a time the query covers all time, and there is no
 /// limit on rows.
 #[derive(clap::Args)]
-#[command(after_help = "Example: duramen query --data logs --since 1h 'level:error | stats by (service) count()'\n         \
+#[command(
+    after_help = "Example: duramen query --data logs --since 1h 'level:error | stats by (service) count()'\n         \
 duramen query --file app.log old.log.gz 'timeout OR \"connection reset\"'\n         \
-duramen query --data logs -- '-level:debug'")]
+duramen query --data logs -- '-level:debug'"
+)]
 pub struct Args {
     #[command(flatten)]
     location: LocationArgs,
@@ -62,8 +65,7 @@ impl Args {
 
     fn tell(&self, rows: &duramen::Rows) {
         if self.stats {
-            let stats = serde_json::to_string(&rows.stats()).unwrap_or_default();
-            eprintln!("{{\"query\":{},\"stats\":{stats}}}", serde_json::Value::from(rows.canonical()));
+            eprintln!("{}", serde_json::json!({"query": rows.canonical(), "stats": stats_json(&rows.stats())}));
         }
     }
 

@@ -4,8 +4,11 @@ use super::{Dice, times};
 use duramen::record::Timestamp;
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-const AGENTS: [&str; 3] =
-    ["Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0", "curl/8.11.0", "ShopApp/4.2 (Android 15)"];
+const AGENTS: [&str; 3] = [
+    "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0",
+    "curl/8.11.0",
+    "ShopApp/4.2 (Android 15)",
+];
 
 pub(super) fn log(end: Timestamp) -> String {
     let mut dice = Dice(22);
