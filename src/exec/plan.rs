@@ -91,7 +91,8 @@ impl Plan {
         Ok(Plan { span, predicate, wanted: wanted(&query.pipes[others..]), steps, limits })
     }
 
-    pub(crate) fn span(&self) -> TimeSpan {
+    /// The span of time that records must lie in.
+    pub fn span(&self) -> TimeSpan {
         self.span
     }
     pub(crate) fn predicate(&self) -> &Predicate {

@@ -94,6 +94,13 @@ impl Row {
     }
 }
 
+impl std::fmt::Display for Row {
+    /// The row as one JSON object.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.to_json())
+    }
+}
+
 /// The id of a stream as hex digits, of the canonical text of its labels.
 pub(crate) fn stream_id_text(canonical: &str) -> String {
     let labels = Labels::parse(canonical).unwrap_or_default();

@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn there_and_back() {
-        let text = r#"{"timestamp":"2025-01-01T00:00:00.000Z","n":1.50,"e":null,"l":[1,"a"],"o":{},"s":"x\ny","b":true}"#;
+        let text =
+            r#"{"timestamp":"2025-01-01T00:00:00.000Z","n":1.50,"e":null,"l":[1,"a"],"o":{},"s":"x\ny","b":true}"#;
         assert_eq!(row_from_json(text).map(|r| r.to_json()).ok().as_deref(), Some(text));
         for bad in ["", "[]", "{\"a\":1} x", "{\"a\":}"] {
             assert!(row_from_json(bad).is_err(), "{bad}");

@@ -2,7 +2,7 @@
 
 use super::IndexBuilder;
 use crate::format::bundle::{PADDING, Term, hash_at};
-use crate::record::{Column, Data, FixedForm, Tag, Tags, elements, write_decimal, write_integer};
+use crate::record::{Column, Data, FixedForm, Tag, Tags, for_each_element, write_decimal, write_integer};
 
 /// Numbers below this are remembered, so that each is taken in once a block.
 const SMALL_NUMBERS: u64 = 1 << 17;
@@ -80,16 +80,7 @@ impl IndexBuilder {
         self.add_text(text);
         // Elements without escapes stand in the array's JSON as they are, between characters of no word.
         if tag == Tag::Array && text.contains('\\') {
-            self.add_elements(text);
-        }
-    }
-
-    fn add_elements(&mut self, array: &str) {
-        for (tag, text) in elements(array) {
-            self.add_text(&text);
-            if tag == Tag::Array {
-                self.add_elements(&text);
-            }
+            for_each_element(text, &mut |_, text| self.add_text(text));
         }
     }
 

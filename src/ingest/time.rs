@@ -63,7 +63,7 @@ fn millis_utc(b: &[u8]) -> Option<Timestamp> {
     if bad != 0 {
         return None;
     }
-    Timestamp::from_civil(year, month, day, hour, minute, second, millis * 1_000_000, 0)
+    Timestamp::from_civil([year, month, day], [hour, minute, second], millis * 1_000_000, 0)
 }
 
 /// A cursor over a line.
@@ -208,7 +208,7 @@ fn clocked(mut c: Cursor<'_>, year: i64, month: i64, day: i64) -> Option<(Timest
     let (h, m, s) = c.clock()?;
     let nanos = c.fraction();
     let zone = c.zone();
-    c.end(Timestamp::from_civil(year, month, day, h, m, s, nanos, zone))
+    c.end(Timestamp::from_civil([year, month, day], [h, m, s], nanos, zone))
 }
 
 /// `10/Oct/2000:13:55:36 -0700`, `01 Jan 2024 00:00:00.123`, `02-Jan-2024 03:04:05`.
@@ -239,7 +239,7 @@ fn compact(mut c: Cursor<'_>) -> Option<(Timestamp, usize)> {
         };
     }
     let zone = c.zone();
-    c.end(Timestamp::from_civil(year, month, day, h, m, s, nanos, zone))
+    c.end(Timestamp::from_civil([year, month, day], [h, m, s], nanos, zone))
 }
 
 /// `Sun Dec 04 04:47:44 2005`, `Mon, 02 Jan 2006 15:04:05 GMT`, `Jan 02, 2006 15:04:05`, `Jan  2 2006 15:04:05`.
@@ -258,7 +258,7 @@ fn named(mut c: Cursor<'_>) -> Option<(Timestamp, usize)> {
         let nanos = c.fraction();
         c.one_of(b" ")?;
         let year = c.number(4, 4)?;
-        return c.end(Timestamp::from_civil(year, month, day, h, m, s, nanos, 0));
+        return c.end(Timestamp::from_civil([year, month, day], [h, m, s], nanos, 0));
     }
     let month = c.name(&MONTHS)?;
     c.gap()?;
@@ -288,7 +288,7 @@ pub(super) fn syslog(text: &str, arrival: Timestamp) -> Option<(Timestamp, usize
     c.one_of(b" ")?;
     let (h, m, s) = c.clock()?;
     let nanos = c.fraction();
-    c.end(without_year(arrival, |year| Timestamp::from_civil(year, month, day, h, m, s, nanos, 0)))
+    c.end(without_year(arrival, |year| Timestamp::from_civil([year, month, day], [h, m, s], nanos, 0)))
 }
 
 /// Forms without a year or with two digits of it; only at the very beginning of a line, each with what makes it clear.
@@ -314,7 +314,7 @@ fn android(mut c: Cursor<'_>, arrival: Timestamp) -> Option<(Timestamp, usize)> 
         return None;
     }
     let nanos = c.fraction();
-    c.end(without_year(arrival, |year| Timestamp::from_civil(year, month, day, h, m, s, nanos, 0)))
+    c.end(without_year(arrival, |year| Timestamp::from_civil([year, month, day], [h, m, s], nanos, 0)))
 }
 
 /// Log4j's `17/06/09 20:10:40` and `081109 203615`: year, month, day, and a time that is not in the future.
@@ -332,7 +332,7 @@ fn two_digit_year(mut c: Cursor<'_>, arrival: Timestamp) -> Option<(Timestamp, u
     if !matches!(c.peek(), Some(b' ')) {
         return None;
     }
-    let time = Timestamp::from_civil(2000 + year, month, day, h, m, s, nanos, 0)?;
+    let time = Timestamp::from_civil([2000 + year, month, day], [h, m, s], nanos, 0)?;
     c.end(Some(time).filter(|t| t.0 <= arrival.0.saturating_add(DAY_NS)))
 }
 
@@ -346,7 +346,7 @@ fn glog(mut c: Cursor<'_>, arrival: Timestamp) -> Option<(Timestamp, usize)> {
         return None;
     }
     let nanos = c.fraction();
-    c.end(without_year(arrival, |year| Timestamp::from_civil(year, month, day, h, m, s, nanos, 0)))
+    c.end(without_year(arrival, |year| Timestamp::from_civil([year, month, day], [h, m, s], nanos, 0)))
 }
 
 /// Unix seconds of ten digits with or without a fraction, or milliseconds of thirteen, from 2001 to the arrival.
@@ -376,7 +376,7 @@ pub(super) fn epoch_and_date(text: &str, arrival: Timestamp) -> Option<(Timestam
     let month = c.digits(2)?;
     c.one_of(b".")?;
     let day = c.digits(2)?;
-    let date = Timestamp::from_civil(year, month, day, 0, 0, 0, 0, 0)?;
+    let date = Timestamp::from_civil([year, month, day], [0, 0, 0], 0, 0)?;
     if (time.0 - date.0).abs() > 2 * DAY_NS { None } else { c.end(Some(time)) }
 }
 
@@ -388,5 +388,5 @@ pub(super) fn dotted(text: &str, arrival: Timestamp) -> Option<(Timestamp, usize
     let day = c.digits(2)?;
     c.one_of(b" ")?;
     let (h, m, s) = c.clock()?;
-    c.end(without_year(arrival, |year| Timestamp::from_civil(year, month, day, h, m, s, 0, 0)))
+    c.end(without_year(arrival, |year| Timestamp::from_civil([year, month, day], [h, m, s], 0, 0)))
 }

@@ -60,6 +60,23 @@ pub fn elements(array: &str) -> Vec<(Tag, String)> {
         .collect()
 }
 
+/// How deep elements of arrays in arrays are looked at; deeper ones count by the JSON text around them alone. Without a
+/// bound, a record of brackets would overflow the stack.
+pub const ARRAY_DEPTH_MAX: usize = 64;
+
+/// Hands on the elements of an array, and of the arrays in it, down to [`ARRAY_DEPTH_MAX`].
+pub fn for_each_element(array: &str, each: &mut dyn FnMut(Tag, &str)) {
+    fn descend(array: &str, depth: usize, each: &mut dyn FnMut(Tag, &str)) {
+        for (tag, text) in elements(array) {
+            each(tag, &text);
+            if tag == Tag::Array && depth + 1 < ARRAY_DEPTH_MAX {
+                descend(&text, depth + 1, each);
+            }
+        }
+    }
+    descend(array, 0, each);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,13 +18,13 @@ mod zone;
 pub use batch::{Batch, BatchBuilder, Head, RecordError, Span};
 pub use block::{Block, Field, Presence, Zone};
 pub use column::{Column, Data, FixedForm, Tags, Texts, write_decimal, write_integer};
-pub use json::{elements, write_json_string, write_json_value};
+pub use json::{ARRAY_DEPTH_MAX, elements, for_each_element, write_json_string, write_json_value};
 pub use labels::Labels;
 pub use level::Level;
 pub use number::{Number, Quantity, Unit, field_unit};
 pub use source::{BlockInfo, Source, TermIndex, TermQuery};
 pub use time::{Timestamp, TimestampError, parse_duration_ns};
-pub use zone::{ZONE_BOUND_BYTES_MAX, ZONE_COUNTS_MAX, ZoneMap};
+pub use zone::{ValueCount, ZONE_BOUND_BYTES_MAX, ZONE_COUNTS_MAX, ZoneMap};
 
 /// Largest record: the bytes of its names and values together. A block holds 8 MB, and a frame must hold a record.
 pub const RECORD_BYTES_MAX: usize = 4 << 20;

@@ -50,14 +50,11 @@ impl Timestamp {
         Timestamp(since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX)))
     }
 
-    /// A time from the parts of a date and a time of day, with the zone's offset in seconds east of UTC.
+    /// A time from a date (year, month, day), a time of day (hour, minute, second), nanoseconds, and the zone's offset
+    /// in seconds east of UTC.
     pub fn from_civil(
-        year: i64,
-        month: i64,
-        day: i64,
-        hour: i64,
-        minute: i64,
-        second: i64,
+        [year, month, day]: [i64; 3],
+        [hour, minute, second]: [i64; 3],
         nanos: i64,
         offset_s: i64,
     ) -> Option<Self> {
@@ -177,7 +174,7 @@ fn parse_civil(b: &[u8]) -> Option<Option<Timestamp>> {
     }
     let (year, month, day) = (num(0, 4)?, num(5, 2)?, num(8, 2)?);
     if b.len() == 10 {
-        return Some(Timestamp::from_civil(year, month, day, 0, 0, 0, 0, 0));
+        return Some(Timestamp::from_civil([year, month, day], [0, 0, 0], 0, 0));
     }
     if !matches!(b[10], b'T' | b't' | b' ') || b.get(13) != Some(&b':') {
         return None;
@@ -223,7 +220,7 @@ fn parse_civil(b: &[u8]) -> Option<Option<Timestamp>> {
         }
         _ => return None,
     };
-    Some(Timestamp::from_civil(year, month, day, hour, minute, second, nanos, offset))
+    Some(Timestamp::from_civil([year, month, day], [hour, minute, second], nanos, offset))
 }
 
 /// A duration with units, such as `5m` or `1h30m`, in nanoseconds.

@@ -1,12 +1,15 @@
 //! Zone maps: what is known of all values of a field in a block, without reading them.
 
-use super::{Column, Data, FixedForm, Number, Quantity, Tag, elements, is_empty_value};
+use super::{Column, Data, FixedForm, Number, Quantity, Tag, for_each_element, is_empty_value};
 
 /// A zone map counts each value where there are at most so many; a block's dictionary of 256 entries takes one byte
 /// a code, and up to here the counts cost less than they save.
 pub const ZONE_COUNTS_MAX: usize = 256;
 /// Bytes kept of the least and the greatest text.
 pub const ZONE_BOUND_BYTES_MAX: usize = 64;
+
+/// A distinct value and the number of records that have it.
+pub type ValueCount = (Tag, Box<[u8]>, u32);
 
 /// What is known of the values of one field in one block.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,7 +31,7 @@ pub struct ZoneMap {
     /// Distinct values (type and text), where known.
     pub distinct: Option<u32>,
     /// Each value with its number of records, where there are at most [`ZONE_COUNTS_MAX`]; by type and text.
-    pub counts: Option<Vec<(Tag, Box<[u8]>, u32)>>,
+    pub counts: Option<Vec<ValueCount>>,
 }
 
 impl ZoneMap {
@@ -144,18 +147,9 @@ impl ZoneMap {
             Tag::Array => {
                 self.has_array = true;
                 self.add_number(text);
-                self.add_elements(text);
+                for_each_element(text, &mut |_, text| self.add_number(text));
             }
             Tag::Null | Tag::Bool | Tag::Object => {}
-        }
-    }
-
-    fn add_elements(&mut self, array: &str) {
-        for (tag, text) in elements(array) {
-            match tag {
-                Tag::Array => self.add_elements(&text),
-                _ => self.add_number(&text),
-            }
         }
     }
 

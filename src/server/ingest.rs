@@ -80,7 +80,8 @@ fn take_in(app: &App, tenant: &Tenant, asked: Asked, reader: body::BodyReader) -
     if let Some(kept) = retention_ns(app, tenant)? {
         options.time_min = Timestamp(options.arrival.0.saturating_sub(kept));
     }
-    let mut sink = Appending { tenant, ack, waiting: Vec::new(), waiting_bytes: 0, stored: 0, rejections: Rejections::default() };
+    let mut sink =
+        Appending { tenant, ack, waiting: Vec::new(), waiting_bytes: 0, stored: 0, rejections: Rejections::default() };
     let mut ingester = Ingester::new(&options);
     let mut bytes = 0;
     let read = read_all(reader, encoding, limit, &mut ingester, &mut sink, &mut bytes);

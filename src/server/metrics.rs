@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Upper bounds of the classes of durations, in seconds.
-const BOUNDS_S: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+const BOUNDS_S: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
 /// Durations, by class.
 #[derive(Clone, Debug, Default)]
@@ -135,7 +134,8 @@ impl Metrics {
     /// Prometheus' text format, version 0.0.4.
     pub(super) fn prometheus(&self, gauges: &Gauges) -> String {
         let mut out = String::with_capacity(4096);
-        let _ = writeln!(out, "# HELP duramen_requests_total Requests answered.\n# TYPE duramen_requests_total counter");
+        let _ =
+            writeln!(out, "# HELP duramen_requests_total Requests answered.\n# TYPE duramen_requests_total counter");
         for ((route, status), count) in lock(&self.requests).iter() {
             let _ = writeln!(out, "duramen_requests_total{{route=\"{route}\",status=\"{status}\"}} {count}");
         }
@@ -153,7 +153,8 @@ impl Metrics {
         ];
         for (name, help, counter) in counters {
             let value = counter.load(Relaxed);
-            let _ = writeln!(out, "# HELP duramen_{name} {help}\n# TYPE duramen_{name} counter\nduramen_{name} {value}");
+            let _ =
+                writeln!(out, "# HELP duramen_{name} {help}\n# TYPE duramen_{name} counter\nduramen_{name} {value}");
         }
         let pruned = self.blocks_total.load(Relaxed).saturating_sub(self.blocks_read.load(Relaxed));
         let name = "duramen_query_blocks_pruned_total";

@@ -118,9 +118,9 @@ async fn posted(app: &App, headers: &HeaderMap, body: Body) -> Result<Params, Ap
 }
 
 fn asked(app: &App, params: &Params, headers: &HeaderMap, cancel: Arc<AtomicBool>) -> Result<Asked, ApiError> {
-    let text = params.get("query").ok_or_else(|| {
-        ApiError::bad_request("the parameter `query` is missing").hint("`*` asks for every record")
-    })?;
+    let text = params
+        .get("query")
+        .ok_or_else(|| ApiError::bad_request("the parameter `query` is missing").hint("`*` asks for every record"))?;
     let now = Timestamp::now();
     let mut options = QueryOptions {
         start: params.parsed("start", |t| parse_time(t, now))?,
@@ -160,7 +160,14 @@ fn accepted(headers: &HeaderMap) -> Form {
 type Started = tokio::sync::oneshot::Sender<Result<(), ApiError>>;
 
 /// Runs the query in its own thread, which holds the permit until all rows are out.
-fn run(app: &App, tenant: &Tenant, asked: &Asked, _permit: OwnedSemaphorePermit, started: Started, parts: Sender<Part>) {
+fn run(
+    app: &App,
+    tenant: &Tenant,
+    asked: &Asked,
+    _permit: OwnedSemaphorePermit,
+    started: Started,
+    parts: Sender<Part>,
+) {
     let begun = Instant::now();
     let mut rows = match tenant.query_with(&asked.text, &asked.options) {
         Ok(rows) => rows,

@@ -14,7 +14,7 @@ use crate::id::{LogId, SegmentId, Seq};
 use crate::index::{BuildError, IndexBuilder};
 use crate::manifest::ManifestError;
 use crate::memtable::CommittedBatch;
-use crate::record::{Column, Tag, Timestamp, elements};
+use crate::record::{Column, Tag, Timestamp, for_each_element};
 use crate::segment::{BlockSink, EncodedBlock, Merger, SegmentReader, SegmentWriter, encode_block};
 use crate::store::Error;
 use crate::store::error::ErrorKind;
@@ -75,13 +75,7 @@ impl BlockSink for IndexSink {
         self.builder.add_text(text);
         if tag == Tag::Array {
             // A text beside its escaped form in the array's JSON.
-            let mut left = elements(text);
-            while let Some((tag, text)) = left.pop() {
-                self.builder.add_text(&text);
-                if tag == Tag::Array {
-                    left.extend(elements(&text));
-                }
-            }
+            for_each_element(text, &mut |_, text| self.builder.add_text(text));
         }
     }
     fn end(&mut self) {
@@ -137,22 +131,39 @@ impl TenantCore {
         }
     }
 
-    /// After an append: freezes a full memtable, so that it can be sealed beside further appends. True where there is
-    /// something to seal now.
-    pub fn freeze_if_full(&self) -> Result<bool, Error> {
-        let (full, waiting) = {
-            let state = self.state();
-            (state.active.bytes() >= self.options.memtable_bytes_max, state.frozen.len())
+    /// Before an append: where the memtable is full, freezes it, so that it is sealed beside further appends; where
+    /// one waits to be sealed already, seals that first, so that whoever appends too fast slows down.
+    ///
+    /// Sealing that fails is no reason to refuse records, which the log has room for, until the memtable is twice as
+    /// large as it should be.
+    pub fn make_room(&self) -> Result<(), Error> {
+        let writer = self.writer()?;
+        let bytes_max = self.options.memtable_bytes_max;
+        if self.state().active.bytes() < bytes_max {
+            return Ok(());
+        }
+        let result = {
+            // One of those who find it full freezes it; the others find it empty then.
+            let _turn = writer.freeze.lock().unwrap_or_else(|e| e.into_inner());
+            let (bytes, waiting) = {
+                let state = self.state();
+                (state.active.bytes(), state.frozen.len())
+            };
+            match () {
+                () if bytes < bytes_max => return Ok(()),
+                () if waiting < FROZEN_MAX => self.freeze(),
+                () => self.seal_frozen().map(drop),
+            }
         };
-        if full && waiting < FROZEN_MAX {
-            self.freeze()?;
-            return Ok(true);
+        match result {
+            Err(e) if self.state().active.bytes() >= 2 * bytes_max => Err(e),
+            _ => Ok(()),
         }
-        if full && waiting >= FROZEN_MAX {
-            // Sealing does not keep up: whoever appends does a part of it, and so slows down.
-            self.seal_frozen()?;
-        }
-        Ok(waiting > 0)
+    }
+
+    /// Does a memtable wait to be sealed?
+    pub fn has_frozen(&self) -> bool {
+        !self.state().frozen.is_empty()
     }
 
     /// Gives the tenant up before its files are removed: nothing is sealed.
@@ -176,6 +187,10 @@ impl TenantCore {
         let state = self.state.clone();
         let (next_log, frozen) = writer.log.rotate(move |_| {
             let mut state = state.lock().unwrap_or_else(|e| e.into_inner());
+            if state.active.is_empty() {
+                // Somebody else froze it since the look above.
+                return None;
+            }
             state.active_since = None;
             let memtable = std::mem::take(&mut state.active);
             let frozen = Arc::new(Frozen {
@@ -185,8 +200,9 @@ impl TenantCore {
                 next_log: LogId(0),
             });
             state.frozen.push(frozen.clone());
-            frozen
+            Some(frozen)
         })?;
+        let Some(frozen) = frozen else { return Ok(()) };
         // The number of the new log is known only now.
         let mut state = self.state();
         if let Some(slot) = state.frozen.iter_mut().find(|f| Arc::ptr_eq(f, &frozen)) {

@@ -11,7 +11,7 @@ use crate::format::edit::Leaf;
 use crate::format::payload::{Payload, Reencoder};
 use crate::format::version::Version;
 use crate::id::Seq;
-use crate::record::{Column, Data, Labels, Tag, Tags, Timestamp, ZoneMap, elements};
+use crate::record::{Column, Data, Labels, Tag, Tags, Timestamp, ZoneMap, for_each_element};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -172,9 +172,14 @@ fn missing_term(bundle: &Bundle, block: u32, column: &Column, tokenizer: &mut To
             return Some(missing);
         }
         if column.tag(i) == Tag::Array {
-            let element = |text: &str, t: &mut Tokenizer| bundle.first_missing(block, text, t);
-            if let Some(missing) = elements(&text).iter().find_map(|(_, text)| element(text, tokenizer)) {
-                return Some(missing);
+            let mut missing = None;
+            for_each_element(&text, &mut |_, text| {
+                if missing.is_none() {
+                    missing = bundle.first_missing(block, text, tokenizer);
+                }
+            });
+            if missing.is_some() {
+                return missing;
             }
         }
     }

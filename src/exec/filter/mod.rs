@@ -19,17 +19,13 @@ pub(crate) use stream::StreamTest;
 
 use super::ExecError;
 use crate::query::ast::{IpRange, Test};
-use crate::record::{Tag, elements, is_empty_value, text};
+use crate::record::{ARRAY_DEPTH_MAX, Tag, elements, is_empty_value, text};
 use fuzzy::Fuzzy;
 use near::Near;
 use phrase::Phrase;
 use regex::RegexTest;
 use rustc_hash::FxHashSet;
 use wildcard::Wildcard;
-
-/// How deep elements of arrays in arrays are looked at; deeper ones count by the JSON text around them alone. Without a
-/// bound, a record of brackets would overflow the stack.
-const ARRAY_DEPTH_MAX: usize = 64;
 
 /// A test of one value, ready to be run.
 #[derive(Debug)]

@@ -54,7 +54,7 @@ pub(crate) fn time_bucket(time: i64, bucket: &Bucket) -> i64 {
         Bucket::Calendar(step) => {
             let (year, month, _) = Timestamp(time).civil();
             let month = if *step == CalendarStep::Month { month } else { 1 };
-            Timestamp::from_civil(year, month, 1, 0, 0, 0, 0, 0).map_or(i64::MIN, |t| t.0)
+            Timestamp::from_civil([year, month, 1], [0, 0, 0], 0, 0).map_or(i64::MIN, |t| t.0)
         }
         Bucket::Number { .. } => time,
     }

@@ -68,7 +68,7 @@ fn calendar(text: &str) -> Option<Written> {
     }
     let zone = zone_seconds(text.get(end..)?)?;
     let [year, month, day, hour, minute, second] = parts;
-    let make = |p: [i64; 6]| Timestamp::from_civil(p[0], p[1], p[2], p[3], p[4], p[5], 0, zone);
+    let make = |p: [i64; 6]| Timestamp::from_civil([p[0], p[1], p[2]], [p[3], p[4], p[5]], 0, zone);
     let start = make([year, month, day, hour, minute, second])?;
     let next = match unit {
         0 => make([year + 1, 1, 1, 0, 0, 0])?,
