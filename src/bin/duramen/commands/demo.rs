@@ -27,8 +27,8 @@ const QUERIES: [(&str, &str); 5] = [
         "{app=\"shop\"} duration:* | stats by (route) count() as n, p95(duration) as p95_ms, max(duration) as max_ms | sort by (p95_ms desc)",
     ),
     (
-        "Who tries passwords?",
-        "program:sshd OR \"Failed password\" | extract \"from <ip> port\" | filter ip:* | top 3 by (ip)",
+        "Where are passwords tried?",
+        "app_name:sshd \"failed password\" | stats by (hostname) count() as tries, max(_time) as last | sort by (tries desc)",
     ),
 ];
 
