@@ -15,7 +15,7 @@ use program::{duramen, folder, gzip, run_in};
 struct Server {
     child: Child,
     address: SocketAddr,
-    _stderr: BufReader<ChildStderr>,
+    stderr: BufReader<ChildStderr>,
 }
 
 impl Drop for Server {
@@ -54,14 +54,16 @@ impl Server {
         let mut command = duramen();
         command.current_dir(dir).args(["serve", "--data", "s", "--listen", "127.0.0.1:0"]).args(more);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
-        let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
-        loop {
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut server = Server { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), stderr };
+        while server.address.port() == 0 {
             let mut line = String::new();
-            assert!(stderr.read_line(&mut line).expect("a line") > 0, "it ended");
+            assert!(server.stderr.read_line(&mut line).expect("a line") > 0, "it ended");
             if let Some(address) = line.trim().strip_prefix("listening on http://") {
-                return Server { child, address: address.parse().expect("an address"), _stderr: stderr };
+                server.address = address.parse().expect("an address");
             }
         }
+        server
     }
 
     fn connect(&self) -> TcpStream {

@@ -1,7 +1,6 @@
 //! `duramen demo`.
 
 use super::ingest::Appender;
-use super::verify::write_text;
 use crate::failure::Failure;
 use crate::input::Store as _;
 use crate::location::options;
@@ -70,7 +69,7 @@ impl Args {
         }
         writeln!(out, "\nIs every byte as it was written?\n> duramen verify --deep\n")?;
         let report = duramen::verify::verify(&[folder.path()], true);
-        write_text(&report, &mut out)?;
+        writeln!(out, "{report}")?;
         out.flush()?;
         drop(out);
         drop(tenant);
