@@ -14,8 +14,6 @@ pub mod frame;
 #[doc(hidden)]
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
-#[cfg(test)]
-mod golden;
 pub mod header;
 pub mod ints;
 pub mod log_file;
@@ -23,6 +21,8 @@ mod meta;
 pub mod payload;
 pub mod rows;
 pub mod segment;
+#[cfg(test)]
+mod tests;
 pub mod version;
 
 pub use bytes::{DecodeError, Reader, put_bytes, put_i64, put_u16, put_u32, put_u64, put_varint, put_zigzag};

@@ -376,7 +376,7 @@ fn example() -> Vec<u8> {
 
 #[test]
 fn the_example_of_the_page_is_true() {
-    let page = include_str!("../../docs/format-index.md");
+    let page = include_str!("../../docs/format.md");
     let mut dump = String::new();
     let bundle = example();
     for (i, line) in bundle.chunks(16).enumerate() {

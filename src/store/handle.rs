@@ -70,13 +70,16 @@ impl Tenant {
 
     /// Appends a batch as one commit: all of its records, or none. At most 64 MiB encoded.
     pub fn append_batch(&self, batch: &Batch, ack: Ack) -> Result<Appended, Error> {
+        self.core.make_room()?;
         let appended = self.core.append(batch, ack)?;
-        if self.store.workers().any() {
-            if self.core.freeze_if_full()? {
+        if self.core.has_frozen() {
+            if self.store.workers().any() {
                 self.store.workers().ask();
+            } else {
+                // The records are committed, so that an error here is not theirs: it shows in the tenant's figures,
+                // and sealing is tried again.
+                let _ = self.core.seal_frozen();
             }
-        } else if self.core.freeze_if_full()? {
-            self.core.seal_frozen()?;
         }
         Ok(appended)
     }

@@ -295,3 +295,6 @@ impl Drop for Inner {
         let _ = self.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

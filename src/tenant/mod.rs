@@ -66,6 +66,8 @@ struct Writer {
     manifest: Manifest,
     /// Held while segments are made or replaced, so that one at a time is.
     seal: Mutex<()>,
+    /// Held while somebody decides whether a full memtable is frozen.
+    freeze: Mutex<()>,
     /// The lowest segment number that no attempt has used. An attempt whose edit failed may be on the disk all the
     /// same, so that its number is not used again.
     next_segment: AtomicU64,

@@ -65,7 +65,8 @@ impl TenantCore {
         let (log, recovery) =
             Log::open(vfs, log_dir, id, log_options, version.sealed_below, &mut |batch| replay.push(batch))?;
         report.log = Some(recovery);
-        let writer = Writer { log, next_segment: AtomicU64::new(0), seal: Mutex::new(()), manifest };
+        let writer =
+            Writer { log, next_segment: AtomicU64::new(0), seal: Mutex::new(()), freeze: Mutex::new(()), manifest };
         Self::assemble(id, options, version, replay, Some(writer), report)
     }
 

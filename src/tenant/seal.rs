@@ -131,22 +131,39 @@ impl TenantCore {
         }
     }
 
-    /// After an append: freezes a full memtable, so that it can be sealed beside further appends. True where there is
-    /// something to seal now.
-    pub fn freeze_if_full(&self) -> Result<bool, Error> {
-        let (full, waiting) = {
-            let state = self.state();
-            (state.active.bytes() >= self.options.memtable_bytes_max, state.frozen.len())
+    /// Before an append: where the memtable is full, freezes it, so that it is sealed beside further appends; where
+    /// one waits to be sealed already, seals that first, so that whoever appends too fast slows down.
+    ///
+    /// Sealing that fails is no reason to refuse records, which the log has room for, until the memtable is twice as
+    /// large as it should be.
+    pub fn make_room(&self) -> Result<(), Error> {
+        let writer = self.writer()?;
+        let bytes_max = self.options.memtable_bytes_max;
+        if self.state().active.bytes() < bytes_max {
+            return Ok(());
+        }
+        let result = {
+            // One of those who find it full freezes it; the others find it empty then.
+            let _turn = writer.freeze.lock().unwrap_or_else(|e| e.into_inner());
+            let (bytes, waiting) = {
+                let state = self.state();
+                (state.active.bytes(), state.frozen.len())
+            };
+            match () {
+                () if bytes < bytes_max => return Ok(()),
+                () if waiting < FROZEN_MAX => self.freeze(),
+                () => self.seal_frozen().map(drop),
+            }
         };
-        if full && waiting < FROZEN_MAX {
-            self.freeze()?;
-            return Ok(true);
+        match result {
+            Err(e) if self.state().active.bytes() >= 2 * bytes_max => Err(e),
+            _ => Ok(()),
         }
-        if full && waiting >= FROZEN_MAX {
-            // Sealing does not keep up: whoever appends does a part of it, and so slows down.
-            self.seal_frozen()?;
-        }
-        Ok(waiting > 0)
+    }
+
+    /// Does a memtable wait to be sealed?
+    pub fn has_frozen(&self) -> bool {
+        !self.state().frozen.is_empty()
     }
 
     /// Gives the tenant up before its files are removed: nothing is sealed.
@@ -170,8 +187,8 @@ impl TenantCore {
         let state = self.state.clone();
         let (next_log, frozen) = writer.log.rotate(move |_| {
             let mut state = state.lock().unwrap_or_else(|e| e.into_inner());
-            // Another thread may have frozen it since it was looked at: an empty segment fits no manifest.
             if state.active.is_empty() {
+                // Somebody else froze it since the look above: an empty segment fits no manifest.
                 return None;
             }
             state.active_since = None;

@@ -180,7 +180,7 @@ fn the_corpus_goes_through_the_fuzz_body() {
     let (whole, _) = manifest(&edits(), true);
     let (first, _) = manifest(&edits()[..1], false);
     let torn = whole[..whole.len() - 100].to_vec();
-    crate::format::golden::check_corpus(
+    crate::format::tests::check_corpus(
         "edit",
         &[("whole", whole), ("first", first), ("torn", torn)],
         crate::format::fuzz::fuzz_edit,

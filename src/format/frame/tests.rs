@@ -117,5 +117,5 @@ fn the_corpus_goes_through_the_fuzz_body() {
     let mut bare = Vec::new();
     batch(b"raw", Codec::Raw, b"raw", None).encode(&FileStamp { id: 1, salt: 0 }, &mut bare);
     let seeds = [("file", file.clone()), ("torn", file[..file.len() - 70].to_vec()), ("bare", bare)];
-    crate::format::golden::check_corpus("frame", &seeds, crate::format::fuzz::fuzz_frame);
+    crate::format::tests::check_corpus("frame", &seeds, crate::format::fuzz::fuzz_frame);
 }

@@ -1,0 +1,58 @@
+//! The examples of a log file and a manifest.
+
+use super::check;
+use crate::format::edit::{Edit, Entry, HEAD_START, put_entry_mark};
+use crate::format::frame::{Codec, Frame, chain_start};
+use crate::format::header::{LogHeader, ManifestHeader};
+use crate::id::{LogId, Seq, TenantId};
+use crate::record::Timestamp;
+
+#[test]
+fn the_document_shows_a_log_file() {
+    let tenant = TenantId::new("acme").expect("a name");
+    let header = LogHeader { tenant, id: LogId(2), salt: 0x0123_4567_89ab_cdef, first: Seq(41), durable: Seq(40) };
+    let mut bytes = header.encode().to_vec();
+    let payload = b"two records";
+    let frame = Frame {
+        first: Seq(41),
+        records: 2,
+        durable: Seq(40),
+        previous: chain_start(&header.encode()),
+        leaf: *blake3::hash(payload).as_bytes(),
+        codec: Codec::Raw,
+        raw_bytes: payload.len() as u32,
+        stored: payload,
+        idempotency: None,
+    };
+    let hash = frame.encode(&header.stamp(), &mut bytes);
+    Frame::mark(Seq(43), Seq(42), hash).encode(&header.stamp(), &mut bytes);
+    check("log-file", &bytes);
+}
+
+#[test]
+fn the_document_shows_a_manifest() {
+    let tenant = TenantId::new("acme").expect("a name");
+    let header = ManifestHeader { tenant: tenant.clone(), salt: 0x0123_4567_89ab_cdef };
+    let mut bytes = header.encode().to_vec();
+    let at = Timestamp(1_700_000_000_000_000_000);
+    let create = Entry {
+        number: 1,
+        previous: HEAD_START,
+        at,
+        edits: vec![Edit::Create { tenant, created_at_ns: 1_700_000_000_000_000_000 }],
+    };
+    let head = create.encode(&header.stamp(), &mut bytes).expect("short");
+    put_entry_mark(1, &head, &header.stamp(), &mut bytes);
+    let seal = Entry {
+        number: 2,
+        previous: head,
+        at,
+        edits: vec![Edit::Seal {
+            segments: vec![crate::format::edit::tests::segment(1, (1, 2))],
+            leaves: vec![crate::format::edit::tests::leaf(1, 2)],
+            sealed_below: Seq(2),
+        }],
+    };
+    seal.encode(&header.stamp(), &mut bytes).expect("short");
+    check("manifest", &bytes);
+}

@@ -1,0 +1,74 @@
+//! Several threads at one tenant, and what fails behind an append.
+
+use super::*;
+use crate::log::Ack;
+use crate::record::{BatchBuilder, Labels, Record, Timestamp};
+use crate::vfs::sim::{SimOp, SimVfs};
+
+fn batch(from: u64, count: u64) -> crate::record::Batch {
+    let mut builder = BatchBuilder::new();
+    for n in from..from + count {
+        let record = Record::new().with("n", n).with("text", format!("record number {n}"));
+        builder.push(&record, Timestamp(n as i64), &Labels::default()).unwrap();
+    }
+    builder.take()
+}
+
+fn count(tenant: &Tenant) -> u64 {
+    let rows: Vec<_> =
+        tenant.query("* | stats count() as n, count_uniq(n) as u").unwrap().map(|r| r.unwrap()).collect();
+    let value = |name| rows[0].get(name).unwrap().1.parse::<u64>().unwrap();
+    assert_eq!(value("n"), value("u"));
+    value("n")
+}
+
+#[test]
+fn threads_that_find_a_memtable_full_at_once_seal_it_once() {
+    for background_threads in [0, 1] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { memtable_bytes_max: 2000, background_threads, ..Options::default() };
+        let store = Store::open_with(dir.path(), options).unwrap();
+        let tenant = store.tenant("t").unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4u64 {
+                let tenant = tenant.clone();
+                scope.spawn(move || {
+                    for i in 0..60 {
+                        tenant.append_batch(&batch(thread * 10_000 + i * 10, 10), Ack::Os).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(count(&tenant), 2400);
+        drop(tenant);
+        store.close().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(count(&store.tenant("t").unwrap()), 2400);
+        assert_eq!(store.tenant("t").unwrap().stats().unwrap().seal_error, None);
+    }
+}
+
+#[test]
+fn sealing_that_fails_refuses_no_record_that_was_committed() {
+    let vfs = SimVfs::new();
+    let options = Options { memtable_bytes_max: 1500, background_threads: 0, ..Options::default() };
+    let store = Store::open_on(Arc::new(vfs.clone()), Path::new("/s"), options, true).unwrap();
+    let tenant = store.tenant("t").unwrap();
+    let mut committed = 0;
+    let mut refused = 0;
+    for i in 0..40 {
+        // New files can't be made: neither segments nor log files.
+        if i == 10 {
+            vfs.fail(SimOp::Create, u64::MAX);
+        }
+        match tenant.append_batch(&batch(i * 10, 10), Ack::Fsync) {
+            Ok(_) => committed += 10,
+            Err(_) => refused += 1,
+        }
+        assert_eq!(count(&tenant), committed, "at {i}");
+    }
+    assert!(refused > 0, "memory is bounded also where nothing can be sealed");
+    vfs.heal();
+    tenant.append_batch(&batch(10_000, 10), Ack::Fsync).unwrap();
+    assert_eq!(count(&tenant), committed + 10);
+}
