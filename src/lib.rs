@@ -29,6 +29,9 @@ pub mod error;
 pub mod exec;
 pub mod format;
 pub mod front;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod id;
 pub mod index;
 pub mod ingest;

@@ -144,7 +144,13 @@ fn tenant_of(file: &Path) -> Option<&str> {
 }
 
 /// What goes wrong with one flipped bit, if anything does.
-fn wrong(data: &Path, scratch: &Path, place: &Place, right: &BTreeMap<&str, Answers>) -> Option<String> {
+fn wrong(
+    data: &Path,
+    scratch: &Path,
+    place: &Place,
+    writes: &[bool],
+    right: &BTreeMap<&str, Answers>,
+) -> Option<String> {
     folder::copy(data, scratch);
     let path = scratch.join(&place.file);
     let mut bytes = std::fs::read(&path).unwrap();
@@ -164,7 +170,7 @@ fn wrong(data: &Path, scratch: &Path, place: &Place, right: &BTreeMap<&str, Answ
             return Some(format!("no finding names the place: {:?}", report.findings));
         }
     }
-    for write in [false, true] {
+    for &write in writes {
         let answers = match catch_unwind(AssertUnwindSafe(|| ask_all(scratch, write))) {
             Ok(answers) => answers,
             Err(_) => return Some(format!("a query panics (write: {write})")),
@@ -226,8 +232,10 @@ fn a_flipped_bit_is_found_and_stays_in_its_tenant() {
     for (i, place) in places(&data, count, &mut rng).into_iter().enumerate() {
         // A folder of its own: the thread of the last query may hold the store before for a moment longer.
         let scratch = root.path().join(format!("scratch-{i}"));
+        // To open for writing syncs a lot, and is tried for every third place.
+        let writes: &[bool] = if i % 3 == 0 { &[false, true] } else { &[false] };
         let Place { file, offset, mask } = &place;
-        if let Some(what) = wrong(&data, &scratch, &place, &right) {
+        if let Some(what) = wrong(&data, &scratch, &place, writes, &right) {
             found.push(format!("{} byte {offset} ^ {mask:#04x}: {what}", file.display()));
         }
         drop(std::fs::remove_dir_all(&scratch));

@@ -125,9 +125,14 @@ impl Payload {
     /// Reads and checks all of it: numbers within their tables, texts UTF-8, nothing left over.
     pub fn decode(bytes: Vec<u8>) -> Result<Payload, DecodeError> {
         let mut r = Reader::new(&bytes, "records");
-        let mut names = Vec::new();
+        let mut names: Vec<Box<str>> = Vec::new();
         for _ in 0..r.count(1)? {
-            names.push(Box::from(r.text()?));
+            let name = r.text()?;
+            // Readers take a record's fields as sorted, and each once.
+            if names.last().is_some_and(|before| **before >= *name) {
+                return Err(r.error("names in order", format!("{name:?}")));
+            }
+            names.push(name.into());
         }
         let mut streams = Vec::new();
         for _ in 0..r.count(1)? {

@@ -7,6 +7,9 @@ mod build;
 mod cache;
 mod column;
 mod fetch;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod merge;
 mod read;
 #[cfg(test)]

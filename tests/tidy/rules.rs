@@ -73,7 +73,7 @@ pub const MODULES: &[Module] = &[
     module("verify", &["id", "record", "format", "vfs"]),
     module("server", &["id", "record", "query", "store", "tenant", "ingest"]),
     // Collects the bodies of the fuzz targets, wherever they are.
-    module("fuzz", &["id", "record", "format", "query", "ingest", "index"]),
+    module("fuzz", &["id", "record", "format", "query", "ingest", "index", "segment"]),
 ];
 
 /// A crate, or a path in one, that only these modules may name.
