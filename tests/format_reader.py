@@ -1,4 +1,4 @@
-"""Reads a segment of Duramen, written from docs/format.md alone: python3 format_reader.py FILE.seg
+"""Reads a segment of Duramen by docs/format.md, with none of its code: python3 format_reader.py FILE.seg
 
 Prints one JSON array a record: [Seq, time in ns, stream, [[name, type, text], ..]]. Checks every CRC on the way. The
 roots are left out, since Python has no BLAKE3; so is the index, which is derived. Unpacks with the command `zstd`.

@@ -1,4 +1,5 @@
-//! A reader that was written from `docs/format.md` alone, in another language, reads what the engine writes.
+//! A reader in another language, which follows `docs/format.md` and shares no code with the engine, reads what the
+//! engine writes.
 //!
 //! Needs `python3` and `zstd`; where they are missing this says so and tests nothing.
 
