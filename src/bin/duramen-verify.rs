@@ -1,1 +1,95 @@
-fn main() {}
+//! The verifier alone: reads a store's files by the written format, with no engine in the program.
+//!
+//! Promises: changes nothing; works beside a running server; 0 nothing is wrong, 1 something is, 2 wrong usage, 3 a path
+//! is not there. May not know: anything but `duramen::verify`.
+
+use duramen::verify::verify;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const HELP: &str = "Checks the files of stores, tenants or single segments, and changes nothing
+
+Usage: duramen-verify [--json] [--deep] PATH..
+
+  --json     print one JSON object with `findings`
+  --deep     also compare records with zone maps, filters and leaves
+  --help     this text
+  --version  the version
+
+Exit status: 0 nothing is wrong, 1 something is, 2 wrong usage, 3 a path is not there.
+Example: duramen-verify --deep logs
+";
+
+#[derive(Default)]
+struct Arguments {
+    paths: Vec<PathBuf>,
+    json: bool,
+    deep: bool,
+    help: bool,
+    version: bool,
+}
+
+fn arguments(all: impl Iterator<Item = std::ffi::OsString>) -> Result<Arguments, String> {
+    let mut arguments = Arguments::default();
+    let mut options = true;
+    for argument in all {
+        let text = argument.to_string_lossy();
+        if !options || !text.starts_with('-') {
+            arguments.paths.push(argument.into());
+            continue;
+        }
+        match &*text {
+            "--" => options = false,
+            "--json" => arguments.json = true,
+            "--deep" => arguments.deep = true,
+            "-h" | "--help" => arguments.help = true,
+            "-V" | "--version" => arguments.version = true,
+            other => return Err(format!("`{other}` is no option")),
+        }
+    }
+    if arguments.paths.is_empty() && !arguments.help && !arguments.version {
+        return Err("no path is given".into());
+    }
+    Ok(arguments)
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments(std::env::args_os().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("duramen-verify: {error}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut out = io::stdout().lock();
+    let written = if arguments.help {
+        out.write_all(HELP.as_bytes()).map(|()| ExitCode::SUCCESS)
+    } else if arguments.version {
+        writeln!(out, "duramen-verify {}", env!("CARGO_PKG_VERSION")).map(|()| ExitCode::SUCCESS)
+    } else {
+        run(&arguments, &mut out)
+    };
+    match written.and_then(|code| out.flush().map(|()| code)) {
+        Ok(code) => code,
+        // Nobody reads on, which is no error.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("duramen-verify: the output can't be written: {error}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn run(arguments: &Arguments, out: &mut impl Write) -> io::Result<ExitCode> {
+    if let Some(missing) = arguments.paths.iter().find(|path| !path.exists()) {
+        eprintln!("duramen-verify: {}: there is nothing to verify", missing.display());
+        return Ok(ExitCode::from(3));
+    }
+    let report = verify(&arguments.paths, arguments.deep);
+    match arguments.json {
+        true => writeln!(out, "{}", serde_json::to_string(&report)?)?,
+        false => writeln!(out, "{report}")?,
+    }
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}

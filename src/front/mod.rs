@@ -8,6 +8,7 @@ mod csv;
 mod json;
 mod labels;
 mod rows;
+mod stats;
 mod table;
 mod time;
 
@@ -15,4 +16,5 @@ pub use ack::{UnknownAck, ack_name, parse_ack};
 pub use json::row_from_json;
 pub use labels::{BadLabels, parse_labels};
 pub use rows::{RowFormat, RowWriter, UnknownRowFormat};
+pub use stats::stats_json;
 pub use time::{BadTime, parse_time};

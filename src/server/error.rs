@@ -11,7 +11,10 @@ use serde_json::{Map, Value, json};
 
 /// An error on its way to the client.
 #[derive(Debug)]
-pub(super) struct ApiError {
+pub(super) struct ApiError(Box<Told>);
+
+#[derive(Debug)]
+struct Told {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -25,18 +28,19 @@ pub(super) struct ApiError {
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        ApiError { status, code, message, hint: None, span: None, retry_after_s: None, more: Map::new() }
+        let (hint, span, retry_after_s, more) = (None, None, None, Map::new());
+        ApiError(Box::new(Told { status, code, message, hint, span, retry_after_s, more }))
     }
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
     pub(super) fn retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after_s = Some(seconds);
+        self.0.retry_after_s = Some(seconds);
         self
     }
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.more.insert(name.into(), value.into());
+        self.0.more.insert(name.into(), value.into());
         self
     }
 
@@ -71,8 +75,8 @@ impl ApiError {
 impl From<&ParseError> for ApiError {
     fn from(error: &ParseError) -> Self {
         let mut api = ApiError::new(StatusCode::BAD_REQUEST, ParseError::CODE, error.summary());
-        api.hint = error.hint.clone();
-        api.span = Some((error.span.start, error.span.end));
+        api.0.hint = error.hint.clone();
+        api.0.span = Some((error.span.start, error.span.end));
         api
     }
 }
@@ -135,7 +139,7 @@ impl From<AuthError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let ApiError { status, code, message, hint, span, retry_after_s, mut more } = self;
+        let Told { status, code, message, hint, span, retry_after_s, mut more } = *self.0;
         let span = span.map(|(from, to)| [from, to]);
         more.insert("error".into(), json!({"code": code, "message": message, "hint": hint, "span": span}));
         let mut response = super::answer::json(status, Value::Object(more).to_string());

@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::params::Params;
 use super::{App, auth, layer};
 use crate::catalog::Roles;
-use crate::front::{RowFormat, RowWriter, parse_time};
+use crate::front::{RowFormat, RowWriter, parse_time, stats_json};
 use crate::record::Timestamp;
 use crate::store::{QueryOptions, Rows, Tenant};
 use axum::body::{Body, Bytes};
@@ -217,7 +217,7 @@ fn write(rows: &mut Rows, first: Option<crate::Row>, form: Form, out: &mut PartW
     }
     writer.end()?;
     if form == Form::Whole {
-        let stats = serde_json::to_string(&rows.stats())?;
+        let stats = stats_json(&rows.stats());
         let canonical = serde_json::Value::from(rows.canonical());
         writeln!(out, ",\"query\":{canonical},\"stats\":{stats}}}}}")?;
     }

@@ -188,7 +188,7 @@ impl TenantCore {
         let (next_log, frozen) = writer.log.rotate(move |_| {
             let mut state = state.lock().unwrap_or_else(|e| e.into_inner());
             if state.active.is_empty() {
-                // Somebody else froze it since the look above.
+                // Somebody else froze it since the look above: an empty segment fits no manifest.
                 return None;
             }
             state.active_since = None;

@@ -109,3 +109,19 @@ impl Report {
         self.findings.push(finding);
     }
 }
+
+/// For people: a line a finding, then what was not checked, then the sums.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.findings.iter().try_for_each(|finding| writeln!(f, "{finding}"))?;
+        self.skipped.iter().try_for_each(|skipped| writeln!(f, "not checked: {skipped}"))?;
+        let Report { tenants, files, bytes, segments, blocks, records, .. } = self;
+        match self.findings.len() {
+            0 => write!(f, "nothing is wrong")?,
+            1 => write!(f, "1 finding")?,
+            n => write!(f, "{n} findings")?,
+        }
+        write!(f, ": {tenants} tenants, {files} files, {bytes} bytes, {segments} segments, {blocks} blocks, ")?;
+        write!(f, "{records} records")
+    }
+}

@@ -42,12 +42,13 @@ impl FilterArgs {
         let time = |text: &Option<String>| {
             text.as_deref().map(|t| parse_time(t, now).map_err(|e| Failure::Usage(e.to_string()))).transpose()
         };
-        let mut options = QueryOptions::default();
-        options.start = time(&self.start)?.or(time(&self.since)?);
-        options.end = time(&self.end)?;
-        options.limit = self.limit;
-        options.offset = self.offset;
-        options.now = Some(now);
-        Ok(options)
+        Ok(QueryOptions {
+            start: time(&self.start)?.or(time(&self.since)?),
+            end: time(&self.end)?,
+            limit: self.limit,
+            offset: self.offset,
+            now: Some(now),
+            ..QueryOptions::default()
+        })
     }
 }

@@ -6,6 +6,7 @@ use crate::input::{self, Rejects};
 use crate::location::{Location, LocationArgs, open_to_read, options};
 use crate::output::{self, FormatArgs};
 use crate::progress::Progress;
+use duramen::front::stats_json;
 use duramen::ingest::{Format, IngestOptions};
 use duramen::record::Timestamp;
 use duramen::store::DEFAULT_TENANT;
@@ -64,8 +65,7 @@ impl Args {
 
     fn tell(&self, rows: &duramen::Rows) {
         if self.stats {
-            let stats = serde_json::to_string(&rows.stats()).unwrap_or_default();
-            eprintln!("{{\"query\":{},\"stats\":{stats}}}", serde_json::Value::from(rows.canonical()));
+            eprintln!("{}", serde_json::json!({"query": rows.canonical(), "stats": stats_json(&rows.stats())}));
         }
     }
 

@@ -90,12 +90,11 @@ impl Args {
             readers.push(std::thread::spawn(move || read(source, pipe, tee, &sender)));
         }
         drop(sender);
-        let signals = forward_signals(&child);
+        let _signals = forward_signals(&child);
         let stored = self.store(&receiver, store);
         // Where storing failed the pipes are still drained, so that the command does not hang on a full one.
         receiver.iter().for_each(drop);
         let status = child.wait().map_err(|e| Failure::Failed(format!("the command can't be waited for: {e}")))?;
-        drop(signals);
         for reader in readers {
             let _ = reader.join();
         }
@@ -218,4 +217,6 @@ fn forward_signals(child: &Child) -> Option<tokio::runtime::Runtime> {
 
 /// Without an async runtime in the tree there is nothing that takes signals.
 #[cfg(not(all(unix, feature = "server")))]
-fn forward_signals(_child: &Child) {}
+fn forward_signals(_child: &Child) -> Option<()> {
+    None
+}

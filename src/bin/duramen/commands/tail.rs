@@ -41,13 +41,16 @@ impl Args {
         let mut tenant = open_to_read(&folder, name)?;
         let mut writer = output::stdout(self.format.or(RowFormat::Ndjson));
         let mut seen = Seq(tenant.stats()?.last_seq);
-        let mut options = QueryOptions::default();
-        options.limit = Some(self.last);
+        let options = QueryOptions { limit: Some(self.last), ..QueryOptions::default() };
         let mut before = tenant.query_with(&self.filter, &options)?.collect::<Result<Vec<_>, _>>()?;
         before.reverse();
         before.iter().try_for_each(|row| writer.row(row))?;
         writer.flush()?;
-        while !self.no_follow {
+        if self.no_follow {
+            writer.finish()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        loop {
             std::thread::sleep(LOOK);
             // A reader without the lock sees the state at its opening, so that news take a new one.
             tenant = open_to_read(&folder, name)?;
@@ -59,7 +62,5 @@ impl Args {
             writer.flush()?;
             seen = seen.max(last);
         }
-        writer.finish()?;
-        Ok(ExitCode::SUCCESS)
     }
 }

@@ -34,29 +34,9 @@ impl Args {
         let mut out = io::stdout().lock();
         match self.json {
             true => writeln!(out, "{}", serde_json::to_string(&report).unwrap_or_default())?,
-            false => write_text(&report, &mut out)?,
+            false => writeln!(out, "{report}")?,
         }
         out.flush()?;
         Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(PROBLEM) })
     }
-}
-
-/// A report for people.
-pub fn write_text(report: &verify::Report, out: &mut impl Write) -> io::Result<()> {
-    for finding in &report.findings {
-        writeln!(out, "{finding}")?;
-    }
-    for skipped in &report.skipped {
-        writeln!(out, "not checked: {skipped}")?;
-    }
-    let verify::Report { tenants, files, bytes, segments, blocks, records, .. } = report;
-    let result = match report.findings.len() {
-        0 => "nothing is wrong".to_string(),
-        1 => "1 finding".to_string(),
-        n => format!("{n} findings"),
-    };
-    writeln!(
-        out,
-        "{result}: {tenants} tenants, {files} files, {bytes} bytes, {segments} segments, {blocks} blocks, {records} records"
-    )
 }

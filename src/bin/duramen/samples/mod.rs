@@ -74,6 +74,8 @@ impl Dice {
 
 /// The times of `lines` lines, a few seconds apart, oldest first.
 fn times(end: Timestamp, lines: u64, apart_ms: u64) -> impl Iterator<Item = Timestamp> {
+    // Whole milliseconds, as most programs log them.
+    let end = Timestamp(end.0 - end.0.rem_euclid(1_000_000));
     (1..=lines).rev().map(move |i| {
         // Uneven steps: a regular clock is a pattern that no log has.
         let back = i * apart_ms + i * 7919 % apart_ms;

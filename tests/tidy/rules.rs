@@ -1,0 +1,159 @@
+//! The rules as data: who may import whom, and what else holds of the sources.
+
+/// What one module may name of this crate. A path allows everything below it.
+pub struct Module {
+    pub name: &'static str,
+    pub may_import: &'static [&'static str],
+    /// Paths of other crates, mostly `std`, that it must not name.
+    pub must_not_name: &'static [&'static str],
+}
+
+const fn module(name: &'static str, may_import: &'static [&'static str]) -> Module {
+    Module { name, may_import, must_not_name: &[] }
+}
+
+/// Every module may use the shared error types, and itself.
+pub const FOR_ALL: &[&str] = &["error"];
+
+/// The table of `docs/architecture.md`. A module that is not listed is a violation: decide where it belongs.
+pub const MODULES: &[Module] = &[
+    module("error", &[]),
+    module("id", &[]),
+    module("record", &["id"]),
+    Module {
+        name: "format",
+        may_import: &["id", "record"],
+        must_not_name: &["std::fs", "std::path", "std::time", "std::thread", "std::env"],
+    },
+    module("vfs", &["id"]),
+    module("log", &["id", "record", "format", "vfs"]),
+    Module {
+        name: "memtable",
+        may_import: &["id", "record", "format::payload", "format::rows", "format::block"],
+        must_not_name: &["std::fs", "std::path"],
+    },
+    module("segment", &["id", "record", "format", "vfs"]),
+    module("index", &["id", "record", "format", "vfs"]),
+    module("manifest", &["id", "record::Timestamp", "format", "vfs"]),
+    module("catalog", &["id", "record::Timestamp", "record::parse_duration_ns", "format", "vfs"]),
+    Module {
+        name: "query",
+        may_import: &["record"],
+        must_not_name: &["std::fs", "std::path", "std::thread", "std::io"],
+    },
+    Module {
+        name: "exec",
+        may_import: &["id", "record", "query::ast"],
+        must_not_name: &["std::fs", "std::net::TcpStream"],
+    },
+    module(
+        "tenant",
+        &[
+            "id",
+            "record",
+            "format",
+            "vfs",
+            "log",
+            "memtable",
+            "segment",
+            "index",
+            "manifest",
+            "query",
+            "exec",
+            // The one error type of the public API; nothing else of the store.
+            "store::Error",
+            "store::error",
+        ],
+    ),
+    module(
+        "store",
+        &["id", "record", "vfs", "tenant", "catalog", "query", "exec", "segment", "log::Ack", "log::LogError"],
+    ),
+    module("ingest", &["id", "record"]),
+    module("verify", &["id", "record", "format", "vfs"]),
+    module("server", &["id", "record", "query", "store", "tenant", "ingest"]),
+    // Collects the bodies of the fuzz targets, wherever they are.
+    module("fuzz", &["id", "record", "format", "query", "ingest", "index"]),
+];
+
+/// A crate, or a path in one, that only these modules may name.
+pub struct Only {
+    pub path: &'static str,
+    pub importers: &'static [&'static str],
+}
+
+const fn only(path: &'static str, importers: &'static [&'static str]) -> Only {
+    Only { path, importers }
+}
+
+pub const ONLY: &[Only] = &[
+    only("tantivy", &["index"]),
+    only("sled", &["catalog"]),
+    only("nom", &["query::parse"]),
+    only("axum", &["server"]),
+    only("tokio", &["server"]),
+    only("memmap2", &["vfs"]),
+    only("rustix", &["vfs"]),
+    // The filters' bytes are part of the format.
+    only("xorf", &["index", "format::bundle"]),
+    only("clap", &["bin"]),
+    only("indicatif", &["bin"]),
+    only("ureq", &["bin"]),
+    // sled owns its folder, which the catalog moves aside where it does not open.
+    only("std::fs", &["vfs", "bin", "catalog::view"]),
+];
+
+/// `unsafe` stands here and nowhere else.
+pub const UNSAFE_IN: &[&str] = &["vfs"];
+
+/// Another crate's types that the public API shows.
+pub const PUBLIC_EXTERNAL: &[&str] = &["serde", "serde_json", "roaring", "tracing", "tracing_subscriber"];
+
+/// An exception, with its reason. `line` is a part of the line, `""` for the whole file.
+pub struct Allow {
+    pub file: &'static str,
+    pub line: &'static str,
+    pub rule: &'static str,
+    pub reason: &'static str,
+}
+
+pub const ALLOWED: &[Allow] = &[Allow {
+    file: "src/format/bytes.rs",
+    line: "use std::path::Path;",
+    rule: "must not name std::path",
+    reason: "attaches a file's name to an error, and opens nothing",
+}];
+
+/// A file past this is split by noun.
+pub const FILE_LINES_MAX: usize = 700;
+
+/// Macros that are left over from writing.
+pub const UNFINISHED: &[&str] = &["todo", "unimplemented", "dbg"];
+
+/// Everything that may lie at the top of the repository.
+pub const TOP_LEVEL: &[&str] = &[
+    ".cargo",
+    ".git",
+    ".github",
+    ".gitignore",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "SECURITY.md",
+    "benches",
+    "clippy.toml",
+    "deny.toml",
+    "docs",
+    "examples",
+    "fuzz",
+    "grammar",
+    "justfile",
+    "packaging",
+    "rustfmt.toml",
+    "src",
+    "target",
+    "tests",
+];
