@@ -3,10 +3,10 @@
 
 mod program;
 
+use program::{Run, duramen, folder, gzip, names, run_in, run_with_stdin};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::Stdio;
-use program::{Run, duramen, folder, gzip, names, run_in, run_with_stdin};
 
 const LINES: &str = "{\"ts\":1735689600,\"level\":\"error\",\"message\":\"reset\",\"n\":1}\n\
                      {\"ts\":1735689601,\"level\":\"info\",\"message\":\"fine\",\"n\":2.50}\n\

@@ -3,13 +3,13 @@
 
 mod program;
 
+use program::{duramen, folder, gzip, run_in};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Stdio};
 use std::time::{Duration, Instant};
-use program::{duramen, folder, gzip, run_in};
 
 /// A server that is killed when it goes.
 struct Server {
