@@ -4,15 +4,17 @@
 //! name another tenant. May not know: other tenants, HTTP, who may do what.
 
 mod append;
+mod compact;
 mod open;
+mod output;
 mod seal;
 mod segments;
 mod snapshot;
 mod stats;
 
 pub use append::Appended;
+pub use compact::CompactReport;
 pub use open::OpenReport;
-pub use seal::CompactReport;
 pub use segments::SegmentSource;
 pub use snapshot::Snapshot;
 pub use stats::TenantStats;

@@ -1,21 +1,18 @@
 //! From the memtable to segments, and from small segments to larger ones.
 
 use super::open::open_segments;
-use super::segments::{SegmentSource, segment_path};
+use super::segments::segment_path;
 use super::{Frozen, TenantCore, Writer};
-use crate::error::StorageError;
-use crate::format::compress::{LEVEL_FAST, LEVEL_MERGE};
-use crate::format::edit::{Edit, Leaf, SegmentMeta};
+use crate::format::compress::LEVEL_FAST;
+use crate::format::edit::{Edit, Leaf};
 use crate::format::payload::{Payload, Reencoder};
 use crate::format::rows::{order_rows, split_rows};
-use crate::format::segment::SegmentHeader;
 use crate::format::version::Version;
 use crate::id::{LogId, SegmentId, Seq};
-use crate::index::{BuildError, IndexBuilder};
 use crate::manifest::ManifestError;
 use crate::memtable::CommittedBatch;
-use crate::record::{Column, Tag, Timestamp, for_each_element};
-use crate::segment::{BlockSink, EncodedBlock, Merger, SegmentReader, SegmentWriter, encode_block};
+use crate::record::Timestamp;
+use crate::segment::encode_block;
 use crate::store::Error;
 use crate::store::error::ErrorKind;
 use std::sync::atomic::Ordering;
@@ -28,75 +25,18 @@ const LEAF_RECORDS_MIN: usize = 4096;
 /// At most so many memtables wait to be sealed; whoever appends more seals one first.
 const FROZEN_MAX: usize = 1;
 
-/// What [`TenantCore::compact`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CompactReport {
-    /// Records that went from the log into a segment.
-    pub records_sealed: u64,
-    /// Segments that were merged.
-    pub segments_merged: u64,
-    /// Segments that they became.
-    pub segments_made: u64,
-    /// Segments whose retention had ended.
-    pub segments_expired: u64,
-    /// Their records.
-    pub records_expired: u64,
-}
-
-/// Feeds an index with what blocks are built from.
-struct IndexSink {
-    builder: IndexBuilder,
-    /// The first error; the sink's calls return none.
-    error: Option<BuildError>,
-}
-
-impl IndexSink {
-    fn new() -> Self {
-        IndexSink { builder: IndexBuilder::new(), error: None }
-    }
-
-    fn finish(mut self) -> Result<Vec<u8>, BuildError> {
-        match self.error {
-            Some(e) => Err(e),
-            None => self.builder.finish(),
-        }
-    }
-}
-
-impl BlockSink for IndexSink {
-    fn begin(&mut self) {
-        self.builder.begin_block();
-    }
-    fn column(&mut self, column: &Column) {
-        self.builder.add_column(column);
-    }
-    fn value(&mut self, tag: Tag, text: &str) {
-        self.builder.add_text(text);
-        if tag == Tag::Array {
-            // A text beside its escaped form in the array's JSON.
-            for_each_element(text, &mut |_, text| self.builder.add_text(text));
-        }
-    }
-    fn end(&mut self) {
-        if let Err(e) = self.builder.end_block() {
-            self.error.get_or_insert(e);
-        }
-    }
-}
-
 impl TenantCore {
-    fn writer(&self) -> Result<&Writer, Error> {
+    pub(super) fn writer(&self) -> Result<&Writer, Error> {
         self.writer.as_ref().ok_or_else(|| ErrorKind::ReadOnly.into())
     }
 
     /// Waits for its turn to make or replace segments.
-    fn turn<'a>(&self, writer: &'a Writer) -> MutexGuard<'a, ()> {
+    pub(super) fn turn<'a>(&self, writer: &'a Writer) -> MutexGuard<'a, ()> {
         writer.seal.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Applies an edit. Where it certainly did not happen, the files that it would have named are removed.
-    fn apply(&self, writer: &Writer, edit: Edit) -> Result<Arc<Version>, Error> {
+    pub(super) fn apply(&self, writer: &Writer, edit: Edit) -> Result<Arc<Version>, Error> {
         let outputs: Vec<SegmentId> = match &edit {
             Edit::Seal { segments, .. } | Edit::Merge { outputs: segments, .. } => {
                 segments.iter().map(|s| s.id).collect()
@@ -263,115 +203,6 @@ impl TenantCore {
         Ok(())
     }
 
-    fn begin_segment(&self, writer: &Writer, level: u8) -> Result<Output, StorageError> {
-        let number = writer.manifest.version().next_segment_id.0.max(writer.next_segment.load(Ordering::Relaxed));
-        writer.next_segment.store(number + 1, Ordering::Relaxed);
-        let id = SegmentId(number);
-        let path = segment_path(&self.options, id);
-        let header = SegmentHeader { tenant: self.id.clone(), id, created: Timestamp::now() };
-        let writer = SegmentWriter::new(self.options.vfs.create(&path)?, &header)?;
-        Ok(Output { writer, sink: IndexSink::new(), id, level, created: header.created })
-    }
-
-    /// Seals, merges small segments, and lets segments go whose newest record is older than the retention.
-    pub fn compact(&self, retention_ns: Option<i64>) -> Result<CompactReport, Error> {
-        let mut report = CompactReport { records_sealed: self.seal()?, ..CompactReport::default() };
-        if let Some(retention) = retention_ns {
-            self.expire(retention, &mut report)?;
-        }
-        self.merge_small(&mut report)?;
-        Ok(report)
-    }
-
-    fn expire(&self, retention_ns: i64, report: &mut CompactReport) -> Result<(), Error> {
-        let writer = self.writer()?;
-        let _turn = self.turn(writer);
-        let version = writer.manifest.version();
-        let limit = Timestamp(Timestamp::now().0.saturating_sub(retention_ns));
-        let gone: Vec<_> = version.segments.values().filter(|s| s.max_time < limit).cloned().collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        let records = gone.iter().map(|s| s.rows).sum();
-        let live: Vec<_> = version.segments.values().filter(|s| s.max_time >= limit).collect();
-        // A leaf that also covers a live segment's records can't be made again from what is left.
-        let broken = version
-            .leaves()
-            .filter(|leaf| {
-                let meets = |s: &SegmentMeta| s.min_seq <= leaf.last() && s.max_seq >= leaf.first;
-                gone.iter().any(|s| meets(s)) && live.iter().any(|s| meets(s))
-            })
-            .map(|leaf| leaf.first)
-            .collect();
-        let edit = Edit::Expire {
-            segments: gone.iter().map(|s| s.id).collect(),
-            reason: format!("older than the retention, before {limit}"),
-            records,
-            leaves_broken: broken,
-        };
-        let version = self.apply(writer, edit)?;
-        self.publish(version);
-        report.segments_expired = gone.len() as u64;
-        report.records_expired = records;
-        Ok(())
-    }
-
-    /// Makes a version visible; the files of segments that it no longer names go when nobody reads them.
-    fn publish(&self, version: Arc<Version>) {
-        let mut state = self.state();
-        let segments = open_segments(&self.id, &self.options, &version, &state.segments);
-        for (id, segment) in state.segments.iter() {
-            if !segments.contains_key(id) {
-                segment.doom();
-            }
-        }
-        let before = std::mem::replace(&mut state.segments, Arc::new(segments));
-        state.version = version;
-        // Files are removed when the last reader lets go, and not while the state is locked.
-        drop(state);
-        drop(before);
-    }
-
-    fn merge_small(&self, report: &mut CompactReport) -> Result<(), Error> {
-        let writer = self.writer()?;
-        let _turn = self.turn(writer);
-        let segments = self.state().segments.clone();
-        let mut small: Vec<&Arc<SegmentSource>> =
-            segments.values().filter(|s| s.meta().bytes < self.options.merge_bytes_max).collect();
-        if small.len() < 2 {
-            return Ok(());
-        }
-        small.sort_by_key(|s| (s.meta().min_time, s.meta().id));
-        let readers: Vec<Arc<SegmentReader>> = small.iter().map(|s| s.reader().cloned()).collect::<Result<_, _>>()?;
-        let level = small.iter().map(|s| s.meta().level).max().unwrap_or(0).saturating_add(1);
-        let mut outputs = Vec::new();
-        let mut output: Option<Output> = None;
-        let mut merger = Merger::new(&readers);
-        while let Some(merged) = merger.next_block()? {
-            let mut target = match output.take() {
-                Some(open) => open,
-                None => self.begin_segment(writer, level)?,
-            };
-            let block = encode_block(&merged.rows, &merged.batches, LEVEL_MERGE, &mut target.sink);
-            target.block(&block)?;
-            if target.writer.bytes() >= self.options.merge_bytes_max {
-                outputs.push(target.finish(self)?);
-            } else {
-                output = Some(target);
-            }
-        }
-        if let Some(target) = output {
-            outputs.push(target.finish(self)?);
-        }
-        report.segments_merged = small.len() as u64;
-        report.segments_made = outputs.len() as u64;
-        let inputs = small.iter().map(|s| s.meta().id).collect();
-        let version = self.apply(writer, Edit::Merge { inputs, outputs })?;
-        drop(readers);
-        self.publish(version);
-        Ok(())
-    }
-
     /// Seals, and makes durable that all is; the tenant takes no more records.
     pub fn close(&self) -> Result<(), Error> {
         if self.writer.is_none() {
@@ -381,42 +212,6 @@ impl TenantCore {
         // Also where sealing failed: the log has it all, and says so durably.
         self.writer()?.log.close()?;
         sealed.map(drop)
-    }
-}
-
-/// A segment that is being written, with its index.
-struct Output {
-    writer: SegmentWriter,
-    sink: IndexSink,
-    id: SegmentId,
-    level: u8,
-    created: Timestamp,
-}
-
-impl Output {
-    fn block(&mut self, block: &EncodedBlock) -> Result<(), StorageError> {
-        self.writer.block(block)
-    }
-
-    /// Ends and syncs the file, and the folder that names it.
-    fn finish(self, tenant: &TenantCore) -> Result<SegmentMeta, Error> {
-        let bundle = self.sink.finish()?;
-        let s = self.writer.finish(&bundle)?;
-        tenant.options.vfs.sync_dir(&tenant.options.dir.join("segments"))?;
-        Ok(SegmentMeta {
-            id: self.id,
-            bytes: s.bytes,
-            data_root: s.data_root,
-            index_root: s.index_root,
-            rows: s.rows,
-            min_time: s.time.0,
-            max_time: s.time.1,
-            min_seq: s.seq.0,
-            max_seq: s.seq.1,
-            blocks: s.blocks,
-            created_at_ns: self.created.0,
-            level: self.level,
-        })
     }
 }
 

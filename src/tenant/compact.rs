@@ -1,0 +1,130 @@
+//! Fewer and larger segments, and none whose time is over.
+
+use super::TenantCore;
+use super::open::open_segments;
+use super::output::Output;
+use super::segments::SegmentSource;
+use crate::format::compress::LEVEL_MERGE;
+use crate::format::edit::{Edit, SegmentMeta};
+use crate::format::version::Version;
+use crate::record::Timestamp;
+use crate::segment::{Merger, SegmentReader, encode_block};
+use crate::store::Error;
+use std::sync::Arc;
+
+/// What [`TenantCore::compact`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactReport {
+    /// Records that went from the log into a segment.
+    pub records_sealed: u64,
+    /// Segments that were merged.
+    pub segments_merged: u64,
+    /// Segments that they became.
+    pub segments_made: u64,
+    /// Segments whose retention had ended.
+    pub segments_expired: u64,
+    /// Their records.
+    pub records_expired: u64,
+}
+
+impl TenantCore {
+    /// Seals, merges small segments, and lets segments go whose newest record is older than the retention.
+    pub fn compact(&self, retention_ns: Option<i64>) -> Result<CompactReport, Error> {
+        let mut report = CompactReport { records_sealed: self.seal()?, ..CompactReport::default() };
+        if let Some(retention) = retention_ns {
+            self.expire(retention, &mut report)?;
+        }
+        self.merge_small(&mut report)?;
+        Ok(report)
+    }
+
+    fn expire(&self, retention_ns: i64, report: &mut CompactReport) -> Result<(), Error> {
+        let writer = self.writer()?;
+        let _turn = self.turn(writer);
+        let version = writer.manifest.version();
+        let limit = Timestamp(Timestamp::now().0.saturating_sub(retention_ns));
+        let gone: Vec<_> = version.segments.values().filter(|s| s.max_time < limit).cloned().collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let records = gone.iter().map(|s| s.rows).sum();
+        let live: Vec<_> = version.segments.values().filter(|s| s.max_time >= limit).collect();
+        // A leaf that also covers a live segment's records can't be made again from what is left.
+        let broken = version
+            .leaves()
+            .filter(|leaf| {
+                let meets = |s: &SegmentMeta| s.min_seq <= leaf.last() && s.max_seq >= leaf.first;
+                gone.iter().any(|s| meets(s)) && live.iter().any(|s| meets(s))
+            })
+            .map(|leaf| leaf.first)
+            .collect();
+        let edit = Edit::Expire {
+            segments: gone.iter().map(|s| s.id).collect(),
+            reason: format!("older than the retention, before {limit}"),
+            records,
+            leaves_broken: broken,
+        };
+        let version = self.apply(writer, edit)?;
+        self.publish(version);
+        report.segments_expired = gone.len() as u64;
+        report.records_expired = records;
+        Ok(())
+    }
+
+    /// Makes a version visible; the files of segments that it no longer names go when nobody reads them.
+    fn publish(&self, version: Arc<Version>) {
+        let mut state = self.state();
+        let segments = open_segments(&self.id, &self.options, &version, &state.segments);
+        for (id, segment) in state.segments.iter() {
+            if !segments.contains_key(id) {
+                segment.doom();
+            }
+        }
+        let before = std::mem::replace(&mut state.segments, Arc::new(segments));
+        state.version = version;
+        // Files are removed when the last reader lets go, and not while the state is locked.
+        drop(state);
+        drop(before);
+    }
+
+    fn merge_small(&self, report: &mut CompactReport) -> Result<(), Error> {
+        let writer = self.writer()?;
+        let _turn = self.turn(writer);
+        let segments = self.state().segments.clone();
+        let mut small: Vec<&Arc<SegmentSource>> =
+            segments.values().filter(|s| s.meta().bytes < self.options.merge_bytes_max).collect();
+        if small.len() < 2 {
+            return Ok(());
+        }
+        small.sort_by_key(|s| (s.meta().min_time, s.meta().id));
+        let readers: Vec<Arc<SegmentReader>> = small.iter().map(|s| s.reader().cloned()).collect::<Result<_, _>>()?;
+        let level = small.iter().map(|s| s.meta().level).max().unwrap_or(0).saturating_add(1);
+        let mut outputs = Vec::new();
+        let mut output: Option<Output> = None;
+        let mut merger = Merger::new(&readers);
+        while let Some(merged) = merger.next_block()? {
+            let mut target = match output.take() {
+                Some(open) => open,
+                None => self.begin_segment(writer, level)?,
+            };
+            let block = encode_block(&merged.rows, &merged.batches, LEVEL_MERGE, &mut target.sink);
+            target.block(&block)?;
+            if target.writer.bytes() >= self.options.merge_bytes_max {
+                outputs.push(target.finish(self)?);
+            } else {
+                output = Some(target);
+            }
+        }
+        if let Some(target) = output {
+            outputs.push(target.finish(self)?);
+        }
+        report.segments_merged = small.len() as u64;
+        report.segments_made = outputs.len() as u64;
+        let inputs = small.iter().map(|s| s.meta().id).collect();
+        let version = self.apply(writer, Edit::Merge { inputs, outputs })?;
+        drop(readers);
+        self.publish(version);
+        Ok(())
+    }
+}

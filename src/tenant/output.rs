@@ -1,0 +1,102 @@
+//! A segment while it is written, with the index that grows beside it.
+
+use super::segments::segment_path;
+use super::{TenantCore, Writer};
+use crate::error::StorageError;
+use crate::format::edit::SegmentMeta;
+use crate::format::segment::SegmentHeader;
+use crate::id::SegmentId;
+use crate::index::{BuildError, IndexBuilder};
+use crate::record::{Column, Tag, Timestamp, for_each_element};
+use crate::segment::{BlockSink, EncodedBlock, SegmentWriter};
+use crate::store::Error;
+use std::sync::atomic::Ordering;
+
+/// Feeds an index with what blocks are built from.
+pub(super) struct IndexSink {
+    builder: IndexBuilder,
+    /// The first error; the sink's calls return none.
+    error: Option<BuildError>,
+}
+
+impl IndexSink {
+    fn new() -> Self {
+        IndexSink { builder: IndexBuilder::new(), error: None }
+    }
+
+    fn finish(mut self) -> Result<Vec<u8>, BuildError> {
+        match self.error {
+            Some(e) => Err(e),
+            None => self.builder.finish(),
+        }
+    }
+}
+
+impl BlockSink for IndexSink {
+    fn begin(&mut self) {
+        self.builder.begin_block();
+    }
+    fn column(&mut self, column: &Column) {
+        self.builder.add_column(column);
+    }
+    fn value(&mut self, tag: Tag, text: &str) {
+        self.builder.add_text(text);
+        if tag == Tag::Array {
+            // A text beside its escaped form in the array's JSON.
+            for_each_element(text, &mut |_, text| self.builder.add_text(text));
+        }
+    }
+    fn end(&mut self) {
+        if let Err(e) = self.builder.end_block() {
+            self.error.get_or_insert(e);
+        }
+    }
+}
+
+impl TenantCore {
+    pub(super) fn begin_segment(&self, writer: &Writer, level: u8) -> Result<Output, StorageError> {
+        let number = writer.manifest.version().next_segment_id.0.max(writer.next_segment.load(Ordering::Relaxed));
+        writer.next_segment.store(number + 1, Ordering::Relaxed);
+        let id = SegmentId(number);
+        let path = segment_path(&self.options, id);
+        let header = SegmentHeader { tenant: self.id.clone(), id, created: Timestamp::now() };
+        let writer = SegmentWriter::new(self.options.vfs.create(&path)?, &header)?;
+        Ok(Output { writer, sink: IndexSink::new(), id, level, created: header.created })
+    }
+}
+
+/// A segment that is being written, with its index.
+pub(super) struct Output {
+    pub writer: SegmentWriter,
+    pub sink: IndexSink,
+    id: SegmentId,
+    level: u8,
+    created: Timestamp,
+}
+
+impl Output {
+    pub fn block(&mut self, block: &EncodedBlock) -> Result<(), StorageError> {
+        self.writer.block(block)
+    }
+
+    /// Ends and syncs the file, and the folder that names it.
+    pub fn finish(self, tenant: &TenantCore) -> Result<SegmentMeta, Error> {
+        let bundle = self.sink.finish()?;
+        let s = self.writer.finish(&bundle)?;
+        tenant.options.vfs.sync_dir(&tenant.options.dir.join("segments"))?;
+        Ok(SegmentMeta {
+            id: self.id,
+            bytes: s.bytes,
+            data_root: s.data_root,
+            index_root: s.index_root,
+            rows: s.rows,
+            min_time: s.time.0,
+            max_time: s.time.1,
+            min_seq: s.seq.0,
+            max_seq: s.seq.1,
+            blocks: s.blocks,
+            created_at_ns: self.created.0,
+            level: self.level,
+        })
+    }
+}
