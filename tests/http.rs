@@ -452,3 +452,29 @@ fn the_command_line_over_http() {
     run_in(dir.path(), &["query", "--url", &url, "*"]).exits(3);
     assert_eq!(run(&["export", "*"]).exits(0).stdout.lines().count(), 2);
 }
+
+#[test]
+fn readers_that_stand_still_do_not_keep_others_waiting() {
+    let dir = folder();
+    let config = "[limits]\nqueries_max = 2\nbody_idle_ms_max = 300\nwait_ms_max = 10000\n";
+    std::fs::write(dir.path().join("c.toml"), config).expect("written");
+    let server = Server::start(dir.path(), &["--config", "c.toml"]);
+    let lines: String = (0..100_000).map(|i| format!("{{\"i\":{i},\"text\":\"{}\"}}\n", "word ".repeat(40))).collect();
+    assert_eq!(server.ingest(&[], lines.as_bytes()).json()["accepted"], 100_000);
+    let stuck: Vec<TcpStream> = (0..4)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(b"GET /api/v1/query?query=* HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+            stream
+        })
+        .collect();
+    assert_eq!(server.count(&[]), 100_000);
+    // By then each has had its turn, and stood still for too long in it.
+    std::thread::sleep(Duration::from_secs(3));
+    // One that reads on late finds its answer broken off, and not ended.
+    let mut late = stuck.into_iter().next().expect("a stream");
+    let mut rest = Vec::new();
+    let _ = late.read_to_end(&mut rest);
+    let (start, end) = (&rest[..rest.len().min(12)], &rest[rest.len().saturating_sub(5)..]);
+    assert!(start == b"HTTP/1.1 200" && end != b"0\r\n\r\n", "{} bytes, {start:?}, {end:?}", rest.len());
+}

@@ -37,24 +37,26 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// A part of a streamed answer; an error breaks the connection off, so that nobody takes the answer for whole.
-pub(super) type Part = Result<Bytes, io::Error>;
-
-/// A body that a thread fills.
+/// A body that a thread fills, part by part. An empty part is its end: where the thread goes before that, however it
+/// does, the connection is broken off, so that nobody takes the answer for whole.
 pub(super) struct Parts {
-    pub(super) first: Option<Part>,
-    pub(super) rest: Receiver<Part>,
+    pub(super) first: Option<Bytes>,
+    pub(super) rest: Receiver<Bytes>,
     pub(super) _cancel: CancelOnDrop,
 }
 
 impl Stream for Parts {
-    type Item = Part;
+    type Item = io::Result<Bytes>;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Part>> {
-        match self.first.take() {
-            Some(part) => Poll::Ready(Some(part)),
-            None => self.rest.poll_recv(context),
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if let Some(part) = self.first.take() {
+            return Poll::Ready(Some(Ok(part)));
         }
+        self.rest.poll_recv(context).map(|part| match part {
+            Some(end) if end.is_empty() => None,
+            Some(part) => Some(Ok(part)),
+            None => Some(Err(io::Error::other("the answer broke off"))),
+        })
     }
 }
 

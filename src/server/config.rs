@@ -33,7 +33,7 @@ pub struct Limits {
     pub wait_ms_max: u64,
     /// How long a query may take; a slow reader of its rows counts.
     pub query_time_ms_max: u64,
-    /// How long a body may stand still.
+    /// How long a body, or the reader of an answer, may stand still.
     pub body_idle_ms_max: u64,
 }
 

@@ -1,6 +1,6 @@
 //! `GET` and `POST /api/v1/query`.
 
-use super::answer::{self, CancelOnDrop, Part, Parts};
+use super::answer::{self, CancelOnDrop, Parts};
 use super::error::ApiError;
 use super::params::Params;
 use super::{App, auth, layer};
@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -66,25 +67,28 @@ pub(super) async fn query(
     tokio::task::spawn_blocking(move || run(&app, &tenant, &asked, permit, started, sender));
     // Errors before the first bytes have a status of their own.
     start.await.map_err(|_| ApiError::internal("the query ended without an answer"))??;
-    Ok(answered(media_type, receiver, dropped).await)
+    answered(media_type, receiver, dropped).await
 }
 
 /// An answer that fits in one part goes out whole, with its length; others as they come.
-async fn answered(media_type: &'static str, mut parts: Receiver<Part>, cancel: CancelOnDrop) -> Response {
-    let first = parts.recv().await;
-    let first = match first {
-        None => return answer::typed(StatusCode::OK, media_type, Body::empty()),
-        Some(Ok(bytes)) if bytes.len() < PART_BYTES => match parts.recv().await {
-            None => return answer::typed(StatusCode::OK, media_type, Body::from(bytes)),
-            Some(second) => {
-                // Only the last part is short, so that what comes now is its error.
-                Some(second.map(|more| [bytes, more].concat().into()))
-            }
-        },
-        first => first,
-    };
-    let body = Body::from_stream(Parts { first, rest: parts, _cancel: cancel });
-    answer::typed(StatusCode::OK, media_type, body)
+async fn answered(
+    media_type: &'static str,
+    mut parts: Receiver<Bytes>,
+    cancel: CancelOnDrop,
+) -> Result<Response, ApiError> {
+    let broken = || ApiError::internal("the query ended without an answer");
+    let mut first = parts.recv().await.ok_or_else(broken)?;
+    if first.len() < PART_BYTES {
+        // Only the last part is short: what comes now is the end, or nothing.
+        let end = if first.is_empty() { Some(Bytes::new()) } else { parts.recv().await };
+        match end {
+            Some(end) if end.is_empty() => return Ok(answer::typed(StatusCode::OK, media_type, Body::from(first))),
+            Some(more) => first = [first, more].concat().into(),
+            None => return Err(broken()),
+        }
+    }
+    let body = Body::from_stream(Parts { first: Some(first), rest: parts, _cancel: cancel });
+    Ok(answer::typed(StatusCode::OK, media_type, body))
 }
 
 /// The parameters in the body of a POST: a form, or JSON.
@@ -166,7 +170,7 @@ fn run(
     asked: &Asked,
     _permit: OwnedSemaphorePermit,
     started: Started,
-    parts: Sender<Part>,
+    parts: Sender<Bytes>,
 ) {
     let begun = Instant::now();
     let mut rows = match tenant.query_with(&asked.text, &asked.options) {
@@ -187,13 +191,10 @@ fn run(
     if started.send(Ok(())).is_err() {
         return;
     }
-    let mut out = PartWriter { parts, buffer: Vec::with_capacity(PART_BYTES) };
+    let idle = Duration::from_millis(app.limits.body_idle_ms_max);
+    let mut out = PartWriter { parts, buffer: Vec::with_capacity(PART_BYTES), runtime: Handle::current(), idle };
     let written = write(&mut rows, first, asked.form, &mut out);
     app.metrics.queried(begun.elapsed(), written.is_ok().then(|| rows.stats()));
-    if let Err(error) = written {
-        // The answer has begun: all that is left is to break it off.
-        let _ = out.parts.blocking_send(Err(error));
-    }
 }
 
 fn write(rows: &mut Rows, first: Option<crate::Row>, form: Form, out: &mut PartWriter) -> io::Result<()> {
@@ -221,13 +222,18 @@ fn write(rows: &mut Rows, first: Option<crate::Row>, form: Form, out: &mut PartW
         let canonical = serde_json::Value::from(rows.canonical());
         writeln!(out, ",\"query\":{canonical},\"stats\":{stats}}}}}")?;
     }
-    out.send()
+    out.send()?;
+    // The end; without it the answer breaks off, which is all that is left to do once it has begun.
+    out.hand_on(Bytes::new())
 }
 
 /// Collects bytes to parts, and hands them on; an error where nobody takes them any more.
 struct PartWriter {
-    parts: Sender<Part>,
+    parts: Sender<Bytes>,
     buffer: Vec<u8>,
+    runtime: Handle,
+    /// How long a reader may stand still: its query holds a place that others wait for.
+    idle: Duration,
 }
 
 impl PartWriter {
@@ -236,7 +242,16 @@ impl PartWriter {
             return Ok(());
         }
         let part = std::mem::replace(&mut self.buffer, Vec::with_capacity(PART_BYTES));
-        self.parts.blocking_send(Ok(Bytes::from(part))).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.hand_on(Bytes::from(part))
+    }
+
+    fn hand_on(&self, part: Bytes) -> io::Result<()> {
+        let sent = self.runtime.block_on(async { tokio::time::timeout(self.idle, self.parts.send(part)).await });
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use duramen::front::{parse_ack, parse_labels};
 use duramen::ingest::{Format, IngestOptions};
 use duramen::record::{Batch, Labels, Timestamp};
-use duramen::{Ack, Store, Tenant};
+use duramen::{Ack, Store, Tenant, TenantId};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -71,6 +71,9 @@ impl Args {
             Location::Folder(folder) => {
                 let store = Store::open_with(folder, crate::location::options())?;
                 let tenant = open_to_append(&store, self.location.tenant_name())?;
+                if let Some(kept) = retention_ns(&store, tenant.name())? {
+                    options.time_min = Timestamp(options.arrival.0.saturating_sub(kept));
+                }
                 let mut appender = Appender::in_bulk(&tenant, self.ack);
                 let outcome = input::read_all(inputs, &options, &mut rejects, &progress, &mut appender);
                 // Also where an input failed: what was counted so far stays.
@@ -98,6 +101,12 @@ impl Args {
         let problem = !outcome.broken.is_empty() || self.strict && outcome.rejected > 0;
         Ok(if problem { ExitCode::from(PROBLEM) } else { ExitCode::SUCCESS })
     }
+}
+
+/// How long a tenant's records are kept; older ones are rejected, rather than stored to be removed.
+fn retention_ns(store: &Store, tenant: &str) -> Result<Option<i64>, Failure> {
+    let Ok(id) = TenantId::new(tenant) else { return Ok(None) };
+    Ok(store.catalog()?.tenant(&id)?.and_then(|info| info.retention_ns()))
 }
 
 /// Appends to a tenant of an open store.
