@@ -10,8 +10,11 @@ pub use crate::ingest::fuzz::{fuzz_json as json, fuzz_lines as lines};
 pub use crate::query::fuzz::fuzz_query as query;
 pub use crate::segment::fuzz::{fuzz_block as block, fuzz_segment as segment};
 
+/// The body of a target.
+pub type Body = fn(&[u8]);
+
 /// The targets by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Body)] = &[
     ("block", block),
     ("bundle", bundle),
     ("canary", canary),

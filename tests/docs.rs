@@ -218,6 +218,8 @@ fn the_page_of_dependencies_has_each_of_them() {
             declared.insert(name.trim().split('.').next().unwrap_or_default().to_string());
         }
     }
+    // Its own tests depend on it with the bodies of the fuzz targets.
+    declared.remove("duramen");
     let page = read(&repository().join("docs/dependencies.md"));
     let said: Vec<String> = tables(&page, &["crate"]).iter().flat_map(|cells| codes(&cells[0])).collect();
     assert!(said.len() > 30, "{said:?}");

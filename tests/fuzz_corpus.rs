@@ -84,7 +84,7 @@ fn corpora_and_past_crashes_hold() {
 #[test]
 fn seeded_mutations_hold() {
     let seed = from_env("DURAMEN_FUZZ_SEED", 1);
-    let runs = from_env("DURAMEN_FUZZ_RUNS", 1_500);
+    let runs = from_env("DURAMEN_FUZZ_RUNS", 10_000);
     let corpora = inputs("corpus");
     let mut found = Vec::new();
     for (name, body) in TARGETS.iter().filter(|t| t.0 != "canary") {

@@ -32,6 +32,8 @@ struct Crate {
     reexports: BTreeMap<String, String>,
     /// Modules that their parents declare as public, and do not hide from the documentation.
     public_modules: Vec<Vec<String>>,
+    /// Modules that are built for tests only, or for fuzzing.
+    test_modules: Vec<Vec<String>>,
 }
 
 impl Crate {
@@ -45,7 +47,7 @@ impl Crate {
                 dependencies.push(name.trim().replace('-', "_"));
             }
         }
-        let (mut reexports, mut public_modules) = (BTreeMap::new(), Vec::new());
+        let (mut reexports, mut public_modules, mut test_modules) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (file, text) in sources {
             let (all, module) = (tokens(text), module_of(file));
             if module.is_empty() {
@@ -56,15 +58,23 @@ impl Crate {
                     }
                 }
             }
+            let child = |name: &Token| module.iter().cloned().chain([name.text.clone()]).collect::<Vec<_>>();
+            let declared = all.windows(3).filter(|w| w[0].text == "mod" && w[0].test && w[2].text == ";");
+            test_modules.extend(declared.map(|w| child(&w[1])));
             let words: Vec<&str> = all.iter().map(|t| t.text.as_str()).collect();
             for (i, three) in words.windows(3).enumerate() {
                 let hidden = words[..i].ends_with(&["doc", "(", "hidden", ")", "]"]);
                 if three[0] == "pub" && three[1] == "mod" && !hidden {
-                    public_modules.push(module.iter().cloned().chain([three[2].to_string()]).collect());
+                    public_modules.push(child(&all[i + 2]));
                 }
             }
         }
-        Crate { dependencies, reexports, public_modules }
+        Crate { dependencies, reexports, public_modules, test_modules }
+    }
+
+    /// Is the module built for tests only?
+    fn is_test(&self, module: &[String]) -> bool {
+        (1..=module.len()).any(|n| self.test_modules.iter().any(|m| m == &module[..n]))
     }
 
     /// Can users of the crate name what stands in this module?
@@ -86,12 +96,6 @@ fn module_of(file: &str) -> Vec<String> {
     parts
 }
 
-/// Files that hold tests, or bodies of fuzz targets, which panic where they find something.
-fn is_test_file(file: &str) -> bool {
-    let name = file.rsplit('/').next().unwrap_or(file);
-    name.ends_with("tests.rs") || name == "fuzz.rs" || file.contains("/tests/")
-}
-
 fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
@@ -99,13 +103,14 @@ fn is_below(path: &str, prefix: &str) -> bool {
 fn check_source(file: &str, text: &str, whole: &Crate) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut all = tokens(text);
-    let test_file = is_test_file(file) && !file.ends_with("fuzz.rs");
-    if test_file {
+    let module = module_of(file);
+    let is_test = whole.is_test(&module);
+    // The bodies of fuzz targets panic where they find something, and keep the table like all others.
+    if is_test && !file.ends_with("fuzz.rs") {
         all.iter_mut().for_each(|t| t.test = true);
     }
-    let module = module_of(file);
     check_imports(&all, &module, whole, &mut found);
-    check_tokens(&all, file, &module, &mut found);
+    check_tokens(&all, is_test, &module, &mut found);
     if whole.is_public(&module) {
         check_public(&all, &module, whole, &mut found);
     }
@@ -161,7 +166,7 @@ fn check_imports(all: &[Token], module: &[String], whole: &Crate, found: &mut Ve
     }
 }
 
-fn check_tokens(all: &[Token], file: &str, module: &[String], found: &mut Vec<(usize, String)>) {
+fn check_tokens(all: &[Token], is_test: bool, module: &[String], found: &mut Vec<(usize, String)>) {
     let here = module.join("::");
     let text = |i: usize| all.get(i).map_or("", |t| t.text.as_str());
     for (i, token) in all.iter().enumerate() {
@@ -173,7 +178,7 @@ fn check_tokens(all: &[Token], file: &str, module: &[String], found: &mut Vec<(u
             found.push((token.line, format!("`unsafe` stands in {} only", UNSAFE_IN.join(", "))));
         }
         let call = text(i.wrapping_sub(1)) == "." && text(i + 1) == "(";
-        if call && matches!(word, "unwrap" | "expect") && !token.test && !is_test_file(file) {
+        if call && matches!(word, "unwrap" | "expect") && !token.test && !is_test {
             // A parser's own `expect(..)?` returns an error; it is the panicking one that is meant.
             let returns = closing(all, i + 1).is_some_and(|j| text(j + 1) == "?");
             if !returns {
@@ -302,7 +307,7 @@ fn each_rule_finds_its_violation() {
         "[dependencies]\nnom = \"8\"\nregex = \"1\"\ntantivy = \"0\"\nserde = \"1\"\n",
         &[
             ("src/lib.rs", "pub mod format;\n#[doc(hidden)]\npub mod index;\npub mod query;\npub use store::Store;\n"),
-            ("src/format/mod.rs", "mod private; pub mod a;"),
+            ("src/format/mod.rs", "mod private; pub mod a; #[cfg(test)] mod testing; mod real;"),
         ]
         .map(|(file, text)| (file.to_string(), text.to_string())),
     );
@@ -342,6 +347,9 @@ fn each_rule_finds_its_violation() {
         ("src/id.rs", "#[cfg(test)]\nmod tests;\nfn f() { x.unwrap() }", 3, "may panic"),
         ("src/id.rs", "// x.unwrap() todo!()\n/* /* dbg!() */ unsafe */ const A: &str = \"todo!()\";", 0, ""),
         ("src/id.rs", "const A: &str = r#\"\" todo!() \"#; const B: char = '\"'; fn f<'a>(x: &'a str) {}", 0, ""),
+        ("src/format/testing.rs", "fn f() { x.unwrap(); }", 0, ""),
+        ("src/format/testing/deeper.rs", "fn f() { x.unwrap(); }", 0, ""),
+        ("src/format/real.rs", "fn f() { x.unwrap(); }", 1, "may panic"),
         ("src/id.rs", &long, FILE_LINES_MAX, "split it by noun"),
         ("src/query/mod.rs", "pub fn f() -> tantivy::Score {}", 1, "shows a type of tantivy"),
         ("src/format/a.rs", "use tantivy::Score;\npub struct A(pub Score);", 2, "shows a type of tantivy"),

@@ -124,7 +124,7 @@ impl Display for Operand {
         match self.quantity {
             Some(_) => f.write_str(&self.text),
             // In quotes, so that it is not read as a number.
-            None if Quantity::parse(&self.text).is_some() => quote(f, &self.text),
+            None if Quantity::parse(&self.text).is_some() => quote(f, &self.text, false),
             None => write!(f, "{}", Text(&self.text)),
         }
     }
@@ -173,14 +173,15 @@ impl Display for IpRange {
 
 impl Display for LabelTest {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (op, text) = match &self.op {
-            LabelOp::Equal(text) => ("=", text),
-            LabelOp::NotEqual(text) => ("!=", text),
-            LabelOp::Matches(text) => ("=~", text),
-            LabelOp::NotMatches(text) => ("!~", text),
+        // In an expression an escape such as `\u{0}` stays as it is typed, so a control character stands for itself.
+        let (op, text, bare_controls) = match &self.op {
+            LabelOp::Equal(text) => ("=", text, false),
+            LabelOp::NotEqual(text) => ("!=", text, false),
+            LabelOp::Matches(text) => ("=~", text, true),
+            LabelOp::NotMatches(text) => ("!~", text, true),
         };
         write!(f, "{}{op}", Name(&self.label))?;
-        quote(f, text)
+        quote(f, text, bare_controls)
     }
 }
 
@@ -246,8 +247,8 @@ impl Display for Duration {
     }
 }
 
-/// A text in double quotes.
-fn quote(f: &mut Formatter<'_>, text: &str) -> fmt::Result {
+/// A text in double quotes; control characters as escapes, where they are read back.
+fn quote(f: &mut Formatter<'_>, text: &str, bare_controls: bool) -> fmt::Result {
     f.write_char('"')?;
     for c in text.chars() {
         match c {
@@ -255,7 +256,7 @@ fn quote(f: &mut Formatter<'_>, text: &str) -> fmt::Result {
             '\n' => f.write_str("\\n")?,
             '\r' => f.write_str("\\r")?,
             '\t' => f.write_str("\\t")?,
-            c if c.is_control() => write!(f, "\\u{{{:x}}}", u32::from(c))?,
+            c if c.is_control() && !bare_controls => write!(f, "\\u{{{:x}}}", u32::from(c))?,
             c => f.write_char(c)?,
         }
     }
@@ -277,7 +278,7 @@ impl Display for Text<'_> {
         if self.0.starts_with(is_word_char) && self.0.chars().all(plain) && !is_reserved(self.0) {
             f.write_str(self.0)
         } else {
-            quote(f, self.0)
+            quote(f, self.0, false)
         }
     }
 }
@@ -288,7 +289,7 @@ struct Name<'a>(&'a str);
 impl Display for Name<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let bare = lex::name_len(self.0) == self.0.len() && !self.0.contains(['\\', '@']) && !self.0.is_empty();
-        if bare && !is_reserved(self.0) { f.write_str(self.0) } else { quote(f, self.0) }
+        if bare && !is_reserved(self.0) { f.write_str(self.0) } else { quote(f, self.0, false) }
     }
 }
 

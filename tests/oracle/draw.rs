@@ -384,9 +384,9 @@ impl Draw<'_> {
                 let mut chars: Vec<char> = word.chars().collect();
                 let at = 1 + self.rng.below(chars.len() - 2);
                 if self.rng.chance(50) {
-                    drop(chars.remove(at))
+                    chars.remove(at);
                 } else {
-                    chars.swap(at, at + 1)
+                    chars.swap(at, at + 1);
                 }
                 Test::Fuzzy(chars.into_iter().collect(), 1 + self.rng.below(2))
             }

@@ -114,11 +114,13 @@ impl Engine {
             Some(reader) => reader.existing_tenant(TENANT).map_err(|e| e.to_string())?,
             None => self.tenant(),
         };
-        let mut options = QueryOptions::default();
-        options.start = window.start.map(Timestamp);
-        options.end = window.end.map(Timestamp);
-        options.limit = window.limit.map(|n| n as u64);
-        options.offset = window.offset as u64;
+        let options = QueryOptions {
+            start: window.start.map(Timestamp),
+            end: window.end.map(Timestamp),
+            limit: window.limit.map(|n| n as u64),
+            offset: window.offset as u64,
+            ..QueryOptions::default()
+        };
         let rows = tenant.query_with(query, &options).map_err(|e| e.to_string())?;
         rows.map(|row| {
             let text = row.map_err(|e| e.to_string())?.to_json();
