@@ -162,6 +162,16 @@ impl Number {
         if f.is_finite() { Number::parse(&format!("{f:e}")) } else { None }
     }
 
+    /// Mantissa and exponent. Fractions have them in lowest terms, so that equal ones have equal parts.
+    pub fn parts(self) -> (i128, i32) {
+        (self.mantissa, self.exponent)
+    }
+
+    /// The number that has these [`Number::parts`].
+    pub fn from_parts((mantissa, exponent): (i128, i32)) -> Self {
+        Number::new(mantissa, exponent)
+    }
+
     /// `digits / 10^places`.
     pub fn from_decimal(digits: i64, places: u8) -> Self {
         Number::new(digits.into(), -i32::from(places))
