@@ -7,6 +7,7 @@ mod build;
 mod cache;
 mod column;
 mod fetch;
+mod hold;
 mod merge;
 mod read;
 #[cfg(test)]
