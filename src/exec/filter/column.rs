@@ -1,6 +1,5 @@
 //! Tests of all values of a column, in the form that they are kept in.
 
-use super::scan::FoldedSearch;
 use super::{FieldKind, Scratch, ValueTest};
 use crate::query::ast::IpRange;
 use crate::record::text::fold;
@@ -207,19 +206,19 @@ fn whole_len(form: &FixedForm) -> Option<usize> {
 fn plain(texts: &Texts, column: &Column, test: &ValueTest, kind: FieldKind) -> Bits {
     let mut scratch = Scratch::default();
     let mut bits = Bits::new(texts.len());
+    // Values that have the text that was searched for.
+    let mut seen = Bits::new(texts.len());
     let valid = |text: &[u8], test: &mut dyn FnMut(&str) -> bool| std::str::from_utf8(text).is_ok_and(test);
-    let scan = |search: &FoldedSearch, bits: &mut Bits, hit: &mut dyn FnMut(&[u8], usize) -> bool| {
-        search.scan(texts, |place, text, at| {
-            let found = hit(text, at);
-            if found {
-                bits.set(place);
-            }
-            found
-        });
-    };
     match test {
         ValueTest::Phrase(phrase) if phrase.search().can_scan(texts) => {
-            scan(phrase.search(), &mut bits, &mut |text, at| phrase.bounded(text, at));
+            phrase.search().scan(texts, |place, text, at| {
+                seen.set(place);
+                let found = phrase.bounded(text, at);
+                if found {
+                    bits.set(place);
+                }
+                found
+            });
         }
         // The literal finds values that are worth a closer look; one look a value is enough.
         ValueTest::Wildcard(_) | ValueTest::Regex(_) => {
@@ -230,6 +229,7 @@ fn plain(texts: &Texts, column: &Column, test: &ValueTest, kind: FieldKind) -> B
             };
             let Some(search) = search.filter(|s| s.can_scan(texts)) else { return each_value(column, test, kind) };
             search.scan(texts, |place, text, _| {
+                seen.set(place);
                 if valid(text, &mut |t| test.matches_text(t, kind, &mut scratch)) {
                     bits.set(place);
                 }
@@ -239,8 +239,12 @@ fn plain(texts: &Texts, column: &Column, test: &ValueTest, kind: FieldKind) -> B
         _ => return each_value(column, test, kind),
     }
     if has_tag(&column.tags, Tag::Array) {
-        for place in (0..texts.len()).filter(|&p| column.tag(p) == Tag::Array) {
-            if !bits.get(place) && valid(texts.get(place), &mut |t| test.matches_element(t, kind, &mut scratch)) {
+        // Without escapes, what stands in an element stands in the array.
+        let escapes = memchr::memchr(b'\\', &texts.bytes).is_some();
+        let worth_a_look = |p: &usize| (escapes || seen.get(*p)) && !bits.get(*p) && column.tag(*p) == Tag::Array;
+        let places: Vec<usize> = (0..texts.len()).filter(worth_a_look).collect();
+        for place in places {
+            if valid(texts.get(place), &mut |t| test.matches_element(t, kind, &mut scratch)) {
                 bits.set(place);
             }
         }
@@ -306,7 +310,7 @@ mod tests {
             "[aAbBéKk1 \u{212a}\u{130}-]{0,6}".prop_map(|s| (Tag::String, s)),
             "[12]{1,2}(ms|s|KB|%)".prop_map(|s| (Tag::String, s)),
             "(10|11)\\.0\\.0\\.[0-9]".prop_map(|s| (Tag::String, s)),
-            proptest::collection::vec("(\"[aAb1\u{e9} ]{0,3}\"|1|-1|null|\\[\"ab\"\\])", 0..3)
+            proptest::collection::vec("(\"[aAb1\u{e9} ]{0,3}\"|1|-1|null|\\[\"ab\"\\]|\"a\\\\u0062\")", 0..3)
                 .prop_map(|items| (Tag::Array, format!("[{}]", items.join(",")))),
         ]
     }
