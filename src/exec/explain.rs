@@ -102,18 +102,22 @@ pub fn explain(plan: &Plan, sources: &[Arc<dyn Source>]) -> Result<Explanation, 
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let few = |n: u64, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
         for step in &self.plan {
             writeln!(f, "{step}")?;
         }
-        writeln!(f, "{} blocks, {} outside of the span of time", self.blocks_total, self.blocks_pruned_time)?;
+        let (blocks, sources) = (few(self.blocks_total, "block"), few(self.sources.len() as u64, "source"));
+        writeln!(f, "\n{blocks} in {sources}, {} outside of the span of time", self.blocks_pruned_time)?;
         for part in &self.predicates {
             let PredicateExplanation { condition, blocks_pruned_zone, blocks_pruned_index, blocks_whole } = part;
+            writeln!(f, "\n  {condition}")?;
             writeln!(
                 f,
-                "  {condition}: leaves out {blocks_pruned_zone} by zone maps, {blocks_pruned_index} by the index; \
+                "    leaves out {blocks_pruned_zone} by zone maps, {blocks_pruned_index} by the index; \
                  {blocks_whole} match as a whole"
             )?;
         }
+        f.write_str("\n")?;
         for source in &self.sources {
             let index = if source.has_index { "" } else { ", no index" };
             writeln!(f, "  {}: {} of {} blocks left{index}", source.label, source.blocks_left, source.blocks)?;

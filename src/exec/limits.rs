@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 pub const QUERY_MEMORY_BYTES_MAX: u64 = 256 << 20;
 /// Default of [`Limits::rows_sorted`]. A row reference with a number as key takes about 100 bytes.
 pub const QUERY_ROWS_SORTED_MAX: u64 = 2_000_000;
-/// Default of [`Limits::groups`].
-pub const QUERY_GROUPS_MAX: u64 = 1_000_000;
+/// Default of [`Limits::groups`]. Memory ends most queries before: a group with a count takes about 50 bytes.
+pub const QUERY_GROUPS_MAX: u64 = 10_000_000;
 
 /// What one query may use. Going over one of these ends it with an error that names the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +55,21 @@ impl<'a> Budget<'a> {
     pub(crate) fn charge(&self, bytes: usize) -> Result<(), ExecError> {
         let now = self.memory.fetch_add(bytes as u64, Ordering::Relaxed).saturating_add(bytes as u64);
         if now > self.limits.memory_bytes {
-            return Err(ExecError::LimitExceeded {
-                limit: "query_memory_bytes_max",
-                max: self.limits.memory_bytes,
-                unit: "bytes",
-            });
+            return Err(self.memory_exceeded());
         }
+        Ok(())
+    }
+
+    /// The error of a query that keeps too much.
+    pub(crate) fn memory_exceeded(&self) -> ExecError {
+        let max = self.limits.memory_bytes;
+        ExecError::LimitExceeded { limit: "query_memory_bytes_max", max, unit: "bytes" }
+    }
+
+    /// Ends the query where so many bytes, beside what is accounted for, would be too many.
+    pub(crate) fn check_memory(&self, bytes: usize) -> Result<(), ExecError> {
+        self.charge(bytes)?;
+        self.release(bytes);
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod newest;
 mod order;
 mod parallel;
 mod pipe;
+mod places;
 mod plan;
 mod predicate;
 mod prune;

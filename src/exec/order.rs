@@ -38,6 +38,20 @@ impl Rank {
         if descending { order.reverse() } else { order }
     }
 
+    /// The order of a value to this one, as that of its rank would be, with nothing kept of the value.
+    pub(crate) fn compare_value(&self, tag: Tag, text: &str, kind: FieldKind, descending: bool) -> Ordering {
+        match (measured(tag, text, kind), self) {
+            (Some(number), _) => Rank::Number(number).compare(self, descending),
+            (None, _) if text.is_empty() => Rank::Missing.compare(self, descending),
+            (None, Rank::Number(_)) => Ordering::Greater,
+            (None, Rank::Missing) => Ordering::Less,
+            (None, Rank::Text(own)) => {
+                let order = text.as_bytes().cmp(own.as_bytes());
+                if descending { order.reverse() } else { order }
+            }
+        }
+    }
+
     /// Bytes of memory beside itself, about.
     pub(crate) fn memory(&self) -> usize {
         match self {
@@ -50,6 +64,19 @@ impl Rank {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_compare_as_their_ranks() {
+        let texts = ["b", "10", "", "9", "a", "1.5", "1ms", "10.0"];
+        let kind = FieldKind::of("x");
+        for (a, b, descending) in
+            texts.iter().flat_map(|a| texts.iter().flat_map(move |b| [(a, b, false), (a, b, true)]))
+        {
+            let (rank_a, rank_b) = (Rank::of(Tag::String, a, kind), Rank::of(Tag::String, b, kind));
+            let got = rank_b.compare_value(Tag::String, a, kind, descending);
+            assert_eq!(got, rank_a.compare(&rank_b, descending), "{a} {b}");
+        }
+    }
 
     #[test]
     fn order() {

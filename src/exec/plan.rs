@@ -49,6 +49,7 @@ pub(crate) struct SortStep {
 /// One key of a sort.
 #[derive(Debug)]
 pub(crate) struct SortOn {
+    pub(crate) name: Box<str>,
     pub(crate) target: Target,
     pub(crate) kind: FieldKind,
     pub(crate) descending: bool,
@@ -85,6 +86,7 @@ impl Plan {
                 pipe => steps.push(step(pipe, now)?),
             }
         }
+        limit_sorts(&mut steps);
         let (span, predicate) = Predicate::and(conditions).take_span();
         let span = span.intersect(bounds.unwrap_or(TimeSpan::ALL));
         let others = query.pipes.iter().position(|p| !matches!(p, Pipe::Filter(_))).unwrap_or(query.pipes.len());
@@ -111,16 +113,32 @@ impl Plan {
 
     /// Most rows of the newest that can matter, where the first pipes bound them.
     pub(crate) fn rows_max(&self) -> Option<u64> {
-        let mut skipped = 0u64;
-        for step in &self.steps {
-            match step {
-                Step::Fields(_) | Step::Delete(_) => {}
-                Step::Offset(n) => skipped = skipped.saturating_add(*n),
-                Step::Limit(n) => return Some(skipped.saturating_add(*n)),
-                _ => return None,
-            }
+        rows_max(&self.steps)
+    }
+}
+
+/// Most rows that some steps let matter, of those that go into them, where that is bounded.
+pub(crate) fn rows_max(steps: &[Step]) -> Option<u64> {
+    let mut skipped = 0u64;
+    for step in steps {
+        match step {
+            Step::Fields(_) | Step::Delete(_) => {}
+            Step::Offset(n) => skipped = skipped.saturating_add(*n),
+            Step::Limit(n) => return Some(skipped.saturating_add(*n)),
+            _ => return None,
         }
-        None
+    }
+    None
+}
+
+/// A sort whose first rows alone matter need not keep the others.
+fn limit_sorts(steps: &mut [Step]) {
+    for at in 0..steps.len() {
+        if let [Step::Sort(sort), after @ ..] = &mut steps[at..]
+            && let Some(needed) = rows_max(after)
+        {
+            sort.limit = Some(sort.limit.map_or(needed, |limit| limit.min(needed)));
+        }
     }
 }
 
@@ -141,6 +159,7 @@ fn step(pipe: &Pipe, now: Timestamp) -> Result<Step, ExecError> {
             let keys = by.iter().map(|on| SortOn {
                 target: Target::of(&on.field),
                 kind: Target::of(&on.field).kind(),
+                name: on.field.clone(),
                 descending: on.descending != sort.descending,
             });
             let rank = sort.rank.as_deref().map(Arc::from);
@@ -240,9 +259,13 @@ fn wanted(pipes: &[Pipe]) -> Wanted {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "take {}", self.predicate)?;
-        if self.span != TimeSpan::ALL {
-            write!(f, ", from {} to {}", self.span.first, self.span.last)?;
+        let all = matches!(self.predicate, Predicate::True);
+        let grouped = matches!(self.predicate, Predicate::Or(_));
+        match (self.span == TimeSpan::ALL, all) {
+            (true, _) => write!(f, "take {}", self.predicate)?,
+            (false, true) => write!(f, "take {}", self.span)?,
+            (false, false) if grouped => write!(f, "take {} AND ({})", self.span, self.predicate)?,
+            (false, false) => write!(f, "take {} AND {}", self.span, self.predicate)?,
         }
         self.steps.iter().try_for_each(|step| write!(f, "\n| {step}"))
     }
@@ -254,15 +277,17 @@ impl fmt::Display for Step {
             let text = |p: &FieldPattern| format!("{}{}", p.name, if p.prefix { "*" } else { "" });
             patterns.iter().map(text).collect::<Vec<_>>().join(", ")
         };
-        let keys = |grouping: &Grouping| grouping.keys.iter().map(|k| &*k.name).collect::<Vec<_>>().join(", ");
+        let key = |k: &Key| ast::GroupKey { field: (&*k.name).into(), bucket: k.bucket.clone() }.to_string();
+        let keys = |grouping: &Grouping| grouping.keys.iter().map(key).collect::<Vec<_>>().join(", ");
         match self {
             Step::Fields(patterns) => write!(f, "keep {}", names(patterns)),
             Step::Delete(patterns) => write!(f, "drop {}", names(patterns)),
             Step::Filter(predicate) => write!(f, "take {predicate}"),
-            Step::Sort(sort) => match sort.rows_max() {
-                Some(n) => write!(f, "sort, keeping {n} rows"),
-                None => write!(f, "sort"),
-            },
+            Step::Sort(sort) => {
+                let keys: Vec<String> = sort.keys.iter().map(SortOn::to_string).collect();
+                write!(f, "sort by ({})", keys.join(", "))?;
+                sort.rows_max().iter().try_for_each(|n| write!(f, ", keeping {n} rows"))
+            }
             Step::Limit(n) => write!(f, "the first {n}"),
             Step::Offset(n) => write!(f, "skip {n}"),
             Step::Group(grouping, GroupOutput::Top { limit, .. }) => write!(f, "top {limit} of {}", keys(grouping)),
@@ -273,5 +298,11 @@ impl fmt::Display for Step {
             }
             Step::UniqRows { .. } => write!(f, "distinct rows"),
         }
+    }
+}
+
+impl fmt::Display for SortOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SortKey { field: self.name.clone(), descending: self.descending }.fmt(f)
     }
 }

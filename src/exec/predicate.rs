@@ -23,8 +23,8 @@ pub(crate) enum Predicate {
     Not(Box<Predicate>),
     /// The time is in a span.
     Time(TimeSpan),
-    /// The labels pass.
-    Stream(StreamTest, String),
+    /// The labels pass; with what was resolved, for explanations.
+    Stream(StreamTest, Box<Filter>),
     /// A value passes.
     Field(Box<FieldTest>),
 }
@@ -36,8 +36,8 @@ pub(crate) struct FieldTest {
     pub(crate) test: ValueTest,
     /// What stands in every block that has a match.
     pub(crate) needs: Needs,
-    /// For explanations.
-    text: String,
+    /// What was resolved, for explanations.
+    filter: Filter,
 }
 
 impl Predicate {
@@ -58,7 +58,7 @@ impl Predicate {
             Filter::Or(inner) => Predicate::or(parts(inner)?),
             Filter::Time(range) => Predicate::Time(TimeSpan::resolve(range, now)).negated_if(negated),
             Filter::Stream(tests) => {
-                Predicate::Stream(StreamTest::new(tests)?, format!("{tests:?}")).negated_if(negated)
+                Predicate::Stream(StreamTest::new(tests)?, filter.clone().into()).negated_if(negated)
             }
             Filter::Field { field, test } => Self::field(field, test)?.negated_if(negated),
         })
@@ -75,7 +75,10 @@ impl Predicate {
             Test::Empty => Ok(exists(target)?.negated_if(true)),
             Test::In(texts) if texts.iter().any(|t| t.is_empty()) => {
                 let others: Vec<Box<str>> = texts.iter().filter(|t| !t.is_empty()).cloned().collect();
-                let listed = Self::leaf(field, target.clone(), &Test::In(others))?;
+                let listed = match others.is_empty() {
+                    true => Predicate::False,
+                    false => Self::leaf(field, target.clone(), &Test::In(others))?,
+                };
                 Ok(Predicate::or(vec![listed, exists(target)?.negated_if(true)]))
             }
             Test::In(texts) if texts.is_empty() => Ok(Predicate::False),
@@ -90,17 +93,14 @@ impl Predicate {
     }
 
     fn leaf(field: &FieldRef, target: Target, test: &Test) -> Result<Self, ExecError> {
-        let text = match field {
-            FieldRef::Any => format!("any field: {test:?}"),
-            FieldRef::Named(name) => format!("{name}: {test:?}"),
-        };
+        let filter = Filter::Field { field: field.clone(), test: test.clone() };
         let test = ValueTest::new(test)?;
         let needs = match target {
             Target::Any | Target::Field(_) | Target::Message(_) => Needs::of(&test),
             // No fields of the record, so that no index knows them.
             Target::Time | Target::Stream | Target::StreamId | Target::Seq => Needs::Unknown,
         };
-        Ok(Predicate::Field(Box::new(FieldTest { target, test, needs, text })))
+        Ok(Predicate::Field(Box::new(FieldTest { target, test, needs, filter })))
     }
 
     pub(crate) fn constant(holds: bool) -> Self {
@@ -293,6 +293,7 @@ impl Target {
     }
 }
 
+/// As text of the query language, in the order in which the parts are tested.
 impl fmt::Display for Predicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |f: &mut fmt::Formatter<'_>, parts: &[Predicate], word: &str| {
@@ -304,14 +305,14 @@ impl fmt::Display for Predicate {
             Ok(())
         };
         match self {
-            Predicate::True => f.write_str("every record"),
-            Predicate::False => f.write_str("no record"),
+            Predicate::True => f.write_str("*"),
+            Predicate::False => f.write_str("NOT *"),
             Predicate::And(parts) => list(f, parts, " AND "),
             Predicate::Or(parts) => list(f, parts, " OR "),
             Predicate::Not(inner) => write!(f, "NOT {inner}"),
-            Predicate::Time(span) => write!(f, "time {} to {}", span.first, span.last),
-            Predicate::Stream(_, text) => write!(f, "labels: {text}"),
-            Predicate::Field(field) => f.write_str(&field.text),
+            Predicate::Time(span) => write!(f, "{span}"),
+            Predicate::Stream(_, filter) => write!(f, "{filter}"),
+            Predicate::Field(field) => write!(f, "{}", field.filter),
         }
     }
 }

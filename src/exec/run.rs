@@ -5,10 +5,10 @@ use super::pipe::Chain;
 use super::plan::{GroupOutput, Step};
 use super::row::Row;
 use super::scan::{QueryStats, Scan};
-use super::stats::{Grouping, Groups};
+use super::stats::{Counted, Grouping, Groups, RowOrder};
 use super::{ExecError, Plan, newest, parallel, sorted};
 use crate::query::ast::StatsKind;
-use crate::record::Source;
+use crate::record::{Source, Tag};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -77,9 +77,24 @@ impl<'c> Execution<'c> {
         match plan.steps() {
             [Step::Group(grouping, output), rest @ ..] if reads_named_fields(grouping) => {
                 let mut chain = Chain::new(rest, &budget);
-                for row in self.group(&scan, grouping, output, &budget)? {
-                    if chain.push(row, &mut counting)?.is_break() {
-                        break;
+                let order = RowOrder::new(grouping, output, rest);
+                let what = (grouping, output, &order);
+                let mut emit = |row: Row| chain.push(row, &mut counting);
+                if grouping.counts_rows() {
+                    let all = self.count(&scan, grouping, true, &budget)?;
+                    Counted::finish(all, self.threads, what, &budget, &mut emit)?;
+                } else if let Some(values) = grouping.distinct_values() {
+                    let all = self.count(&scan, &values, false, &budget)?;
+                    let count = Counted::distinct(all, self.threads, &values, &budget)?;
+                    let mut row = Row::default();
+                    grouping.functions.iter().for_each(|f| row.push(f.name.clone(), Tag::Number, count.to_string()));
+                    // Nothing follows that a break could end.
+                    let _ = emit(row)?;
+                } else {
+                    for row in self.group(&scan, what, &budget)? {
+                        if emit(row)?.is_break() {
+                            break;
+                        }
                     }
                 }
                 chain.finish(&mut counting)?;
@@ -98,20 +113,46 @@ impl<'c> Execution<'c> {
         Ok(scan.stats(rows_out, budget.elapsed()))
     }
 
+    /// Counts rows by group straight from columns.
+    fn count(
+        &self,
+        scan: &Scan<'_>,
+        grouping: &Grouping,
+        are_rows: bool,
+        budget: &Budget<'_>,
+    ) -> Result<Vec<Counted>, ExecError> {
+        let work = |counted: &mut Counted, unit: usize| -> Result<(), ExecError> {
+            let Some(candidate) = scan.candidate(unit)? else { return Ok(()) };
+            let block = &**candidate.view.block();
+            if candidate.all && counted.add_whole_block(block, candidate.info, grouping, budget)? {
+                scan.note_metadata(candidate.info.rows);
+                return Ok(());
+            }
+            if grouping.keys.is_empty()
+                && let Some(rows) = scan.rows_matching(&candidate)?
+            {
+                scan.note_metadata(rows);
+                return counted.add_rows(rows, budget);
+            }
+            let matching = scan.matching(&candidate)?;
+            if matching.is_empty() {
+                return Ok(());
+            }
+            counted.add_block(&candidate.view, &matching, grouping, budget)
+        };
+        parallel::fold(self.threads, scan.units.len(), budget, || Counted::new(are_rows), work)
+    }
+
     /// Groups straight from columns.
     fn group(
         &self,
         scan: &Scan<'_>,
-        grouping: &Grouping,
-        output: &GroupOutput,
+        what: (&Grouping, &GroupOutput, &RowOrder),
         budget: &Budget<'_>,
     ) -> Result<Vec<Row>, ExecError> {
+        let grouping = what.0;
         let work = |groups: &mut Groups, unit: usize| -> Result<(), ExecError> {
             let Some(candidate) = scan.candidate(unit)? else { return Ok(()) };
-            if candidate.all && groups.add_whole_block(&**candidate.view.block(), candidate.info, grouping, budget)? {
-                scan.note_metadata(&candidate);
-                return Ok(());
-            }
             let matching = scan.matching(&candidate)?;
             if matching.is_empty() {
                 return Ok(());
@@ -121,7 +162,7 @@ impl<'c> Execution<'c> {
         let mut parts = parallel::fold(self.threads, scan.units.len(), budget, Groups::default, work)?.into_iter();
         let mut all = parts.next().unwrap_or_default();
         parts.try_for_each(|part| all.merge(part, grouping, budget))?;
-        all.finish(grouping, output, budget)
+        all.finish(what, budget)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Blocks of a snapshot, the newest first, and what became of each.
 
-use super::prune::{Decision, PrunedBy, Pruner};
+use super::prune::{Decision, PrunedBy, Pruner, zone};
 use super::view::BlockView;
 use super::{ExecError, Plan};
 use crate::record::{Block, BlockInfo, Source};
@@ -116,9 +116,17 @@ impl<'a> Scan<'a> {
         Ok(rows)
     }
 
-    /// Notes that a block was answered without reading it.
-    pub(crate) fn note_metadata(&self, candidate: &Candidate) {
-        self.counters.rows_matched.fetch_add(candidate.info.rows.into(), Ordering::Relaxed);
+    /// How many rows of a block match, where that is sure without reading one.
+    pub(crate) fn rows_matching(&self, candidate: &Candidate) -> Result<Option<u32>, ExecError> {
+        if !self.plan.span().covers(candidate.info.time) {
+            return Ok(None);
+        }
+        Ok(zone::rows_matching(self.plan.predicate(), &**candidate.view.block())?)
+    }
+
+    /// Notes that a block of which so many rows match was answered without reading it.
+    pub(crate) fn note_metadata(&self, rows: u32) {
+        self.counters.rows_matched.fetch_add(rows.into(), Ordering::Relaxed);
         self.counters.metadata.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -4,12 +4,14 @@ use super::limits::Budget;
 use super::materialise::Materialiser;
 use super::parallel;
 use super::pipe::{Chain, Sink, Sorter, add_rank, sort_key};
-use super::plan::SortStep;
+use super::places::Places;
+use super::plan::{SortOn, SortStep};
 use super::row::Row;
 use super::scan::Scan;
 use super::stats::RowPlace;
 use super::view::{BlockView, FEW_ROWS_MAX};
 use super::{ExecError, order::Rank};
+use crate::record::{Data, Field, Number, Tag, Tags};
 
 /// Rows that are made at a time.
 const BATCH_ROWS: usize = 1024;
@@ -37,16 +39,18 @@ pub(crate) fn run<'p>(
         let few = (rows.len() as u64 <= FEW_ROWS_MAX).then_some(&*rows);
         let fields = step.keys.iter().map(|on| view.resolve(&on.target, few)).collect::<Result<Vec<_>, _>>()?;
         let (times, seqs) = (view.times()?, view.block().seqs()?);
-        let mut buffer = Vec::new();
+        let mut readers: Vec<_> =
+            step.keys.iter().zip(&fields).map(|(on, field)| field.as_ref().map(|f| Ranks::new(f, on))).collect();
+        let mut ranks: Vec<Rank> = Vec::with_capacity(readers.len());
         for row in rows {
-            let mut rank = |(on, field): (_, &Option<crate::record::Field>)| match field {
-                Some(field) => sort_key(field.get(row, &mut buffer), on),
-                None => Rank::Missing,
-            };
-            let ranks = step.keys.iter().zip(&fields).map(&mut rank).collect();
+            ranks.clear();
+            ranks.extend(readers.iter_mut().map(|r| r.as_mut().map_or(Rank::Missing, |r| r.of(row))));
             let time = times.get(row as usize).copied().unwrap_or_default();
             let place = RowPlace::newest_first(time, seqs.get(row as usize).copied().unwrap_or_default());
-            sorter.push(ranks, place, (unit as u32, row), 0)?;
+            // Most rows end here once there are enough better ones.
+            if sorter.may_keep(&ranks, place) {
+                sorter.push(ranks.as_slice().into(), place, (unit as u32, row), 0)?;
+            }
         }
         Ok(())
     };
@@ -66,6 +70,35 @@ pub(crate) fn run<'p>(
         }
     }
     Ok(())
+}
+
+/// Reads the places of a key's values, for rows that rise.
+struct Ranks<'a> {
+    field: &'a Field,
+    on: &'a SortOn,
+    places: Places<'a>,
+    /// Numbers that need not be written and read again.
+    integers: Option<&'a [i64]>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Ranks<'a> {
+    fn new(field: &'a Field, on: &'a SortOn) -> Self {
+        // A plain number is in the unit of its field, whichever that is; as a time it is a text.
+        let integers = match (&field.column.data, &field.column.tags) {
+            (Data::Integer(values), Tags::One(Tag::Number)) => Some(&**values),
+            _ => None,
+        };
+        Ranks { field, on, places: Places::new(field), integers, buffer: Vec::new() }
+    }
+
+    fn of(&mut self, row: u32) -> Rank {
+        if let Some(integers) = self.integers {
+            let value = self.places.of(row).and_then(|place| integers.get(place));
+            return value.map_or(Rank::Missing, |&n| Rank::Number(Number::from(n)));
+        }
+        sort_key(self.places.get(self.field, row, &mut self.buffer), self.on)
+    }
 }
 
 /// Makes rows of any blocks, in the order asked for.

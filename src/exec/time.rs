@@ -1,7 +1,8 @@
 //! Spans of time, resolved against one reading of the clock.
 
-use crate::query::ast::{TimePoint, TimeRange};
+use crate::query::ast::{Filter, TimePoint, TimeRange};
 use crate::record::Timestamp;
+use std::fmt;
 
 /// A span of time, both ends taken in. It is empty where the first is after the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,20 @@ impl TimeSpan {
         let first = times.partition_point(|&t| t < self.first.0);
         let end = times.partition_point(|&t| t <= self.last.0);
         first as u32..end.max(first) as u32
+    }
+}
+
+/// As text of the query language.
+impl fmt::Display for TimeSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("NOT *");
+        }
+        let end = |time: Timestamp, open: i64| (time.0 != open).then_some((TimePoint::At(time), true));
+        match (end(self.first, i64::MIN), end(self.last, i64::MAX)) {
+            (None, None) => f.write_str("*"),
+            (start, end) => write!(f, "{}", Filter::Time(TimeRange { start, end, offset_ns: 0 })),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! One block under way: its columns as far as they were read, and the rows that match a condition.
 
-use super::filter::column::{matching_rows, sorted};
+use super::filter::column::{matching_places, matching_rows, rows_at, sorted};
 use super::filter::{FieldKind, Scratch, ValueTest};
 use super::predicate::{FieldTest, Predicate};
 use super::prune::zone;
@@ -162,7 +162,7 @@ impl BlockView {
         let Target::Any = field.target else {
             // One branch of an `OR` may be decided for this block though the whole is not.
             if let Target::Field(name) = &field.target {
-                let verdict = zone::of_name(&field.test, name, &*self.block)?;
+                let verdict = zone::of_name(field, name, &*self.block)?;
                 if !verdict.may {
                     return Ok(RoaringBitmap::new());
                 }
@@ -181,7 +181,7 @@ impl BlockView {
             if rest.is_empty() {
                 break;
             }
-            if !zone::of_name(&field.test, &name, &*self.block)?.may {
+            if !zone::of_name(field, &name, &*self.block)?.may {
                 continue;
             }
             let rows = self.test(&Target::Field(name), &field.test, &rest)?;
@@ -191,10 +191,38 @@ impl BlockView {
         Ok(found)
     }
 
+    /// The rows among `within` that pass a test of a field that was not read yet, step by step: what no value passes
+    /// needs neither all of its values nor whose they are.
+    fn test_column(
+        &self,
+        name: &str,
+        test: &ValueTest,
+        kind: FieldKind,
+        within: &RoaringBitmap,
+    ) -> Result<RoaringBitmap, StorageError> {
+        if let Some(entries) = self.block.entries(name)?
+            && matching_places(&entries, test, kind).is_empty()
+        {
+            return Ok(RoaringBitmap::new());
+        }
+        let places = self.block.column(name)?.map(|column| matching_places(&column, test, kind));
+        if places.as_ref().is_some_and(RoaringBitmap::is_empty) {
+            return Ok(RoaringBitmap::new());
+        }
+        let Some(field) = self.field(name)? else { return Ok(RoaringBitmap::new()) };
+        let places = places.unwrap_or_else(|| matching_places(&field.column, test, kind));
+        Ok(rows_at(&field.presence, places) & within)
+    }
+
     /// The rows among `within` that pass a test of what a name stands for.
     fn test(&self, target: &Target, test: &ValueTest, within: &RoaringBitmap) -> Result<RoaringBitmap, StorageError> {
         let kind = target.kind();
         let few = few(within);
+        if let (Target::Field(name), None) = (target, &few)
+            && !self.fields.borrow().contains_key(&**name)
+        {
+            return self.test_column(name, test, kind, within);
+        }
         let Some(field) = self.resolve(target, few.as_deref())? else { return Ok(RoaringBitmap::new()) };
         let Some(rows) = few else { return Ok(matching_rows(&field, test, kind) & within) };
         let (mut buffer, mut scratch) = (Vec::new(), Scratch::default());

@@ -13,6 +13,8 @@ use crate::record::{Column, Data, FixedForm, Tag, Tags, Texts};
 pub const PAGE_BYTES: usize = 64 << 10;
 /// Most bytes that one page may hold decoded: one value may be as large as a record.
 pub const PAGE_BYTES_MAX: usize = 64 << 20;
+/// Room is made beforehand for at most so many decoded bytes: a header may lie about what its pages hold.
+const RESERVE_BYTES_MAX: usize = 16 << 20;
 /// Dictionary entries are an encoded column themselves, which is not a dictionary.
 const DEPTH_MAX: u32 = 1;
 
@@ -491,7 +493,7 @@ pub fn decode_data(
     fail: &dyn Fn(&Page, DecodeError) -> crate::error::StorageError,
 ) -> Result<Data, crate::error::StorageError> {
     let mut integers = || -> Result<Vec<i64>, crate::error::StorageError> {
-        let mut values = Vec::new();
+        let mut values = Vec::with_capacity(rows as usize);
         for page in pages {
             values.extend(decode_integers(page, &read(page)?).map_err(|e| fail(page, e))?);
         }
@@ -502,18 +504,17 @@ pub fn decode_data(
         Encoding::Integer(_) => Data::Integer(integers()?),
         Encoding::Decimal { places, .. } => Data::Decimal { values: integers()?, places: *places },
         Encoding::Fixed { form, .. } => {
-            let mut bytes = Vec::new();
+            let raw: usize = pages.iter().map(|page| page.raw as usize).sum();
+            let mut bytes = Vec::with_capacity(raw.min(RESERVE_BYTES_MAX));
             for page in pages {
                 bytes.extend(decode_fixed(page, read(page)?, form).map_err(|e| fail(page, e))?);
             }
             Data::Fixed { form: form.clone(), bytes }
         }
         Encoding::Plain(_) => {
-            let mut texts = Texts::default();
-            // The pages of a column that was checked: at most what its rows take, so that nothing is moved again.
-            let raw: usize = pages.iter().map(|p| p.raw as usize).sum();
-            texts.bytes.reserve(raw.min(2 * super::block::BLOCK_BYTES_MAX));
-            texts.ends.reserve(rows as usize);
+            let raw: usize = pages.iter().map(|page| page.raw as usize).sum();
+            let mut texts = Texts { bytes: Vec::with_capacity(raw.min(RESERVE_BYTES_MAX)), ends: Vec::new() };
+            texts.ends.reserve_exact(rows as usize);
             for page in pages {
                 decode_texts(page, &read(page)?, &mut texts).map_err(|e| fail(page, e))?;
             }

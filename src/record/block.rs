@@ -26,8 +26,24 @@ pub trait Block: Send + Sync {
     fn names(&self) -> Result<Vec<Arc<str>>, StorageError>;
     /// What is known of a field without reading its values.
     fn zone(&self, name: &str) -> Result<Zone, StorageError>;
+    /// May this folded text (see [`super::text`]) stand in a value of a field, folded, as far as the form of the column
+    /// tells without reading it?
+    fn may_hold(&self, name: &str, folded: &str) -> bool {
+        let _ = (name, folded);
+        true
+    }
     /// A field's values; `None` where no row has it.
     fn field(&self, name: &str) -> Result<Option<Field>, StorageError>;
+    /// A field's values alone, where whose they are takes more to read.
+    fn column(&self, name: &str) -> Result<Option<Arc<Column>>, StorageError> {
+        let _ = name;
+        Ok(None)
+    }
+    /// The distinct values of a field, where they can be read with less than all of its values.
+    fn entries(&self, name: &str) -> Result<Option<Arc<Column>>, StorageError> {
+        let _ = name;
+        Ok(None)
+    }
     /// A field's values in at least these rows (ascending), reading no more than it must; for a few rows.
     fn field_at(&self, name: &str, rows: &[u32]) -> Result<Option<Field>, StorageError> {
         let _ = rows;

@@ -86,6 +86,27 @@ impl FixedForm {
         }
     }
 
+    /// The bytes of a text; `None` where it is none of this form.
+    pub fn read(&self, text: &str) -> Option<Vec<u8>> {
+        let digits = match self {
+            FixedForm::Ipv4 => None,
+            FixedForm::Uuid => Some(text.replace('-', "")),
+            FixedForm::Hex { prefix, .. } => Some(text.strip_prefix(std::str::from_utf8(prefix).ok()?)?.to_string()),
+        };
+        let value = match digits {
+            None => text.parse::<std::net::Ipv4Addr>().ok()?.octets().to_vec(),
+            Some(digits) if digits.is_ascii() && digits.len() == 2 * self.width() => {
+                let byte = |i: usize| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).ok();
+                (0..self.width()).map(byte).collect::<Option<_>>()?
+            }
+            Some(_) => return None,
+        };
+        // Whatever was taken too kindly above is written another way.
+        let mut written = Vec::with_capacity(text.len());
+        self.write(&value, &mut written);
+        (written == text.as_bytes()).then_some(value)
+    }
+
     /// Appends the text of a value.
     pub fn write(&self, value: &[u8], out: &mut Vec<u8>) {
         const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -305,5 +326,25 @@ mod tests {
             Data::Fixed { form: FixedForm::Hex { prefix: (*b"req_").into(), width: 2 }, bytes: vec![0xab, 1, 2, 3] },
             &["req_ab01", "req_0203"],
         );
+    }
+
+    #[test]
+    fn fixed_texts_are_read() {
+        let uuid = "00010203-0405-0607-0809-0a0b0c0d0e0f";
+        let hex = FixedForm::Hex { prefix: (*b"req_").into(), width: 2 };
+        assert_eq!(FixedForm::Uuid.read(uuid), Some((0..16).collect()));
+        assert_eq!(hex.read("req_ab01"), Some(vec![0xab, 1]));
+        assert_eq!(FixedForm::Ipv4.read("10.0.0.255"), Some(vec![10, 0, 0, 255]));
+        for (form, text) in [
+            (&FixedForm::Uuid, "000102030-405-0607-0809-0a0b0c0d0e0f"),
+            (&FixedForm::Uuid, "00010203-0405-0607-0809-0A0b0c0d0e0f"),
+            (&hex, "req_AB01"),
+            (&hex, "req_+b01"),
+            (&hex, "ab01"),
+            (&hex, "req_ab0102"),
+            (&FixedForm::Ipv4, "10.0.0.01"),
+        ] {
+            assert_eq!(form.read(text), None, "{text}");
+        }
     }
 }

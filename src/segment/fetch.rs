@@ -87,6 +87,13 @@ impl Pages<'_> {
         Ok(Column { tags: self.tags(chunk)?, data })
     }
 
+    /// The entries of a dictionary; of another column, all of it.
+    pub fn entries(&self, chunk: &Chunk) -> Result<Column, StorageError> {
+        let Encoding::Dictionary { entries, count, .. } = &chunk.encoding else { return self.column(chunk) };
+        let data = self.data(entries, *count, value_pages(entries))?;
+        Ok(Column { tags: self.tags(chunk)?, data })
+    }
+
     fn data(&self, encoding: &Encoding, rows: u32, pages: &[Page]) -> Result<Data, StorageError> {
         decode_data(encoding, rows, pages, &mut |page| self.read(page), &|page, e| self.damage(page, e))
     }

@@ -10,6 +10,7 @@ mod fetch;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod hold;
 mod merge;
 mod read;
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use super::cache::Cache;
 use super::fetch::{Header, Loaded, Pages};
+use super::hold::may_hold;
 use crate::error::{Damage, StorageError};
 use crate::format::DecodeError;
 use crate::format::block::{BLOCK_HEAD_BYTES, PresenceEncoding, read_head, read_header, read_overflow};
-use crate::format::chunk::Chunk;
+use crate::format::chunk::{Chunk, ChunkTags, Encoding};
 use crate::format::segment::{
     Footer, SEGMENT_HEADER_BYTES, SegmentHeader, TRAILER_BYTES, Trailer, read_footer, read_segment_header, read_trailer,
 };
@@ -24,6 +25,8 @@ const PART_SHAPES: u32 = u32::MAX - 4;
 const PART_OVERFLOW: u32 = u32::MAX - 5;
 /// Columns are numbered from 0, and the rows that have them from here.
 const PART_PRESENCE: u32 = 1 << 30;
+/// The entries of dictionaries, likewise.
+const PART_ENTRIES: u32 = 1 << 29;
 
 /// An open segment: its header and footer, and a way to its blocks.
 #[derive(Debug)]
@@ -143,7 +146,7 @@ impl SegmentBlock {
         Ok(value)
     }
 
-    fn column(&self, part: u32, chunk: &Chunk) -> Result<Arc<Column>, StorageError> {
+    fn read_column(&self, part: u32, chunk: &Chunk) -> Result<Arc<Column>, StorageError> {
         match self.cached(part, || Ok(Loaded::Column(Arc::new(self.pages().column(chunk)?))))? {
             Loaded::Column(column) => Ok(column),
             _ => Err(self.damage("cache", "a column", "another part")),
@@ -216,7 +219,7 @@ impl SegmentBlock {
         if h.overflow_names.binary_search_by(|n| (**n).cmp(name)).is_err() {
             return Ok(None);
         }
-        let column = self.column(PART_OVERFLOW, chunk)?;
+        let column = self.read_column(PART_OVERFLOW, chunk)?;
         let presence = self.presence(h.columns.len(), chunk.rows)?;
         let (mut rows, mut tags, mut texts) = (Vec::new(), Vec::new(), Texts::default());
         let mut buffer = Vec::new();
@@ -304,7 +307,7 @@ impl Block for SegmentBlock {
         }
     }
     fn streams(&self) -> Result<Arc<Column>, StorageError> {
-        self.column(PART_STREAMS, &self.header.header.streams)
+        self.read_column(PART_STREAMS, &self.header.header.streams)
     }
     fn names(&self) -> Result<Vec<Arc<str>>, StorageError> {
         let mut names = self.header.names.clone();
@@ -321,11 +324,38 @@ impl Block for SegmentBlock {
             None => Zone::Absent,
         })
     }
+    fn may_hold(&self, name: &str, folded: &str) -> bool {
+        self.find(name).is_none_or(|at| may_hold(&self.header.header.columns[at].chunk, folded))
+    }
     fn field(&self, name: &str) -> Result<Option<Field>, StorageError> {
         let Some(at) = self.find(name) else { return self.overflow_field(name) };
         let chunk = &self.header.header.columns[at].chunk;
-        let column = self.column(at as u32, chunk)?;
+        let column = self.read_column(at as u32, chunk)?;
         Ok(Some(Field { presence: self.presence(at, chunk.rows)?, column }))
+    }
+    fn column(&self, name: &str) -> Result<Option<Arc<Column>>, StorageError> {
+        match self.find(name) {
+            Some(at) => self.read_column(at as u32, &self.header.header.columns[at].chunk).map(Some),
+            None => Ok(None),
+        }
+    }
+    fn entries(&self, name: &str) -> Result<Option<Arc<Column>>, StorageError> {
+        let Some(at) = self.find(name) else { return Ok(None) };
+        let chunk = &self.header.header.columns[at].chunk;
+        let (Encoding::Dictionary { .. }, true) = (&chunk.encoding, matches!(chunk.tags, ChunkTags::One(_))) else {
+            return Ok(None);
+        };
+        // Where all of it is there already, its entries are.
+        if let Some(Loaded::Column(column)) =
+            self.segment.cache.get((self.segment.number, self.block as u32, at as u32))
+        {
+            return Ok(column.entries().map(Arc::new));
+        }
+        let load = || Ok(Loaded::Column(Arc::new(self.pages().entries(chunk)?)));
+        match self.cached(PART_ENTRIES + at as u32, load)? {
+            Loaded::Column(column) => Ok(Some(column)),
+            _ => Err(self.damage("cache", "a column", "another part")),
+        }
     }
     fn field_at(&self, name: &str, rows: &[u32]) -> Result<Option<Field>, StorageError> {
         let Some(at) = self.find(name) else { return self.overflow_field(name) };
@@ -359,7 +389,7 @@ impl Block for SegmentBlock {
         if has[h.columns.len()]
             && let Some(chunk) = &h.overflow
         {
-            let column = self.column(PART_OVERFLOW, chunk)?;
+            let column = self.read_column(PART_OVERFLOW, chunk)?;
             let presence = self.presence(h.columns.len(), chunk.rows)?;
             let mut buffer = Vec::new();
             for place in rows.iter().filter_map(|&row| presence.place(row)) {

@@ -85,10 +85,32 @@ fn check(batches: &[(Seq, Arc<Payload>)]) {
                 if let Zone::Known(zone) = block.zone(name).unwrap() {
                     assert_eq!(zone.values as usize, field.column.len());
                 }
+                check_parts(&block, name, &field.column);
             }
             assert!(matches!(block.zone("no such field").unwrap(), Zone::Absent));
         }
         assert_eq!(at, rows.len());
+    }
+}
+
+/// What is read of a field without its rows is the same as with them.
+fn check_parts(block: &SegmentBlock, name: &str, whole: &Column) {
+    let texts = |column: &Column| {
+        let mut buffer = Vec::new();
+        (0..column.len())
+            .map(|i| (column.tag(i), String::from_utf8_lossy(column.text(i, &mut buffer)).into_owned()))
+            .collect::<Vec<_>>()
+    };
+    let expect = texts(whole);
+    if let Some(column) = block.column(name).unwrap() {
+        assert_eq!(texts(&column), expect);
+    }
+    if let Some(entries) = block.entries(name).unwrap() {
+        let distinct: std::collections::BTreeSet<_> = texts(&entries).into_iter().collect();
+        assert_eq!(distinct, expect.iter().cloned().collect());
+    }
+    for (_, text) in expect.iter().step_by(97) {
+        assert!(block.may_hold(name, &crate::record::text::fold(text)), "{name}: {text}");
     }
 }
 

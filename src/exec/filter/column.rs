@@ -1,10 +1,12 @@
 //! Tests of all values of a column, in the form that they are kept in.
 
-use super::scan::FoldedSearch;
 use super::{FieldKind, Scratch, ValueTest};
 use crate::query::ast::IpRange;
+use crate::record::text::fold;
 use crate::record::{Column, Data, Field, FixedForm, Presence, Tag, Tags, Texts};
 use roaring::RoaringBitmap;
+use rustc_hash::FxHashSet;
+use std::cmp::Ordering;
 
 /// Places or rows that match, as bits; the fast way to a bitmap.
 struct Bits(Vec<u8>);
@@ -35,8 +37,12 @@ impl Bits {
 
 /// The rows of a field that pass a test.
 pub(crate) fn matching_rows(field: &Field, test: &ValueTest, kind: FieldKind) -> RoaringBitmap {
-    let places = matching_places(&field.column, test, kind);
-    match &field.presence {
+    rows_at(&field.presence, matching_places(&field.column, test, kind))
+}
+
+/// The rows whose values stand at these places.
+pub(crate) fn rows_at(presence: &Presence, places: RoaringBitmap) -> RoaringBitmap {
+    match presence {
         Presence::All => places,
         Presence::Rows(rows) if places.len() == rows.len() as u64 => sorted(rows.iter().copied()),
         Presence::Rows(rows) => sorted(places.iter().filter_map(|place| rows.get(place as usize).copied())),
@@ -56,7 +62,7 @@ pub(crate) fn sorted(rows: impl Iterator<Item = u32>) -> RoaringBitmap {
 }
 
 /// The places of a column whose values pass a test.
-fn matching_places(column: &Column, test: &ValueTest, kind: FieldKind) -> RoaringBitmap {
+pub(crate) fn matching_places(column: &Column, test: &ValueTest, kind: FieldKind) -> RoaringBitmap {
     let len = column.len();
     let all = |holds: bool| {
         let mut places = RoaringBitmap::new();
@@ -94,10 +100,11 @@ fn matching_places(column: &Column, test: &ValueTest, kind: FieldKind) -> Roarin
                 address.is_some_and(|a| (*first..=*last).contains(&a))
             })
             .into_bitmap(),
-            _ => each_value(column, test, kind).into_bitmap(),
+            _ => fixed(&FixedForm::Ipv4, bytes, column, test, kind).into_bitmap(),
         },
+        Data::Fixed { form, bytes } => fixed(form, bytes, column, test, kind).into_bitmap(),
         Data::Plain(texts) => plain(texts, column, test, kind).into_bitmap(),
-        Data::Constant { .. } | Data::Fixed { .. } => each_value(column, test, kind).into_bitmap(),
+        Data::Constant { .. } => each_value(column, test, kind).into_bitmap(),
     }
 }
 
@@ -156,23 +163,62 @@ fn integers(values: &[i64], places: u8, column: &Column, test: &ValueTest, kind:
     }
 }
 
+/// Texts of a fixed form: compared as bytes where the whole text is asked for.
+fn fixed(form: &FixedForm, bytes: &[u8], column: &Column, test: &ValueTest, kind: FieldKind) -> Bits {
+    let textual = matches!(column.tags, Tags::One(Tag::Number | Tag::String));
+    let wanted: Option<FxHashSet<Vec<u8>>> = match test {
+        _ if !textual => None,
+        ValueTest::OneOf(texts) => Some(texts.iter().filter_map(|text| form.read(text)).collect()),
+        ValueTest::Phrase(phrase) => whole_len(form).and_then(|len| match phrase.folded().len().cmp(&len) {
+            Ordering::Less => None,
+            // Nothing stands beside it: the boundaries hold.
+            Ordering::Equal => Some(form.read(phrase.folded()).into_iter().collect()),
+            Ordering::Greater => Some(FxHashSet::default()),
+        }),
+        ValueTest::Exists => return Bits::from_fn(column.len(), |_| true),
+        _ => None,
+    };
+    let width = form.width();
+    let value = |i: usize| bytes.get(i * width..(i + 1) * width).unwrap_or_default();
+    match wanted {
+        None => each_value(column, test, kind),
+        Some(wanted) => match (wanted.len(), wanted.iter().next()) {
+            (0, _) | (_, None) => Bits::new(column.len()),
+            (1, Some(one)) => Bits::from_fn(column.len(), |i| value(i) == &**one),
+            _ => Bits::from_fn(column.len(), |i| wanted.contains(value(i))),
+        },
+    }
+}
+
+/// The length of all texts of a form, where they have one and are the same when folded.
+fn whole_len(form: &FixedForm) -> Option<usize> {
+    match form {
+        FixedForm::Ipv4 => None,
+        FixedForm::Uuid => Some(36),
+        FixedForm::Hex { prefix, width } => {
+            let prefix = std::str::from_utf8(prefix).ok()?;
+            (fold(prefix) == prefix).then(|| prefix.len() + 2 * usize::from(*width))
+        }
+    }
+}
+
 /// Texts one after the other.
 fn plain(texts: &Texts, column: &Column, test: &ValueTest, kind: FieldKind) -> Bits {
     let mut scratch = Scratch::default();
     let mut bits = Bits::new(texts.len());
+    // Values that have the text that was searched for.
+    let mut seen = Bits::new(texts.len());
     let valid = |text: &[u8], test: &mut dyn FnMut(&str) -> bool| std::str::from_utf8(text).is_ok_and(test);
-    let scan = |search: &FoldedSearch, bits: &mut Bits, hit: &mut dyn FnMut(&[u8], usize) -> bool| {
-        search.scan(texts, |place, text, at| {
-            let found = hit(text, at);
-            if found {
-                bits.set(place);
-            }
-            found
-        });
-    };
     match test {
         ValueTest::Phrase(phrase) if phrase.search().can_scan(texts) => {
-            scan(phrase.search(), &mut bits, &mut |text, at| phrase.bounded(text, at));
+            phrase.search().scan(texts, |place, text, at| {
+                seen.set(place);
+                let found = phrase.bounded(text, at);
+                if found {
+                    bits.set(place);
+                }
+                found
+            });
         }
         // The literal finds values that are worth a closer look; one look a value is enough.
         ValueTest::Wildcard(_) | ValueTest::Regex(_) => {
@@ -183,6 +229,7 @@ fn plain(texts: &Texts, column: &Column, test: &ValueTest, kind: FieldKind) -> B
             };
             let Some(search) = search.filter(|s| s.can_scan(texts)) else { return each_value(column, test, kind) };
             search.scan(texts, |place, text, _| {
+                seen.set(place);
                 if valid(text, &mut |t| test.matches_text(t, kind, &mut scratch)) {
                     bits.set(place);
                 }
@@ -192,8 +239,12 @@ fn plain(texts: &Texts, column: &Column, test: &ValueTest, kind: FieldKind) -> B
         _ => return each_value(column, test, kind),
     }
     if has_tag(&column.tags, Tag::Array) {
-        for place in (0..texts.len()).filter(|&p| column.tag(p) == Tag::Array) {
-            if !bits.get(place) && valid(texts.get(place), &mut |t| test.matches_element(t, kind, &mut scratch)) {
+        // Without escapes, what stands in an element stands in the array.
+        let escapes = memchr::memchr(b'\\', &texts.bytes).is_some();
+        let worth_a_look = |p: &usize| (escapes || seen.get(*p)) && !bits.get(*p) && column.tag(*p) == Tag::Array;
+        let places: Vec<usize> = (0..texts.len()).filter(worth_a_look).collect();
+        for place in places {
+            if valid(texts.get(place), &mut |t| test.matches_element(t, kind, &mut scratch)) {
                 bits.set(place);
             }
         }
@@ -239,6 +290,14 @@ mod tests {
             regex("k", true),
             regex("1|a b", false),
             Test::IpRange(IpRange::V4(0x0a00_0000, 0x0aff_ffff)),
+            // Of fixed forms.
+            Test::In(vec!["a0b00".into(), "10.0.0.1".into(), "010.0.0.1".into(), "A0b00".into()]),
+            Test::Exact("a0a000000".into()),
+            Test::Phrase("a0A000000".into()),
+            Test::Phrase("a0a0000001".into()),
+            Test::Exact("01010101-0101-0101-0101-010101010101".into()),
+            Test::Phrase("01010101-0101-0101-0101-010101010101".into()),
+            Test::Phrase("01010101-0101".into()),
         ]
     }
 
@@ -251,7 +310,7 @@ mod tests {
             "[aAbBéKk1 \u{212a}\u{130}-]{0,6}".prop_map(|s| (Tag::String, s)),
             "[12]{1,2}(ms|s|KB|%)".prop_map(|s| (Tag::String, s)),
             "(10|11)\\.0\\.0\\.[0-9]".prop_map(|s| (Tag::String, s)),
-            proptest::collection::vec("(\"[aAb1\u{e9} ]{0,3}\"|1|-1|null|\\[\"ab\"\\])", 0..3)
+            proptest::collection::vec("(\"[aAb1\u{e9} ]{0,3}\"|1|-1|null|\\[\"ab\"\\]|\"a\\\\u0062\")", 0..3)
                 .prop_map(|items| (Tag::Array, format!("[{}]", items.join(",")))),
         ]
     }
@@ -306,12 +365,15 @@ mod tests {
                 }
             }
             let bytes: Vec<u8> = values.iter().flat_map(|n| [10 + (n & 1) as u8, 0, 0, *n as u8]).collect();
-            for form in [FixedForm::Ipv4, FixedForm::Hex { prefix: (*b"a").into(), width: 2 }] {
+            let hex = |prefix: &[u8], width| FixedForm::Hex { prefix: prefix.into(), width };
+            for form in [FixedForm::Ipv4, hex(b"a", 2), hex(b"a", 4), hex(b"A", 4)] {
                 check(Column { tags: Tags::One(Tag::String), data: Data::Fixed { form, bytes: bytes.clone() } }, "a");
             }
             let values_of = |i: usize| values[i % values.len()];
             let bytes: Vec<u8> = (0..32).map(|i| values_of(i) as u8).collect();
-            check(Column { tags: Tags::One(Tag::String), data: Data::Fixed { form: FixedForm::Uuid, bytes } }, "a");
+            for bytes in [bytes, vec![1; 32]] {
+                check(Column { tags: Tags::One(Tag::String), data: Data::Fixed { form: FixedForm::Uuid, bytes } }, "a");
+            }
         }
     }
 

@@ -112,6 +112,8 @@ impl ValueTest {
 
     fn matches_text(&self, text: &str, kind: FieldKind, scratch: &mut Scratch) -> bool {
         match self {
+            // A text of ASCII is as long as its folded form.
+            ValueTest::Phrase(phrase) if text.len() < phrase.folded().len() && text.is_ascii() => false,
             ValueTest::Phrase(phrase) => phrase.matches_folded(scratch.fold(text)),
             ValueTest::Near(near) => near.matches_folded(scratch.fold(text)),
             ValueTest::Fuzzy(fuzzy) => fuzzy.matches_folded(scratch.fold(text)),

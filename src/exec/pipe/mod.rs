@@ -15,7 +15,7 @@ use super::limits::Budget;
 use super::plan::{GroupOutput, Step};
 use super::predicate::Predicate;
 use super::row::Row;
-use super::stats::{Grouping, Groups, RowPlace};
+use super::stats::{Grouping, Groups, RowOrder, RowPlace};
 use std::ops::ControlFlow;
 use uniq::UniqRows;
 
@@ -71,7 +71,10 @@ impl<'p> Chain<'p> {
         while let Some(stage) = stages.next() {
             let kept: Vec<Row> = match stage {
                 Stage::Sort(sorter) => sorter.finish_rows()?,
-                Stage::Group { grouping, output, groups, .. } => groups.finish(grouping, output, budget)?,
+                Stage::Group { grouping, output, groups, .. } => {
+                    let order = RowOrder::new(grouping, output, &[]);
+                    groups.finish((grouping, output, &order), budget)?
+                }
                 Stage::UniqRows(uniq) => uniq.finish(),
                 Stage::Fields(_) | Stage::Delete(_) | Stage::Filter(..) | Stage::Limit(_) | Stage::Offset(_) => {
                     continue;

@@ -46,6 +46,13 @@ impl<'p, T> Sorter<'p, T> {
         by_keys.fold(Ordering::Equal, Ordering::then).then(a.1.cmp(&b.1))
     }
 
+    /// May an item with these keys and this place be among those kept?
+    pub(crate) fn may_keep(&self, ranks: &[Rank], place: RowPlace) -> bool {
+        self.last.as_ref().is_none_or(|(last_ranks, last_place)| {
+            Self::order(&self.step.keys, (ranks, place), (last_ranks, *last_place)).is_le()
+        })
+    }
+
     /// Takes an item with its keys and its place among equals; `memory` is what it takes.
     pub(crate) fn push(
         &mut self,
@@ -54,9 +61,7 @@ impl<'p, T> Sorter<'p, T> {
         item: T,
         memory: usize,
     ) -> Result<(), ExecError> {
-        if let Some((last_ranks, last_place)) = &self.last
-            && Self::order(&self.step.keys, (&ranks, place), (last_ranks, *last_place)).is_gt()
-        {
+        if !self.may_keep(&ranks, place) {
             return Ok(());
         }
         let memory =

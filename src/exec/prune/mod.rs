@@ -45,14 +45,19 @@ pub(crate) struct Pruner<'a> {
     sources: &'a [Arc<dyn Source>],
     /// What the index of each source says, once it was asked; `None` for every block.
     indexed: Vec<OnceLock<Result<Option<RoaringBitmap>, StorageError>>>,
+    /// Is the index asked before the block's header is read?
+    index_first: bool,
 }
 
 impl<'a> Pruner<'a> {
     pub(crate) fn new(plan: &'a Plan, sources: &'a [Arc<dyn Source>]) -> Self {
-        Pruner { plan, sources, indexed: sources.iter().map(|_| OnceLock::new()).collect() }
+        let parts = plan.predicate().conjuncts();
+        let index_first = parts.iter().any(can_look_up) && !parts.iter().any(zone::may_decide);
+        Pruner { plan, sources, indexed: sources.iter().map(|_| OnceLock::new()).collect(), index_first }
     }
 
-    /// Decides about a block: by time, then by its zone maps, then by the index.
+    /// Decides about a block: by time, then by its zone maps, then by the index; by the index before where zone maps
+    /// hardly tell anything.
     pub(crate) fn decide(&self, source: usize, block: usize) -> Result<Decision, ExecError> {
         let at = &self.sources[source];
         let info = at.info(block);
@@ -61,23 +66,29 @@ impl<'a> Pruner<'a> {
             return Ok(Decision::Skip(PrunedBy::Time));
         }
         let predicate = self.plan.predicate();
+        if self.index_first && !self.index_may_match(source, block)? {
+            return Ok(Decision::Skip(PrunedBy::Index));
+        }
         let handle = at.block(block)?;
         let verdict = zone::verdict(predicate, &*handle)?;
         if !verdict.may {
             return Ok(Decision::Skip(PrunedBy::Zone));
         }
-        if !verdict.all {
-            let indexed = self.indexed[source].get_or_init(|| match at.terms() {
-                Some(terms) => index_blocks(predicate, &*terms),
-                None => Ok(None),
-            });
-            match indexed {
-                Err(error) => return Err(error.clone().into()),
-                Ok(Some(blocks)) if !blocks.contains(block as u32) => return Ok(Decision::Skip(PrunedBy::Index)),
-                Ok(_) => {}
-            }
+        if !verdict.all && !self.index_may_match(source, block)? {
+            return Ok(Decision::Skip(PrunedBy::Index));
         }
         Ok(Decision::Read { block: handle, all: time.all && verdict.all })
+    }
+
+    fn index_may_match(&self, source: usize, block: usize) -> Result<bool, ExecError> {
+        let ask = || match self.sources[source].terms() {
+            Some(terms) => index_blocks(self.plan.predicate(), &*terms),
+            None => Ok(None),
+        };
+        match self.indexed[source].get_or_init(ask) {
+            Err(error) => Err(error.clone().into()),
+            Ok(blocks) => Ok(blocks.as_ref().is_none_or(|blocks| blocks.contains(block as u32))),
+        }
     }
 }
 

@@ -84,6 +84,16 @@ impl Needs {
         matches!(self, Needs::Unknown)
     }
 
+    /// May they stand in one value, where `holds` tells that of one text?
+    pub(crate) fn may_hold(&self, holds: &mut dyn FnMut(&str) -> bool) -> bool {
+        match self {
+            Needs::Unknown | Needs::Word(_) => true,
+            Needs::Literal { folded, .. } => holds(folded),
+            Needs::All(parts) => parts.iter().all(|part| part.may_hold(holds)),
+            Needs::One(parts) => parts.iter().any(|part| part.may_hold(holds)),
+        }
+    }
+
     /// The blocks that may have a match; `None` for all of them.
     pub(crate) fn blocks(&self, terms: &dyn TermIndex) -> Result<Option<RoaringBitmap>, StorageError> {
         match self {

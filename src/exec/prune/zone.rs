@@ -62,19 +62,65 @@ pub(crate) fn verdict(predicate: &Predicate, block: &dyn Block) -> Result<Verdic
     }
 }
 
+/// How many rows match, where that is sure without reading a column: where zone maps count every value.
+pub(crate) fn rows_matching(predicate: &Predicate, block: &dyn Block) -> Result<Option<u32>, StorageError> {
+    let rows = block.rows();
+    Ok(match predicate {
+        Predicate::True => Some(rows),
+        Predicate::False => Some(0),
+        Predicate::Not(inner) => rows_matching(inner, block)?.and_then(|matching| rows.checked_sub(matching)),
+        Predicate::Field(field) => match &field.target {
+            Target::Field(name) => match block.zone(name)? {
+                Zone::Absent => Some(0),
+                Zone::Known(map) => values_matching(&field.test, &map, FieldKind::of(name)),
+                Zone::Unknown => None,
+            },
+            _ => None,
+        },
+        Predicate::And(_) | Predicate::Or(_) | Predicate::Time(_) | Predicate::Stream(..) => None,
+    })
+}
+
+/// How many values pass, where they are counted.
+fn values_matching(test: &ValueTest, map: &ZoneMap, kind: FieldKind) -> Option<u32> {
+    if let ValueTest::Exists = test {
+        return map.values.checked_sub(map.empty);
+    }
+    let mut scratch = Scratch::default();
+    let passing = map.counts.as_ref()?.iter().map(|(tag, text, count)| {
+        let passes = test.matches(*tag, std::str::from_utf8(text).ok()?, kind, &mut scratch);
+        Some(if passes { *count } else { 0 })
+    });
+    passing.sum()
+}
+
+/// Do zone maps often decide about a condition? Of words and patterns they know nothing but where all values are counted.
+pub(crate) fn may_decide(predicate: &Predicate) -> bool {
+    match predicate {
+        Predicate::True | Predicate::False | Predicate::Time(_) => true,
+        Predicate::Stream(..) => false,
+        Predicate::Not(inner) => may_decide(inner),
+        Predicate::And(parts) | Predicate::Or(parts) => parts.iter().any(may_decide),
+        Predicate::Field(field) => {
+            let by_value = matches!(field.test, ValueTest::Exists | ValueTest::Compare(_) | ValueTest::IpRange(_));
+            by_value && !matches!(field.target, Target::Any)
+        }
+    }
+}
+
 pub(crate) fn of_time(span: crate::exec::TimeSpan, range: (Timestamp, Timestamp)) -> Verdict {
     Verdict { may: span.overlaps(range), all: span.covers(range) }
 }
 
 fn of_field(field: &FieldTest, block: &dyn Block) -> Result<Verdict, StorageError> {
     match &field.target {
-        Target::Field(name) => of_name(&field.test, name, block),
+        Target::Field(name) => of_name(field, name, block),
         Target::Message(name) => match block.zone(name)? {
-            Zone::Absent => of_name(&field.test, MESSAGE_NAME, block),
+            Zone::Absent => of_name(field, MESSAGE_NAME, block),
             zone => {
                 // Some rows have their own, others the message.
                 let own = of_zone(&field.test, &zone, FieldKind::of(name), block.rows());
-                let other = of_name(&field.test, MESSAGE_NAME, block)?;
+                let other = of_name(field, MESSAGE_NAME, block)?;
                 Ok(Verdict { may: own.may || other.may, all: own.all })
             }
         },
@@ -82,9 +128,13 @@ fn of_field(field: &FieldTest, block: &dyn Block) -> Result<Verdict, StorageErro
     }
 }
 
-/// What the zone map of a field says of a test of it.
-pub(crate) fn of_name(test: &ValueTest, name: &str, block: &dyn Block) -> Result<Verdict, StorageError> {
-    Ok(of_zone(test, &block.zone(name)?, FieldKind::of(name), block.rows()))
+/// What the zone map and the form of a field's column say of a test of it, whatever field the test asks for.
+pub(crate) fn of_name(field: &FieldTest, name: &str, block: &dyn Block) -> Result<Verdict, StorageError> {
+    let verdict = of_zone(&field.test, &block.zone(name)?, FieldKind::of(name), block.rows());
+    if verdict.may && !verdict.all && !field.needs.may_hold(&mut |folded| block.may_hold(name, folded)) {
+        return Ok(Verdict::NONE);
+    }
+    Ok(verdict)
 }
 
 fn of_zone(test: &ValueTest, zone: &Zone, kind: FieldKind, rows: u32) -> Verdict {

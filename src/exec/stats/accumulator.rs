@@ -3,11 +3,12 @@
 use super::Function;
 use super::quantile::Quantiles;
 use super::sum::Sum;
+use super::table::{KeyTable, hash};
 use crate::exec::filter::FieldKind;
 use crate::exec::order::Rank;
 use crate::query::ast::StatsKind;
 use crate::record::{Number, Tag, write_json_value};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 /// Bytes that an entry of a hash table takes beside its text, about.
 const ENTRY_BYTES: usize = 48;
@@ -16,7 +17,7 @@ const ENTRY_BYTES: usize = 48;
 #[derive(Debug)]
 pub(crate) enum Accumulator {
     Count(u64),
-    Distinct(FxHashSet<Box<[u8]>>),
+    Distinct(Box<KeyTable>),
     Sum(Sum),
     Extreme(Option<Extreme>),
     Quantiles(Quantiles),
@@ -56,7 +57,7 @@ impl Accumulator {
     pub(crate) fn new(kind: &StatsKind) -> Self {
         match kind {
             StatsKind::Count => Accumulator::Count(0),
-            StatsKind::CountUniq => Accumulator::Distinct(FxHashSet::default()),
+            StatsKind::CountUniq => Accumulator::Distinct(Box::default()),
             StatsKind::Sum | StatsKind::Avg => Accumulator::Sum(Sum::default()),
             StatsKind::Min | StatsKind::Max => Accumulator::Extreme(None),
             StatsKind::Median | StatsKind::Quantile(_) => Accumulator::Quantiles(Quantiles::default()),
@@ -75,14 +76,22 @@ impl Accumulator {
 
     /// Takes in a tuple of values, encoded; tells the bytes that it takes.
     pub(crate) fn add_tuple(&mut self, tuple: &[u8], limit: Option<u64>) -> usize {
-        match self {
-            Accumulator::Distinct(tuples)
-                if limit.is_none_or(|limit| (tuples.len() as u64) < limit) && !tuples.contains(tuple) =>
-            {
-                tuples.insert(tuple.into());
-                tuple.len() + ENTRY_BYTES
-            }
-            _ => 0,
+        let Accumulator::Distinct(tuples) = self else { return 0 };
+        if limit.is_some_and(|limit| tuples.len() as u64 >= limit) {
+            return 0;
+        }
+        let before = tuples.memory();
+        match tuples.insert(hash(tuple), tuple) {
+            Some(_) => tuples.memory() - before,
+            // The table is full: as much as any limit takes.
+            None => usize::MAX >> 1,
+        }
+    }
+
+    /// Takes in so many integers, as their sum.
+    pub(crate) fn add_integers(&mut self, sum: i128, count: u64) {
+        if let Accumulator::Sum(own) = self {
+            own.add_integers(sum, count);
         }
     }
 
@@ -157,10 +166,22 @@ impl Accumulator {
     }
 
     /// Takes in the state of another part of the rows; tells the bytes that it takes more than the two did.
-    pub(crate) fn merge(&mut self, other: Accumulator, function: &Function) {
+    pub(crate) fn merge(&mut self, other: Accumulator, function: &Function) -> usize {
         match (&mut *self, other) {
             (Accumulator::Count(own), Accumulator::Count(others)) => *own += others,
-            (Accumulator::Distinct(own), Accumulator::Distinct(others)) => own.extend(others),
+            (Accumulator::Distinct(own), Accumulator::Distinct(mut others)) => {
+                if own.len() < others.len() {
+                    std::mem::swap(own, &mut others);
+                }
+                let before = own.memory();
+                for tuple in 0..others.len() as u32 {
+                    let tuple = others.get(tuple);
+                    if own.insert(hash(tuple), tuple).is_none() {
+                        return usize::MAX >> 1;
+                    }
+                }
+                return own.memory() - before;
+            }
             (Accumulator::Sum(own), Accumulator::Sum(others)) => own.merge(others),
             (Accumulator::Extreme(_), Accumulator::Extreme(Some(other))) => {
                 self.add_extreme(function.kind == StatsKind::Max, other.number, other.tag, || &other.text);
@@ -174,6 +195,7 @@ impl Accumulator {
             }
             _ => {}
         }
+        0
     }
 
     /// The result as type and text. A function of numbers over no numbers is null.
@@ -189,7 +211,7 @@ impl Accumulator {
             Accumulator::Extreme(extreme) => {
                 extreme.map_or((Tag::Null, String::new()), |e| (e.tag, e.text.into_string()))
             }
-            Accumulator::Quantiles(mut quantiles) => match function.kind {
+            Accumulator::Quantiles(quantiles) => match function.kind {
                 StatsKind::Quantile(phi) => number(quantiles.quantile(phi)),
                 _ => number(quantiles.quantile(0.5)),
             },

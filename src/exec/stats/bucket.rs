@@ -1,6 +1,7 @@
 //! Values put together: time in steps, numbers in steps.
 
 use super::Key;
+use super::keys::KeyValue;
 use crate::exec::target::Target;
 use crate::exec::view::measured;
 use crate::query::ast::{Bucket, CalendarStep};
@@ -9,37 +10,6 @@ use crate::record::{Number, Tag, Timestamp};
 const DAY_NS: i64 = 86_400_000_000_000;
 /// 1970-01-05 was the first Monday since the epoch.
 const MONDAY_NS: i64 = 4 * DAY_NS;
-
-/// The value of one key of a group. Values with the same text are in one group, whatever their types: `200` and
-/// `"200"`, and what is missing with what is empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum KeyValue {
-    Time(i64),
-    Value(Tag, Box<str>),
-}
-
-impl KeyValue {
-    /// Of a record that lacks the field.
-    pub(crate) fn missing() -> Self {
-        KeyValue::Value(Tag::String, "".into())
-    }
-
-    /// Appends bytes that differ for different groups.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        match self {
-            KeyValue::Time(time) => {
-                // No text is so long.
-                out.extend_from_slice(&u32::MAX.to_le_bytes());
-                out.extend_from_slice(&time.to_le_bytes());
-            }
-            KeyValue::Value(_, text) => {
-                // A text is at most as long as a record.
-                out.extend_from_slice(&(text.len() as u32).to_le_bytes());
-                out.extend_from_slice(text.as_bytes());
-            }
-        }
-    }
-}
 
 /// The lower end of a bucket of time.
 pub(crate) fn time_bucket(time: i64, bucket: &Bucket) -> i64 {
@@ -82,12 +52,24 @@ fn number_bucket(number: Number, step: Number) -> Number {
 
 impl Key {
     /// The group's value of a time.
-    pub(crate) fn of_time(&self, time: i64) -> KeyValue {
+    pub(crate) fn of_time(&self, time: i64) -> KeyValue<'static> {
         KeyValue::Time(self.bucket.as_ref().map_or(time, |bucket| time_bucket(time, bucket)))
     }
 
+    /// The group's value of a time, and a later time up to which no other value comes.
+    pub(super) fn of_time_until(&self, time: i64) -> (KeyValue<'static>, i64) {
+        let value = self.of_time(time);
+        let end = match (&self.bucket, &value) {
+            (Some(Bucket::Time { step_ns, .. }), KeyValue::Time(low)) => low.saturating_add((*step_ns).max(1)),
+            // No calendar step ends within a day.
+            (Some(Bucket::Calendar(_)), _) => time.div_euclid(DAY_NS).saturating_add(1).saturating_mul(DAY_NS),
+            _ => time.saturating_add(1),
+        };
+        (value, end)
+    }
+
     /// The group's value of a value. What can't be put into a bucket is a group by itself.
-    pub(crate) fn of_value(&self, tag: Tag, text: &str) -> KeyValue {
+    pub(crate) fn of_value<'t>(&self, tag: Tag, text: &'t str) -> KeyValue<'t> {
         let own = || KeyValue::Value(if text.is_empty() { Tag::String } else { tag }, text.into());
         match &self.bucket {
             Some(Bucket::Number { step }) => match measured(tag, text, self.kind) {
@@ -103,6 +85,11 @@ impl Key {
             }
             None => own(),
         }
+    }
+
+    /// Is the value of a group the value of the record?
+    pub(super) fn keeps_values(&self) -> bool {
+        self.bucket.is_none() && self.target != Target::Time
     }
 }
 

@@ -1,88 +1,21 @@
 //! Groups filled from the columns of a block: keys are looked up once per distinct value, not once per row.
 
 use super::accumulator::RowPlace;
-use super::bucket::KeyValue;
-use super::groups::{Groups, add_value, encode_value};
-use super::{Function, Grouping, Key};
+use super::codes::keys_of;
+use super::groups::{Groups, add_value};
+use super::keys::{Encoder, encode_text};
+use super::{Function, Grouping};
 use crate::exec::ExecError;
 use crate::exec::limits::Budget;
+use crate::exec::places::Places;
 use crate::exec::target::Target;
 use crate::exec::view::{BlockView, measured};
 use crate::query::ast::StatsKind;
-use crate::record::{Block, BlockInfo, Data, Field, Number, Tag, Tags, Zone, is_empty_value};
+use crate::record::{Data, Field, Number, Tags, is_empty_value};
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 
-/// No number given yet.
-const NONE: u32 = u32::MAX;
-/// Types of values.
-const TAGS: usize = Tag::Object as usize + 1;
-/// Pairs of numbers are put together through a table up to this size, and through a hash map beyond.
-const PAIRS_MAX: usize = 1 << 20;
-
-/// The value of a key in each of some rows, as numbers into a list of distinct values.
-struct Codes {
-    of_row: Vec<u32>,
-    values: Vec<KeyValue>,
-}
-
 impl Groups {
-    /// Takes in a block of which every row matches from its zone maps and range of time alone; tells whether that was
-    /// possible.
-    pub(crate) fn add_whole_block(
-        &mut self,
-        block: &dyn Block,
-        info: BlockInfo,
-        grouping: &Grouping,
-        budget: &Budget,
-    ) -> Result<bool, ExecError> {
-        if !grouping.counts_rows() {
-            return Ok(false);
-        }
-        let mut count = |keys: &[KeyValue], rows: u32| -> Result<(), ExecError> {
-            if rows > 0 {
-                let group = self.find(keys, grouping, budget)?;
-                (0..grouping.functions.len()).for_each(|function| {
-                    if let Some(state) = self.state(group, function, grouping) {
-                        state.count(rows.into());
-                    }
-                });
-            }
-            Ok(())
-        };
-        match &*grouping.keys {
-            [] => count(&[], info.rows)?,
-            [key] if key.target == Target::Time => {
-                let (first, last) = (key.of_time(info.time.0.0), key.of_time(info.time.1.0));
-                if first != last {
-                    return Ok(false);
-                }
-                count(&[first], info.rows)?;
-            }
-            [key] => {
-                let Target::Field(name) = &key.target else { return Ok(false) };
-                match block.zone(name)? {
-                    Zone::Absent => count(&[KeyValue::missing()], info.rows)?,
-                    Zone::Known(map) => {
-                        let Some(counts) = &map.counts else { return Ok(false) };
-                        let texts: Option<Vec<_>> = counts
-                            .iter()
-                            .map(|(tag, text, rows)| Some((*tag, std::str::from_utf8(text).ok()?, *rows)))
-                            .collect();
-                        let Some(texts) = texts else { return Ok(false) };
-                        for (tag, text, rows) in texts {
-                            count(&[key.of_value(tag, text)], rows)?;
-                        }
-                        count(&[KeyValue::missing()], info.rows.saturating_sub(map.values))?;
-                    }
-                    Zone::Unknown => return Ok(false),
-                }
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
     /// Takes in these rows of a block.
     pub(crate) fn add_block(
         &mut self,
@@ -115,38 +48,14 @@ impl Groups {
         grouping: &Grouping,
         budget: &Budget,
     ) -> Result<Vec<u32>, ExecError> {
-        let mut tuples: Vec<Vec<KeyValue>> = vec![Vec::new()];
-        let mut of_row = vec![0u32; rows.len()];
-        for key in &grouping.keys {
-            let codes = codes(view, rows, key)?;
-            let width = codes.values.len().max(1);
-            let mut joined: Vec<Vec<KeyValue>> = Vec::new();
-            let mut join = |tuple: u32, code: u32| {
-                let mut values = tuples.get(tuple as usize).cloned().unwrap_or_default();
-                values.push(codes.values.get(code as usize).cloned().unwrap_or_else(KeyValue::missing));
-                joined.push(values);
-                joined.len() as u32 - 1
-            };
-            if tuples.len().saturating_mul(width) <= PAIRS_MAX {
-                let mut table = vec![NONE; tuples.len() * width];
-                for (own, &code) in of_row.iter_mut().zip(&codes.of_row) {
-                    let slot = &mut table[*own as usize * width + code as usize];
-                    if *slot == NONE {
-                        *slot = join(*own, code);
-                    }
-                    *own = *slot;
-                }
-            } else {
-                let mut table: FxHashMap<(u32, u32), u32> = FxHashMap::default();
-                for (own, &code) in of_row.iter_mut().zip(&codes.of_row) {
-                    *own = *table.entry((*own, code)).or_insert_with(|| join(*own, code));
-                }
-            }
-            tuples = joined;
+        let mut codes = keys_of(view, rows, grouping, budget)?;
+        let mut groups = Vec::with_capacity(codes.values.len());
+        for tuple in 0..codes.values.len() as u32 {
+            let (key, tags) = codes.values.get(tuple);
+            groups.push(self.find(key, tags, grouping, budget)?);
         }
-        let groups = tuples.iter().map(|tuple| self.find(tuple, grouping, budget)).collect::<Result<Vec<u32>, _>>()?;
-        of_row.iter_mut().for_each(|own| *own = groups.get(*own as usize).copied().unwrap_or(0));
-        Ok(of_row)
+        codes.of_row.iter_mut().for_each(|own| *own = groups.get(*own as usize).copied().unwrap_or(0));
+        Ok(codes.of_row)
     }
 
     fn add_function(
@@ -190,9 +99,15 @@ impl Groups {
                 for (field, (_, kind)) in fields.iter().zip(&function.fields) {
                     let Some(field) = field else { continue };
                     let numbers = Numbers::of(field, *kind);
-                    let mut buffer = Vec::new();
+                    if matches!(function.kind, StatsKind::Sum | StatsKind::Avg)
+                        && let Numbers::Integers(values) = numbers
+                    {
+                        self.add_integers(field, values, rows, groups, index, grouping);
+                        continue;
+                    }
+                    let (mut buffer, mut places) = (Vec::new(), Places::new(field));
                     for (&row, &group) in rows.iter().zip(groups) {
-                        let Some(place) = field.presence.place(row) else { continue };
+                        let Some(place) = places.of(row) else { continue };
                         let Some(state) = self.state(group, index, grouping) else { continue };
                         let number = numbers.get(field, place, *kind, &mut buffer);
                         if matches!(function.kind, StatsKind::Min | StatsKind::Max) {
@@ -223,8 +138,9 @@ impl Groups {
                 let mut buffer = Vec::new();
                 for (i, (field, (_, kind))) in fields.iter().zip(&function.fields).enumerate() {
                     let Some(field) = field else { continue };
+                    let mut places = Places::new(field);
                     for (&row, &group) in rows.iter().zip(groups) {
-                        let Some((tag, text)) = field.get(row, &mut buffer) else { continue };
+                        let Some((tag, text)) = places.get(field, row, &mut buffer) else { continue };
                         let Some(state) = self.state(group, index, grouping) else { continue };
                         bytes += add_value(state, function, i as u32, tag, text, *kind, at(row));
                     }
@@ -254,6 +170,43 @@ impl Groups {
         }
     }
 
+    /// Adds integers to the sums of their groups: first up in a table of the block, then each group once.
+    fn add_integers(
+        &mut self,
+        field: &Field,
+        values: &[i64],
+        rows: &[u32],
+        groups: &[u32],
+        index: usize,
+        grouping: &Grouping,
+    ) {
+        let mut places = Places::new(field);
+        let mut each = rows.iter().zip(groups).filter_map(|(&row, &group)| {
+            let value = places.of(row).and_then(|place| values.get(place).copied())?;
+            Some((group, value))
+        });
+        if self.len() > groups.len() {
+            // Most groups are not in this block.
+            for (group, value) in each {
+                if let Some(state) = self.state(group, index, grouping) {
+                    state.add_integers(value.into(), 1);
+                }
+            }
+            return;
+        }
+        let mut sums = vec![(0i128, 0u64); self.len()];
+        each.by_ref().for_each(|(group, value)| {
+            let (sum, count) = &mut sums[group as usize];
+            *sum += i128::from(value);
+            *count += 1;
+        });
+        for (group, &(sum, count)) in sums.iter().enumerate().filter(|(_, (_, count))| *count > 0) {
+            if let Some(state) = self.state(group as u32, index, grouping) {
+                state.add_integers(sum, count);
+            }
+        }
+    }
+
     fn add_tuples(
         &mut self,
         fields: &[Option<Field>],
@@ -264,6 +217,8 @@ impl Groups {
         grouping: &Grouping,
     ) -> usize {
         let (mut tuple, mut buffer, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut readers: Vec<_> =
+            fields.iter().map(|field| field.as_ref().map(|f| (f, Places::new(f), Encoder::new(&f.column)))).collect();
         // With a dictionary each value is looked at once a group.
         let codes = match fields {
             [Some(field)] => match &field.column.data {
@@ -274,22 +229,28 @@ impl Groups {
         };
         let mut seen: FxHashMap<(u32, u32), ()> = FxHashMap::default();
         for (&row, &group) in rows.iter().zip(groups) {
-            if let (Some(codes), [Some(field)]) = (codes, fields) {
-                let code = field.presence.place(row).and_then(|place| codes.get(place));
-                if code.is_none_or(|&code| seen.insert((group, code), ()).is_some()) {
-                    continue;
-                }
-            }
             tuple.clear();
             let mut filled = false;
-            for field in fields {
-                match field.as_ref().and_then(|f| f.get(row, &mut buffer)) {
-                    Some((tag, text)) => {
-                        filled |= !is_empty_value(tag, text.as_bytes());
-                        encode_value(text, &mut tuple);
-                    }
-                    None => encode_value("", &mut tuple),
+            for reader in &mut readers {
+                let Some((field, places, encoder)) = reader else {
+                    encode_text(b"", &mut tuple);
+                    continue;
+                };
+                let Some(place) = places.of(row) else {
+                    encode_text(b"", &mut tuple);
+                    continue;
+                };
+                if let Some(codes) = codes
+                    && codes.get(place).is_none_or(|&code| seen.insert((group, code), ()).is_some())
+                {
+                    continue;
                 }
+                filled |= match &field.column.data {
+                    // None of these texts is empty.
+                    Data::Fixed { .. } | Data::Integer(_) | Data::Decimal { .. } => true,
+                    _ => !is_empty_value(field.column.tag(place), field.column.text(place, &mut buffer)),
+                };
+                encoder.value(place, &mut tuple);
             }
             if filled && let Some(state) = self.state(group, index, grouping) {
                 bytes += state.add_tuple(&tuple, function.limit);
@@ -349,92 +310,4 @@ impl<'a> Numbers<'a> {
             Numbers::Texts => measured(field.column.tag(place), text(field, place, buffer), kind),
         }
     }
-}
-
-/// The values of a key in some rows.
-fn codes(view: &BlockView, rows: &[u32], key: &Key) -> Result<Codes, ExecError> {
-    let mut codes = Codes { of_row: Vec::with_capacity(rows.len()), values: Vec::new() };
-    if key.target == Target::Time {
-        let times = view.times()?;
-        // Times rise, so that equal buckets stand side by side.
-        for &row in rows {
-            let value = key.of_time(times.get(row as usize).copied().unwrap_or_default());
-            if codes.values.last() != Some(&value) {
-                codes.values.push(value);
-            }
-            codes.of_row.push(codes.values.len() as u32 - 1);
-        }
-        return Ok(codes);
-    }
-    let few = (rows.len() as u64 <= crate::exec::view::FEW_ROWS_MAX).then_some(rows);
-    let Some(field) = view.resolve(&key.target, few)? else {
-        codes.values.push(KeyValue::missing());
-        codes.of_row.resize(rows.len(), 0);
-        return Ok(codes);
-    };
-    let mut buffer = Vec::new();
-    let mut missing = NONE;
-    let mut push_missing = |codes: &mut Codes| {
-        if missing == NONE {
-            missing = codes.values.len() as u32;
-            codes.values.push(KeyValue::missing());
-        }
-        codes.of_row.push(missing);
-    };
-    // Numbers of the distinct values that were met, by what tells them apart in the column.
-    match (&field.column.data, field.column.entries()) {
-        (data @ (Data::Dictionary { .. } | Data::Constant { .. }), Some(entries)) => {
-            let mut table = vec![NONE; entries.len()];
-            for &row in rows {
-                let Some(place) = field.presence.place(row) else {
-                    push_missing(&mut codes);
-                    continue;
-                };
-                let entry = match data {
-                    Data::Dictionary { codes, .. } => codes.get(place).copied().unwrap_or_default() as usize,
-                    _ => 0,
-                };
-                if table[entry] == NONE {
-                    table[entry] = codes.values.len() as u32;
-                    let text = std::str::from_utf8(entries.text(entry, &mut buffer)).unwrap_or_default();
-                    codes.values.push(key.of_value(entries.tag(entry), text));
-                }
-                codes.of_row.push(table[entry]);
-            }
-        }
-        (Data::Integer(values), _) => {
-            let mut table: FxHashMap<(i64, Tag), u32> = FxHashMap::default();
-            for &row in rows {
-                let Some(place) = field.presence.place(row) else {
-                    push_missing(&mut codes);
-                    continue;
-                };
-                let (value, tag) = (values.get(place).copied().unwrap_or_default(), field.column.tag(place));
-                let Codes { of_row, values } = &mut codes;
-                of_row.push(*table.entry((value, tag)).or_insert_with(|| {
-                    values.push(key.of_value(tag, &value.to_string()));
-                    values.len() as u32 - 1
-                }));
-            }
-        }
-        _ => {
-            // A text with two types is two values here: which type is shown is for each group to say.
-            let mut tables: [FxHashMap<Box<str>, u32>; TAGS] = Default::default();
-            for &row in rows {
-                let Some((tag, text)) = field.get(row, &mut buffer) else {
-                    push_missing(&mut codes);
-                    continue;
-                };
-                let table = &mut tables[tag as usize % TAGS];
-                let code = table.get(text).copied().unwrap_or_else(|| {
-                    codes.values.push(key.of_value(tag, text));
-                    let code = codes.values.len() as u32 - 1;
-                    table.insert(text.into(), code);
-                    code
-                });
-                codes.of_row.push(code);
-            }
-        }
-    }
-    Ok(codes)
 }

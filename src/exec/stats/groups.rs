@@ -1,7 +1,10 @@
 //! The table of groups: keys, the states of their functions, and the rows that come out.
 
 use super::accumulator::{Accumulator, Placed, RowPlace};
-use super::bucket::KeyValue;
+use super::keys::{KeyValue, encode_text};
+use super::order::{OrderColumn, RowOrder};
+use super::pick::{key_texts, push_key, push_place};
+use super::table::{KeyTable, hash};
 use super::{Function, Grouping, Key};
 use crate::exec::filter::Scratch;
 use crate::exec::limits::Budget;
@@ -12,65 +15,56 @@ use crate::exec::row::Row;
 use crate::exec::view::measured;
 use crate::exec::{ExecError, target::Target};
 use crate::query::ast::StatsKind;
-use crate::record::{Number, Tag, Timestamp, is_empty_value};
-use rustc_hash::FxHashMap;
+use crate::record::{Tag, is_empty_value};
 use std::borrow::Cow;
-use std::sync::Arc;
-
-/// Bytes that a group takes beside its keys and the states of its functions, about.
-const GROUP_BYTES: usize = 96;
+use std::cmp::Ordering;
 
 /// Groups with the states of their functions.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    index: FxHashMap<Box<[u8]>, u32>,
-    keys: Vec<Box<[KeyValue]>>,
+    table: KeyTable,
+    /// Those of each group's keys.
+    tags: Vec<Tag>,
     /// Those of one group follow each other.
     states: Vec<Accumulator>,
     encoded: Vec<u8>,
     scratch: Scratch,
 }
 
-/// A group on its way out: the places of its keys in their order, the keys, and the results.
-type Finished = (Vec<Rank>, Box<[KeyValue]>, Vec<(Tag, String)>);
-
-/// Appends a value to the encoded form of a tuple. Type and text alike count by text alone.
-pub(super) fn encode_value(text: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(&(text.len() as u32).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
+/// A group on its way out: what decides its place, the keys, and the results.
+struct Finished<'t> {
+    /// Of the columns of the order, then of the keys.
+    ranks: Vec<Rank>,
+    keys: Vec<KeyValue<'t>>,
+    results: Vec<(Tag, String)>,
 }
 
 impl Groups {
     /// Groups so far.
     pub(crate) fn len(&self) -> usize {
-        self.keys.len()
+        self.table.len()
     }
 
     /// The number of the group with these keys, which is made where there is none.
-    pub(super) fn find(&mut self, keys: &[KeyValue], grouping: &Grouping, budget: &Budget) -> Result<u32, ExecError> {
-        let mut encoded = std::mem::take(&mut self.encoded);
-        encoded.clear();
-        keys.iter().for_each(|key| key.encode(&mut encoded));
-        let found = self.index.get(&*encoded).copied();
-        let group = match found {
-            Some(group) => {
-                if let Some(own) = self.keys.get_mut(group as usize) {
-                    own.iter_mut().zip(keys).for_each(|(own, new)| least_tag(own, new));
-                }
-                group
-            }
-            None => {
-                let group = self.keys.len() as u32;
-                budget.check_groups(self.keys.len() + 1)?;
-                let states = grouping.functions.len() * size_of::<Accumulator>();
-                budget.charge(GROUP_BYTES + 2 * encoded.len() + states + size_of_val(keys))?;
-                self.index.insert(encoded.as_slice().into(), group);
-                self.keys.push(keys.into());
-                self.states.extend(grouping.functions.iter().map(|f| Accumulator::new(&f.kind)));
-                group
-            }
-        };
-        self.encoded = encoded;
+    pub(super) fn find(
+        &mut self,
+        key: &[u8],
+        tags: &[Tag],
+        grouping: &Grouping,
+        budget: &Budget,
+    ) -> Result<u32, ExecError> {
+        let before = self.table.memory();
+        let (group, is_new) = self.table.insert(hash(key), key).ok_or_else(|| budget.memory_exceeded())?;
+        if is_new {
+            budget.check_groups(self.len())?;
+            let states = grouping.functions.len() * size_of::<Accumulator>();
+            budget.charge(self.table.memory() - before + tags.len() + states)?;
+            self.tags.extend_from_slice(tags);
+            self.states.extend(grouping.functions.iter().map(|f| Accumulator::new(&f.kind)));
+        } else if let Some(own) = self.tags.get_mut(group as usize * tags.len()..) {
+            // Of a text with several types, the least is shown, so that the order of rows does not show.
+            own.iter_mut().zip(tags).for_each(|(own, new)| *own = (*own).min(*new));
+        }
         Ok(group)
     }
 
@@ -87,8 +81,12 @@ impl Groups {
         grouping: &Grouping,
         budget: &Budget,
     ) -> Result<(), ExecError> {
-        let keys: Vec<KeyValue> = grouping.keys.iter().map(|key| key.of_row(row)).collect();
-        let group = self.find(&keys, grouping, budget)?;
+        let mut encoded = std::mem::take(&mut self.encoded);
+        encoded.clear();
+        let add_key = |key: &Key| key.of_row(row, &mut encoded);
+        let tags: Vec<Tag> = grouping.keys.iter().map(add_key).collect();
+        let group = self.find(&encoded, &tags, grouping, budget)?;
+        self.encoded = encoded;
         for (i, function) in grouping.functions.iter().enumerate() {
             if let Some(condition) = &function.condition
                 && !condition.matches(row, &mut self.scratch)
@@ -103,114 +101,106 @@ impl Groups {
 
     /// Takes in the groups of another part of the rows.
     pub(crate) fn merge(&mut self, other: Groups, grouping: &Grouping, budget: &Budget) -> Result<(), ExecError> {
-        if self.keys.is_empty() {
+        if self.len() == 0 {
             *self = other;
             return Ok(());
         }
         let mut states = other.states.into_iter();
-        for keys in other.keys {
-            let group = self.find(&keys, grouping, budget)?;
+        let width = grouping.keys.len();
+        for from in 0..other.table.len() {
+            let tags = &other.tags[from * width..(from + 1) * width];
+            let group = self.find(other.table.get(from as u32), tags, grouping, budget)?;
             for (i, function) in grouping.functions.iter().enumerate() {
                 if let (Some(own), Some(others)) = (self.state(group, i, grouping), states.next()) {
-                    own.merge(others, function);
+                    budget.charge(own.merge(others, function))?;
                 }
             }
         }
         Ok(())
     }
 
-    /// The rows, in the order that the output asks for.
+    /// The rows that are needed, in the order that the output asks for.
     pub(crate) fn finish(
         mut self,
-        grouping: &Grouping,
-        output: &GroupOutput,
+        (grouping, output, order): (&Grouping, &GroupOutput, &RowOrder),
         budget: &Budget,
     ) -> Result<Vec<Row>, ExecError> {
-        if grouping.keys.is_empty() && self.keys.is_empty() {
+        if grouping.keys.is_empty() && self.len() == 0 {
             // One row in all, also of no records.
-            self.find(&[], grouping, budget)?;
+            self.find(&[], &[], grouping, budget)?;
         }
         let width = grouping.functions.len();
         let mut states = self.states.into_iter();
-        let mut rows: Vec<Finished> = Vec::with_capacity(self.keys.len());
-        for keys in self.keys {
-            let ranks = keys.iter().zip(&grouping.keys).map(|(value, key)| key.rank(value)).collect();
-            let results = states.by_ref().take(width).zip(&grouping.functions).map(|(s, f)| s.finish(f)).collect();
-            rows.push((ranks, keys, results));
-        }
-        let hits = |results: &[(Tag, String)]| results.first().and_then(|(_, text)| text.parse::<u64>().ok());
-        rows.sort_by(|a, b| {
-            let by_keys = a.0.iter().zip(&b.0).map(|(x, y)| x.compare(y, false)).find(|o| o.is_ne());
-            let by_keys = by_keys.unwrap_or_else(|| key_texts(&a.1).cmp(&key_texts(&b.1)));
-            match output {
-                GroupOutput::Top { .. } => hits(&b.2).cmp(&hits(&a.2)).then(by_keys),
-                GroupOutput::Stats | GroupOutput::Uniq { .. } => by_keys,
+        let mut rows: Vec<Finished> = Vec::with_capacity(self.table.len());
+        for group in 0..self.table.len() {
+            let mut rest = self.table.get(group as u32);
+            let mut keys = Vec::with_capacity(grouping.keys.len());
+            for tag in &self.tags[group * grouping.keys.len()..(group + 1) * grouping.keys.len()] {
+                let (value, after) = KeyValue::decode(rest, *tag);
+                keys.push(value);
+                rest = after;
             }
-        });
-        let limit = match output {
-            GroupOutput::Stats => None,
-            GroupOutput::Top { limit, .. } => Some(*limit),
-            GroupOutput::Uniq { limit, .. } => *limit,
+            let results: Vec<(Tag, String)> =
+                states.by_ref().take(width).zip(&grouping.functions).map(|(s, f)| s.finish(f)).collect();
+            let first = order.by.iter().map(|on| match on.column {
+                OrderColumn::Key(i) => keys[i].with_text(|tag, text| Rank::of(tag, text, on.kind)),
+                OrderColumn::Function(i) => Rank::of(results[i].0, &results[i].1, on.kind),
+                OrderColumn::Absent => Rank::Missing,
+            });
+            let ranks = first.chain(keys.iter().zip(&grouping.keys).map(|(value, key)| key.rank(value))).collect();
+            rows.push(Finished { ranks, keys, results });
+        }
+        let columns = order.by.len();
+        let by_keys = |a: &Finished, b: &Finished| {
+            let ranks = a.ranks[columns..].iter().zip(&b.ranks[columns..]);
+            let by_keys = ranks.map(|(x, y)| x.compare(y, false)).find(|o| o.is_ne());
+            by_keys.unwrap_or_else(|| key_texts(&a.keys).cmp(&key_texts(&b.keys)))
         };
-        rows.truncate(limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX));
+        let by_order = |a: &Finished, b: &Finished| {
+            let ranks = order.by.iter().zip(a.ranks.iter().zip(&b.ranks));
+            let by_columns = ranks.map(|(on, (x, y))| x.compare(y, on.descending)).find(|o| o.is_ne());
+            by_columns.unwrap_or(Ordering::Equal).then_with(|| by_keys(a, b))
+        };
+        match order.limit {
+            Some(0) => rows.clear(),
+            Some(limit) if limit < rows.len() => {
+                rows.select_nth_unstable_by(limit - 1, by_order);
+                rows.truncate(limit);
+            }
+            _ => {}
+        }
+        match order.sorted {
+            true => rows.sort_unstable_by(by_order),
+            false => rows.sort_unstable_by(by_keys),
+        }
         let with_results = !matches!(output, GroupOutput::Uniq { hits: false, .. });
-        Ok(rows
-            .into_iter()
-            .enumerate()
-            .map(|(i, (_, keys, results))| {
-                let mut row = Row::default();
-                for (key, value) in grouping.keys.iter().zip(keys) {
-                    match value {
-                        KeyValue::Time(time) => {
-                            row.push(key.name.clone(), Tag::String, Timestamp(time).to_string());
-                        }
-                        KeyValue::Value(tag, text) => row.push(key.name.clone(), tag, text),
-                    }
+        let made = rows.into_iter().enumerate().map(|(place, finished)| {
+            let mut row = Row::default();
+            for (key, value) in grouping.keys.iter().zip(finished.keys) {
+                push_key(&mut row, key, value);
+            }
+            if with_results {
+                for (function, (tag, text)) in grouping.functions.iter().zip(finished.results) {
+                    row.push(function.name.clone(), tag, text);
                 }
-                if with_results {
-                    for (function, (tag, text)) in grouping.functions.iter().zip(results) {
-                        row.push(function.name.clone(), tag, text);
-                    }
-                }
-                if let GroupOutput::Top { rank: Some(name), .. } = output {
-                    row.push(Arc::clone(name), Tag::Number, (i + 1).to_string());
-                }
-                row
-            })
-            .collect())
-    }
-}
-
-/// For groups whose keys are the same number in different texts: `1` and `1.0`.
-fn key_texts(keys: &[KeyValue]) -> Vec<&str> {
-    keys.iter()
-        .map(|key| match key {
-            KeyValue::Value(_, text) => &**text,
-            KeyValue::Time(_) => "",
-        })
-        .collect()
-}
-
-/// Of a text with several types, the least is shown, so that the order of rows does not show.
-fn least_tag(own: &mut KeyValue, new: &KeyValue) {
-    if let (KeyValue::Value(own, _), KeyValue::Value(new, _)) = (own, new) {
-        *own = (*own).min(*new);
+            }
+            push_place(&mut row, place, output);
+            row
+        });
+        Ok(made.collect())
     }
 }
 
 impl Key {
-    fn of_row(&self, row: &Row) -> KeyValue {
-        match row.value(&self.target) {
-            Some((tag, text)) => self.of_value(tag, &text),
+    /// Appends the value of a row's group, and tells its type.
+    fn of_row(&self, row: &Row, out: &mut Vec<u8>) -> Tag {
+        let found = row.value(&self.target);
+        let value = match &found {
+            Some((tag, text)) => self.of_value(*tag, text),
             None => KeyValue::missing(),
-        }
-    }
-
-    fn rank(&self, value: &KeyValue) -> Rank {
-        match value {
-            KeyValue::Time(time) => Rank::Number(Number::from(*time)),
-            KeyValue::Value(tag, text) => Rank::of(*tag, text, self.kind),
-        }
+        };
+        value.encode(out);
+        value.tag()
     }
 }
 
@@ -228,8 +218,8 @@ fn add_row(state: &mut Accumulator, function: &Function, row: &Row, place: RowPl
         if function.kind == StatsKind::CountUniq {
             let mut tuple = Vec::new();
             for cell in &row.cells {
-                encode_value(&cell.name, &mut tuple);
-                encode_value(&cell.text, &mut tuple);
+                encode_text(cell.name.as_bytes(), &mut tuple);
+                encode_text(cell.text.as_bytes(), &mut tuple);
             }
             return state.add_tuple(&tuple, function.limit);
         }
@@ -254,7 +244,7 @@ fn add_row(state: &mut Accumulator, function: &Function, row: &Row, place: RowPl
                 let mut tuple = Vec::new();
                 let text =
                     |value: &Option<(Tag, Cow<'_, str>)>| value.as_ref().map_or(String::new(), |v| v.1.to_string());
-                values.iter().for_each(|value| encode_value(&text(value), &mut tuple));
+                values.iter().for_each(|value| encode_text(text(value).as_bytes(), &mut tuple));
                 bytes += state.add_tuple(&tuple, function.limit);
             }
         }

@@ -1,17 +1,27 @@
 //! Groups and aggregates.
 //!
 //! Promises: what comes out does not depend on the order in which blocks were read, nor on how many threads read them.
-//! `groups` holds the table, `columns` fills it from columns and `accumulator` knows what a function computes.
+//! `groups` holds the table, `columns` fills it from columns and `accumulator` knows what a function computes;
+//! `counted` is for groups of which only rows are counted, which are many and small. `order` tells which rows are
+//! needed in the end.
 
 mod accumulator;
 mod bucket;
+mod codes;
 mod columns;
+mod counted;
 mod groups;
+mod keys;
+mod order;
+mod pick;
 mod quantile;
 mod sum;
+mod table;
 
 pub(crate) use accumulator::RowPlace;
+pub(crate) use counted::Counted;
 pub(crate) use groups::Groups;
+pub(crate) use order::RowOrder;
 
 use super::filter::FieldKind;
 use super::predicate::Predicate;
@@ -57,6 +67,22 @@ impl Grouping {
     /// Are rows counted, and nothing more?
     pub(crate) fn counts_rows(&self) -> bool {
         self.functions.iter().all(|f| f.counts_rows() && f.condition.is_none())
+    }
+}
+
+impl Grouping {
+    /// For the number of distinct values of one field, and nothing more: the grouping whose groups these are.
+    pub(crate) fn distinct_values(&self) -> Option<Grouping> {
+        let ([], [Function { kind: StatsKind::CountUniq, fields, condition: None, limit: None, name }]) =
+            (&*self.keys, &*self.functions)
+        else {
+            return None;
+        };
+        let [(target, kind)] = &**fields else { return None };
+        let key = Key { name: name.clone(), target: target.clone(), kind: *kind, bucket: None };
+        let count =
+            Function { kind: StatsKind::Count, fields: Vec::new(), condition: None, name: name.clone(), limit: None };
+        Some(Grouping { keys: vec![key], functions: vec![count] })
     }
 }
 

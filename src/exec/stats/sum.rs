@@ -25,6 +25,11 @@ impl Sum {
         }
     }
 
+    /// Takes in so many integers, as their sum.
+    pub(crate) fn add_integers(&mut self, sum: i128, count: u64) {
+        self.merge(Sum { integers: sum, others: Number::ZERO, count });
+    }
+
     pub(crate) fn merge(&mut self, other: Sum) {
         self.count += other.count;
         match self.integers.checked_add(other.integers) {

@@ -2,5 +2,6 @@
 
 mod agree;
 mod build;
+mod first;
 mod queries;
 mod speed;

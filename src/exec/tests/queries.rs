@@ -334,6 +334,9 @@ fn blocks_are_left_out() {
     assert_eq!((explanation.blocks_pruned_time, explanation.sources[0].blocks_left), (1, 1));
     let text = explanation.to_string();
     assert!(text.contains("| the first 3") && text.contains("leaves out 1 by zone maps"), "{text}");
+    // Conditions are text of the query language.
+    let conditions: Vec<&str> = explanation.predicates.iter().map(|p| &*p.condition).collect();
+    assert_eq!(conditions, ["code:*", "\"timed out\""]);
 }
 
 #[test]
