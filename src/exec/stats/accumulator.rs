@@ -189,7 +189,7 @@ impl Accumulator {
             Accumulator::Extreme(extreme) => {
                 extreme.map_or((Tag::Null, String::new()), |e| (e.tag, e.text.into_string()))
             }
-            Accumulator::Quantiles(mut quantiles) => match function.kind {
+            Accumulator::Quantiles(quantiles) => match function.kind {
                 StatsKind::Quantile(phi) => number(quantiles.quantile(phi)),
                 _ => number(quantiles.quantile(0.5)),
             },

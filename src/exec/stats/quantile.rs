@@ -1,18 +1,20 @@
-//! Quantiles: exact up to a number of values, and a sketch beyond.
+//! Quantiles: exact up to a number of distinct values, and a sketch beyond.
 
 use crate::record::Number;
 use rustc_hash::FxHashMap;
 
-/// Values of a group up to which quantiles are exact: 32 bytes each.
+/// Distinct values of a group up to which quantiles are exact, however many records have them: 64 bytes each.
+/// Whole milliseconds up to 16 s are fewer.
 pub(crate) const QUANTILE_EXACT_VALUES_MAX: usize = 16_384;
 /// Beyond, a quantile is wrong by at most this share of itself.
 pub(crate) const QUANTILE_ERROR_MAX: f64 = 0.005;
 
-/// The numbers of a group. Whether the answer is exact depends on their number alone, so that it is the same however
+/// The numbers of a group. Whether the answer is exact depends on how many distinct ones there are, and so not on how
 /// they were spread over threads.
 #[derive(Clone, Debug)]
 pub(crate) enum Quantiles {
-    Exact(Vec<Number>),
+    /// How often each number came.
+    Exact(FxHashMap<Number, u64>),
     Sketch(Box<Sketch>),
 }
 
@@ -31,16 +33,16 @@ fn gamma_ln() -> f64 {
 }
 
 impl Sketch {
-    fn add(&mut self, number: Number) {
+    fn add(&mut self, number: Number, times: u64) {
         let value = number.to_f64();
         let bucket = |size: f64| (size.ln() / gamma_ln()).ceil().clamp(i32::MIN.into(), i32::MAX.into()) as i32;
-        self.count += 1;
+        self.count += times;
         if value > 0.0 {
-            *self.positive.entry(bucket(value)).or_default() += 1;
+            *self.positive.entry(bucket(value)).or_default() += times;
         } else if value < 0.0 {
-            *self.negative.entry(bucket(-value)).or_default() += 1;
+            *self.negative.entry(bucket(-value)).or_default() += times;
         } else {
-            self.zero += 1;
+            self.zero += times;
         }
     }
 
@@ -83,7 +85,7 @@ fn rank(phi: f64, count: u64) -> Option<u64> {
 
 impl Default for Quantiles {
     fn default() -> Self {
-        Quantiles::Exact(Vec::new())
+        Quantiles::Exact(FxHashMap::default())
     }
 }
 
@@ -92,12 +94,14 @@ impl Quantiles {
     pub(crate) fn add(&mut self, number: Number) -> usize {
         match self {
             Quantiles::Exact(numbers) => {
-                numbers.push(number);
+                let before = numbers.capacity();
+                *numbers.entry(number).or_default() += 1;
+                let grown = numbers.capacity() - before;
                 self.bound();
-                size_of::<Number>()
+                grown * size_of::<(Number, u64)>()
             }
             Quantiles::Sketch(sketch) => {
-                sketch.add(number);
+                sketch.add(number, 1);
                 0
             }
         }
@@ -108,7 +112,7 @@ impl Quantiles {
             && numbers.len() > QUANTILE_EXACT_VALUES_MAX
         {
             let mut sketch = Sketch::default();
-            numbers.iter().for_each(|n| sketch.add(*n));
+            numbers.iter().for_each(|(n, times)| sketch.add(*n, *times));
             *self = Quantiles::Sketch(Box::new(sketch));
         }
     }
@@ -116,24 +120,34 @@ impl Quantiles {
     pub(crate) fn merge(&mut self, other: Quantiles) {
         match (&mut *self, other) {
             (Quantiles::Exact(own), Quantiles::Exact(others)) => {
-                own.extend(others);
+                others.into_iter().for_each(|(n, times)| *own.entry(n).or_default() += times);
                 self.bound();
             }
             (Quantiles::Sketch(own), Quantiles::Sketch(other)) => own.merge(&other),
-            (Quantiles::Sketch(own), Quantiles::Exact(others)) => others.into_iter().for_each(|n| own.add(n)),
+            (Quantiles::Sketch(own), Quantiles::Exact(others)) => {
+                others.into_iter().for_each(|(n, times)| own.add(n, times));
+            }
             (Quantiles::Exact(own), Quantiles::Sketch(mut other)) => {
-                own.iter().for_each(|n| other.add(*n));
+                own.iter().for_each(|(n, times)| other.add(*n, *times));
                 *self = Quantiles::Sketch(other);
             }
         }
     }
 
     /// The value at a share `phi` of the sorted values.
-    pub(crate) fn quantile(&mut self, phi: f64) -> Option<Number> {
+    pub(crate) fn quantile(&self, phi: f64) -> Option<Number> {
         match self {
             Quantiles::Exact(numbers) => {
-                let at = usize::try_from(rank(phi, numbers.len() as u64)?).ok()?;
-                Some(*numbers.select_nth_unstable(at).1)
+                let mut rest = rank(phi, numbers.values().sum())?;
+                let mut sorted: Vec<(Number, u64)> = numbers.iter().map(|(n, times)| (*n, *times)).collect();
+                sorted.sort_unstable();
+                sorted.into_iter().find_map(|(n, times)| match rest.checked_sub(times) {
+                    Some(left) => {
+                        rest = left;
+                        None
+                    }
+                    None => Some(n),
+                })
             }
             Quantiles::Sketch(sketch) => sketch.quantile(phi).and_then(Number::from_f64),
         }
@@ -154,6 +168,24 @@ mod tests {
             assert_eq!(quantiles.quantile(phi), Some(Number::from(expect as i64)), "{phi}");
         }
         assert_eq!(Quantiles::default().quantile(0.5), None);
+    }
+
+    /// Ten values for each that is kept: the number of values alone makes no sketch, and equal numbers are one.
+    #[test]
+    fn many_records_of_few_values_are_exact() {
+        let mut quantiles = [Quantiles::default(), Quantiles::default()];
+        for i in 0..10 * QUANTILE_EXACT_VALUES_MAX as i64 {
+            let text = if i % 2 == 0 { format!("{}", i % 1000) } else { format!("{}.0e0", i % 1000) };
+            quantiles[usize::from(i % 7 == 0)].add(Number::parse(&text).expect("a number"));
+        }
+        let [mut a, b] = quantiles;
+        a.merge(b);
+        for (phi, expect) in [(0.0, 0), (0.5, 499), (0.95, 949), (0.999, 998), (1.0, 999)] {
+            let got = a.quantile(phi).map(|n| n.to_string());
+            let near = [expect - 1, expect, expect + 1].map(|n: i64| n.to_string());
+            assert!(got.as_ref().is_some_and(|n| near.contains(n)), "{phi}: {got:?}");
+        }
+        assert!(matches!(&a, Quantiles::Exact(numbers) if numbers.len() == 1000));
     }
 
     #[test]
