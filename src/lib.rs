@@ -35,6 +35,8 @@ pub mod fuzz;
 pub mod id;
 pub mod index;
 pub mod ingest;
+#[cfg(feature = "tracing")]
+pub mod layer;
 pub mod log;
 pub mod manifest;
 pub mod memtable;

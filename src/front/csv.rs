@@ -1,8 +1,8 @@
 //! CSV: its header names all columns, which are known after the last row only, so that rows wait in a file.
 
-use crate::exec::Row;
 use crate::format::{Reader, put_bytes, put_varint};
 use crate::record::Tag;
+use crate::store::Row;
 use rustc_hash::FxHashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};

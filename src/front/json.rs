@@ -1,7 +1,7 @@
 //! Rows out of JSON: what a server sends is shown by the command line like its own.
 
-use crate::exec::{Cell, Row};
 use crate::record::Tag;
+use crate::store::{Cell, Row};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;

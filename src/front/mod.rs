@@ -3,7 +3,6 @@
 //! Promises: a row's values come out exactly as they are kept; memory stays bounded, however many rows there are.
 //! May not know: stores, sockets, terminals.
 
-mod ack;
 mod csv;
 mod json;
 mod labels;
@@ -12,7 +11,6 @@ mod stats;
 mod table;
 mod time;
 
-pub use ack::{UnknownAck, ack_name, parse_ack};
 pub use json::row_from_json;
 pub use labels::{BadLabels, parse_labels};
 pub use rows::{RowFormat, RowWriter, UnknownRowFormat};

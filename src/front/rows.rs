@@ -2,8 +2,8 @@
 
 use super::csv::Csv;
 use super::table::Table;
-use crate::exec::Row;
 use crate::record::{Tag, write_json_string};
+use crate::store::Row;
 use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;

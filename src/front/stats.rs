@@ -1,6 +1,6 @@
 //! The figures of a query, as JSON.
 
-use crate::exec::QueryStats;
+use crate::store::QueryStats;
 use serde_json::Value;
 
 /// The figures of a query, with the time that it took as `elapsed_ms`.

@@ -1,8 +1,8 @@
 //! Rows in aligned columns, a page at a time: each page has its own header and widths.
 
 use super::rows::{LEADING, push_pair, push_visible};
-use crate::exec::Row;
 use crate::record::Tag;
+use crate::store::Row;
 use std::io::{self, Write};
 use std::sync::Arc;
 

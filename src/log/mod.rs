@@ -68,6 +68,30 @@ pub enum Ack {
     Buffered,
 }
 
+/// A name that is no level of acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no level of acknowledgement: fsync, os and buffered are")]
+pub struct UnknownAck(String);
+
+impl Ack {
+    const NAMED: [(&str, Ack); 3] = [("fsync", Ack::Fsync), ("os", Ack::Os), ("buffered", Ack::Buffered)];
+}
+
+impl std::str::FromStr for Ack {
+    type Err = UnknownAck;
+
+    fn from_str(name: &str) -> Result<Self, UnknownAck> {
+        let found = Ack::NAMED.iter().find(|(known, _)| *known == name);
+        found.map(|(_, ack)| *ack).ok_or_else(|| UnknownAck(name.chars().take(40).collect()))
+    }
+}
+
+impl std::fmt::Display for Ack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(Ack::NAMED.iter().find(|(_, known)| known == self).map_or("fsync", |(name, _)| name))
+    }
+}
+
 /// Why a log did not do what was asked. Nothing of a batch that got an error was committed in this process; after
 /// [`LogError::Abandoned`] and [`LogError::ReadOnly`] a crash may still bring it to light if nothing was committed in
 /// its place.

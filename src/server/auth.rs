@@ -2,9 +2,8 @@
 
 use super::App;
 use super::error::ApiError;
-use crate::catalog::{Principal, Roles, Scope};
 use crate::record::Timestamp;
-use crate::store::{DEFAULT_TENANT, Tenant};
+use crate::store::{DEFAULT_TENANT, Principal, Roles, Scope, Tenant};
 use axum::http::{HeaderMap, header};
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,9 +1,7 @@
 //! Errors as answers.
 
-use crate::catalog::AuthError;
-use crate::exec::ExecError;
 use crate::query::ParseError;
-use crate::store::Error;
+use crate::store::{AuthError, Error, ExecError};
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};

@@ -3,13 +3,11 @@
 use super::error::ApiError;
 use super::params::Params;
 use super::{App, answer, auth, body, layer};
-use crate::catalog::Roles;
-use crate::front::{ack_name, parse_ack, parse_labels};
+use crate::front::parse_labels;
 use crate::id::TenantId;
 use crate::ingest::{DecodeError, Decoder, Encoding, Format, IngestOptions, Ingester, Rejected, Rejections, Sink};
-use crate::log::Ack;
 use crate::record::{Batch, Timestamp};
-use crate::store::Tenant;
+use crate::store::{Ack, Roles, Tenant};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
@@ -61,7 +59,7 @@ fn asked(app: &App, query: &str, headers: &HeaderMap) -> Result<Asked, ApiError>
     options.time_field = params.get("time_field").map(String::from);
     options.msg_field = params.get("msg_field").map(String::from);
     options.time_max = Timestamp(options.arrival.0.saturating_add(AHEAD_NS_MAX));
-    let ack = params.parsed("ack", parse_ack)?.unwrap_or(Ack::Fsync);
+    let ack = params.parsed("ack", str::parse::<Ack>)?.unwrap_or(Ack::Fsync);
     let name = headers.get(header::CONTENT_ENCODING).map_or("", |v| v.to_str().unwrap_or("?"));
     let encoding = Encoding::from_name(name).ok_or_else(|| {
         let message = format!("the encoding `{name}` is not known");
@@ -97,7 +95,7 @@ fn take_in(app: &App, tenant: &Tenant, asked: Asked, reader: body::BodyReader) -
     let mut answer = json!({
         "accepted": stored,
         "rejected": rejections.first.iter().map(|r| json!({"line": r.line, "reason": r.reason})).collect::<Vec<_>>(),
-        "ack": ack_name(ack),
+        "ack": ack.to_string(),
     });
     if rejections.count > rejections.first.len() as u64 {
         answer["rejected_total"] = json!(rejections.count);

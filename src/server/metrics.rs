@@ -1,6 +1,6 @@
 //! What is counted, as Prometheus text and as a summary in JSON.
 
-use crate::exec::QueryStats;
+use crate::store::QueryStats;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -101,11 +101,8 @@ async fn checks(app: Arc<App>) -> Vec<Check> {
     looked.await.unwrap_or_default()
 }
 
-#[cfg(unix)]
 fn disk(app: &App) -> (&'static str, Value) {
-    let Ok(stat) = rustix::fs::statvfs(app.store.path()) else { return ("degraded", json!({})) };
-    let total = stat.f_blocks.saturating_mul(stat.f_frsize);
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let Some((total, free)) = app.store.disk_space() else { return ("degraded", json!({})) };
     let status = if free < DISK_FREE_BYTES_MIN {
         "unhealthy"
     } else if free < total / 100 * DISK_FREE_PERCENT_MIN {
@@ -114,11 +111,6 @@ fn disk(app: &App) -> (&'static str, Value) {
         "healthy"
     };
     (status, json!({"total_bytes": total, "free_bytes": free}))
-}
-
-#[cfg(not(unix))]
-fn disk(_: &App) -> (&'static str, Value) {
-    ("healthy", json!({}))
 }
 
 /// Answered to this host and to administrators of the system.

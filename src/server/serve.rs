@@ -42,7 +42,7 @@ pub enum ServeError {
     Store(#[from] Error),
     /// The catalog failed.
     #[error(transparent)]
-    Catalog(#[from] crate::catalog::CatalogError),
+    Catalog(#[from] crate::store::CatalogError),
 }
 
 /// Serves a store until SIGTERM or SIGINT, then closes it. `on_listen` is told where it listens, and whether it asks

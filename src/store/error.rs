@@ -1,5 +1,6 @@
 //! The error of the public API: opaque, with questions that callers ask of it.
 
+use crate::catalog::CatalogError;
 use crate::error::StorageError;
 use crate::exec::ExecError;
 use crate::index::BuildError;
@@ -46,8 +47,8 @@ pub(crate) enum ErrorKind {
     Closed,
     #[error("a tail has no end, so that it can't do `{0}`; it takes filters only")]
     NotInTail(String),
-    #[error("{0}")]
-    Catalog(String),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
 }
 
 impl<T: Into<ErrorKind>> From<T> for Error {
@@ -108,6 +109,7 @@ impl Error {
         match &*self.0 {
             ErrorKind::Storage(e)
             | ErrorKind::Lock(LockError::Storage(e))
+            | ErrorKind::Catalog(CatalogError::Storage(e))
             | ErrorKind::Exec(ExecError::Storage(e))
             | ErrorKind::Manifest(ManifestError::Unchanged(e) | ManifestError::Uncertain(e))
             | ErrorKind::Log(

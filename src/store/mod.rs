@@ -14,7 +14,10 @@ pub use handle::Tenant;
 pub use options::{MEMTABLE_BYTES_MAX, Options};
 pub use rows::{QueryOptions, Rows, Tail};
 
-use crate::catalog::Catalog;
+pub use crate::catalog::{AuthError, Catalog, CatalogError, Principal, Roles, Scope};
+pub use crate::exec::{Cell, ExecError, QueryStats, Row};
+pub use crate::log::Ack;
+
 use crate::id::TenantId;
 use crate::segment::Cache;
 use crate::tenant::{TenantCore, TenantOptions};
@@ -24,10 +27,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
 use work::Workers;
 
 /// The tenant where none is named.
 pub const DEFAULT_TENANT: &str = "default";
+
+/// How often it is looked for segments whose retention has ended.
+const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 
 /// An open store. Clones are handles of the same one; the last one dropped closes it.
 ///
@@ -58,6 +65,7 @@ pub(crate) struct Inner {
     catalog: OnceLock<Catalog>,
     catalog_open: Mutex<()>,
     workers: Workers,
+    expired_at: Mutex<Option<Instant>>,
     closed: AtomicBool,
     lock: Mutex<Option<Lock>>,
 }
@@ -106,6 +114,7 @@ impl Store {
             catalog: OnceLock::new(),
             catalog_open: Mutex::default(),
             workers: Workers::default(),
+            expired_at: Mutex::default(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(lock),
             options,
@@ -216,13 +225,19 @@ impl Store {
         if let Some(catalog) = self.0.catalog.get() {
             return Ok(catalog);
         }
-        let catalog = Catalog::open(self.0.vfs.clone(), &self.0.path).map_err(|e| ErrorKind::Catalog(e.to_string()))?;
+        let catalog = Catalog::open(self.0.vfs.clone(), &self.0.path)?;
         Ok(self.0.catalog.get_or_init(|| catalog))
     }
 
     /// Does the work that is due (sealing full or old memtables) in the caller's thread.
     pub fn maintain(&self) -> Result<(), Error> {
         self.0.maintain()
+    }
+
+    /// Bytes of the file system that the store is on: all, and those that can still be used. `None` where the system
+    /// does not tell.
+    pub fn disk_space(&self) -> Option<(u64, u64)> {
+        crate::vfs::disk_space(&self.0.path)
     }
 
     /// Bytes of all memtables and of the cache.
@@ -263,12 +278,36 @@ impl Inner {
                 first_error = first_error.and(Err(e));
             }
         }
+        first_error = first_error.and(self.expire_due(&open));
         let total = self.memtable_bytes.load(Ordering::Relaxed);
         if total > self.options.memtables_bytes_max as u64
             && let Some(largest) = open.iter().max_by_key(|t| t.active_bytes())
             && let Err(e) = largest.seal()
         {
             first_error = first_error.and(Err(e));
+        }
+        first_error
+    }
+
+    /// Now and then lets segments of open tenants go whose retention has ended. Those of others go when they are
+    /// opened again: nobody sees them until then.
+    fn expire_due(&self, open: &[Arc<TenantCore>]) -> Result<(), Error> {
+        let Some(catalog) = self.catalog.get() else { return Ok(()) };
+        {
+            let mut last = self.expired_at.lock().unwrap_or_else(|e| e.into_inner());
+            if last.is_some_and(|at| at.elapsed() < EXPIRE_EVERY) {
+                return Ok(());
+            }
+            *last = Some(Instant::now());
+        }
+        let mut first_error = Ok(());
+        for tenant in open {
+            let retention = catalog.tenant(tenant.id())?.and_then(|info| info.retention_ns());
+            if let Some(retention) = retention
+                && let Err(e) = tenant.expire(retention)
+            {
+                first_error = first_error.and(Err(e));
+            }
         }
         first_error
     }

@@ -3,7 +3,7 @@
 use super::error::ErrorKind;
 use super::{Error, Tenant};
 use crate::error::StorageError;
-use crate::exec::{Execution, Explanation, Limits, Plan, QueryStats, Row, TimeSpan};
+use crate::exec::{ExecError, Execution, Explanation, Limits, Plan, QueryStats, Row, TimeSpan};
 use crate::id::Seq;
 use crate::query::ast::{Pipe, Query};
 use crate::record::{Block, BlockInfo, Source, TermIndex, Timestamp};
@@ -83,7 +83,12 @@ impl Tenant {
     }
 }
 
-type Message = Result<Vec<Row>, Error>;
+/// What the query's thread says. The end is said, too: a thread that panicked says nothing, and what came before must
+/// not look like a whole answer.
+enum Message {
+    Rows(Vec<Row>),
+    End(Result<(), Error>),
+}
 
 /// The rows of a query, from a thread of its own; dropping this ends it.
 #[derive(Debug)]
@@ -144,23 +149,17 @@ fn run(
         // The first row goes at once: whoever asks for a few wants to see them.
         if first || batch.len() >= ROWS_PER_MESSAGE {
             first = false;
-            if sender.send(Ok(std::mem::take(&mut batch))).is_err() {
+            if sender.send(Message::Rows(std::mem::take(&mut batch))).is_err() {
                 return ControlFlow::Break(());
             }
         }
         ControlFlow::Continue(())
     };
-    match Execution::new().threads(threads).cancel(cancel).run(plan, sources, &mut sink) {
-        Ok(stats) => {
-            *out.lock().unwrap_or_else(|e| e.into_inner()) = stats;
-            // Where nobody listens any more there is nobody to tell.
-            let _ = sender.send(Ok(batch));
-        }
-        Err(e) => {
-            let _ = sender.send(Ok(batch));
-            let _ = sender.send(Err(e.into()));
-        }
-    }
+    let result = Execution::new().threads(threads).cancel(cancel).run(plan, sources, &mut sink);
+    let end = result.map(|stats| *out.lock().unwrap_or_else(|e| e.into_inner()) = stats);
+    // Where nobody listens any more there is nobody to tell.
+    let _ = sender.send(Message::Rows(batch));
+    let _ = sender.send(Message::End(end.map_err(Error::from)));
 }
 
 impl Iterator for Rows {
@@ -175,12 +174,15 @@ impl Iterator for Rows {
                 return None;
             }
             match self.receiver.recv() {
-                Ok(Ok(rows)) => self.ready.extend(rows),
-                Ok(Err(e)) => {
+                Ok(Message::Rows(rows)) => self.ready.extend(rows),
+                Ok(Message::End(end)) => {
                     self.ended = true;
-                    return Some(Err(e));
+                    return end.err().map(Err);
                 }
-                Err(_) => self.ended = true,
+                Err(_) => {
+                    self.ended = true;
+                    return Some(Err(ExecError::Panicked.into()));
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ use super::output::Output;
 use super::segments::SegmentSource;
 use crate::format::compress::LEVEL_MERGE;
 use crate::format::edit::{Edit, SegmentMeta};
+use crate::format::segment::SEGMENT_BYTES_MAX;
 use crate::format::version::Version;
 use crate::record::Timestamp;
 use crate::segment::{Merger, SegmentReader, encode_block};
@@ -13,7 +14,7 @@ use crate::store::Error;
 use std::sync::Arc;
 
 /// What [`TenantCore::compact`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct CompactReport {
     /// Records that went from the log into a segment.
@@ -33,13 +34,20 @@ impl TenantCore {
     pub fn compact(&self, retention_ns: Option<i64>) -> Result<CompactReport, Error> {
         let mut report = CompactReport { records_sealed: self.seal()?, ..CompactReport::default() };
         if let Some(retention) = retention_ns {
-            self.expire(retention, &mut report)?;
+            self.expire_segments(retention, &mut report)?;
         }
         self.merge_small(&mut report)?;
         Ok(report)
     }
 
-    fn expire(&self, retention_ns: i64, report: &mut CompactReport) -> Result<(), Error> {
+    /// Lets go the segments whose newest record is older than a retention.
+    pub fn expire(&self, retention_ns: i64) -> Result<CompactReport, Error> {
+        let mut report = CompactReport::default();
+        self.expire_segments(retention_ns, &mut report)?;
+        Ok(report)
+    }
+
+    fn expire_segments(&self, retention_ns: i64, report: &mut CompactReport) -> Result<(), Error> {
         let writer = self.writer()?;
         let _turn = self.turn(writer);
         let version = writer.manifest.version();
@@ -110,7 +118,7 @@ impl TenantCore {
             };
             let block = encode_block(&merged.rows, &merged.batches, LEVEL_MERGE, &mut target.sink);
             target.block(&block)?;
-            if target.writer.bytes() >= self.options.merge_bytes_max {
+            if target.writer.bytes() >= self.options.merge_bytes_max.min(SEGMENT_BYTES_MAX / 2) {
                 outputs.push(target.finish(self)?);
             } else {
                 output = Some(target);

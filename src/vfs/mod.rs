@@ -12,6 +12,7 @@ pub mod sim;
 pub use aside::set_aside;
 pub use map::MappedFile;
 pub use real::RealVfs;
+pub use real::disk_space;
 pub(crate) use real::lock_text;
 
 use crate::error::StorageError;

@@ -104,6 +104,20 @@ impl Vfs for RealVfs {
     }
 }
 
+/// Bytes of the file system that a path is on: all, and those that can still be used.
+pub fn disk_space(path: &Path) -> Option<(u64, u64)> {
+    #[cfg(unix)]
+    {
+        let stat = rustix::fs::statvfs(path).ok()?;
+        Some((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 /// What a lock's file says while it is held: a line with the process and a checksum of the words before.
 pub(crate) fn lock_text(pid: u32) -> String {
     let words = format!("pid {pid}");

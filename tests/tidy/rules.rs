@@ -76,6 +76,7 @@ pub const MODULES: &[Module] = &[
             "query",
             "exec",
             "segment",
+            // The types of its errors, and of what an append is told.
             "log::Ack",
             "log::LogError",
             "index::BuildError",
@@ -84,27 +85,11 @@ pub const MODULES: &[Module] = &[
     ),
     module("ingest", &["id", "record"]),
     module("verify", &["id", "record", "format", "vfs"]),
-    // Rows, times and labels as texts, for the command line and the server; rows that wait for a table's width or for
-    // the columns of CSV are kept in the encodings of the format.
-    module("front", &["id", "record", "exec::Row", "exec::Cell", "exec::QueryStats", "log::Ack", "format"]),
-    // What the store's own API hands out is part of it, whichever module it is made in.
-    module(
-        "server",
-        &[
-            "id",
-            "record",
-            "query",
-            "store",
-            "tenant",
-            "ingest",
-            "front",
-            "catalog",
-            "exec::Row",
-            "exec::QueryStats",
-            "exec::ExecError",
-            "log::Ack",
-        ],
-    ),
+    // What the command line and the server share: the same options and the same rows, however they come and go.
+    module("front", &["record", "store", "format::Reader", "format::put_bytes", "format::put_varint"]),
+    module("server", &["id", "record", "query", "store", "tenant", "ingest", "front"]),
+    // A host's own events, as records.
+    module("layer", &["record", "store"]),
     // Collects the bodies of the fuzz targets, wherever they are.
     module("fuzz", &["id", "record", "format", "query", "ingest", "index", "segment"]),
 ];
@@ -124,17 +109,17 @@ pub const ONLY: &[Only] = &[
     only("sled", &["catalog"]),
     only("nom", &["query::parse"]),
     only("axum", &["server"]),
-    only("tokio", &["server", "bin"]),
+    // The signals that a child is passed.
+    only("tokio", &["server", "bin::duramen::commands::run"]),
     only("memmap2", &["vfs"]),
-    // The free space of a disk, and the signals that a child is sent.
-    only("rustix", &["vfs", "server::probes", "bin"]),
+    only("rustix", &["vfs", "bin::duramen::commands::run"]),
     // The filters' bytes are part of the format.
     only("xorf", &["index", "format::bundle"]),
     only("clap", &["bin"]),
     only("indicatif", &["bin"]),
     only("ureq", &["bin"]),
-    // sled owns its folder, which the catalog moves aside where it does not open; columns of CSV are known when all
-    // rows were seen, so that they wait in a temporary file.
+    // Rows of a CSV wait for their header in a temporary file that belongs to no store.
+    // sled owns its folder, which the catalog moves aside where it does not open.
     only("std::fs", &["vfs", "bin", "catalog::view", "front::csv"]),
 ];
 

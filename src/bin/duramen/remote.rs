@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::input;
 use duramen::QueryOptions;
 use duramen::exec::Row;
-use duramen::front::{ack_name, row_from_json};
+use duramen::front::row_from_json;
 use duramen::record::{Batch, write_json_string, write_json_value};
 use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
@@ -123,7 +123,7 @@ impl input::Store for Appender<'_> {
 impl Appender<'_> {
     fn send(&mut self, body: &str, labels: &str) -> Result<(), Failure> {
         let url = format!("{}/api/v1/ingest", self.remote.base);
-        let mut request = self.remote.headers(self.remote.agent.post(&url)).query("ack", ack_name(self.ack));
+        let mut request = self.remote.headers(self.remote.agent.post(&url)).query("ack", self.ack.to_string());
         if labels != "{}" {
             request = request.query("stream", labels);
         }

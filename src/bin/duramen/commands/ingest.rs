@@ -4,7 +4,7 @@ use crate::failure::{Failure, PROBLEM};
 use crate::input::{self, Rejects};
 use crate::location::{Location, LocationArgs, open_to_append};
 use crate::progress::Progress;
-use duramen::front::{parse_ack, parse_labels};
+use duramen::front::parse_labels;
 use duramen::ingest::{Format, IngestOptions};
 use duramen::record::{Batch, Labels, Timestamp};
 use duramen::{Ack, Store, Tenant, TenantId};
@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "FIELD")]
     msg_field: Option<String>,
     /// fsync, os or buffered: how durable the records are when the command ends
-    #[arg(long, value_name = "LEVEL", value_parser = parse_ack, default_value = "fsync")]
+    #[arg(long, value_name = "LEVEL", default_value = "fsync")]
     ack: Ack,
     /// Write rejected lines here, as JSON lines with a reason each
     #[arg(long, value_name = "FILE")]

@@ -5,7 +5,7 @@ use crate::failure::{FAILED, Failure};
 use crate::input::Rejects;
 use crate::location::{Location, LocationArgs, open_to_append, options};
 use crate::progress::Progress;
-use duramen::front::{parse_ack, parse_labels};
+use duramen::front::parse_labels;
 use duramen::ingest::{Format, IngestOptions, Ingester, Rejected, Sink};
 use duramen::record::{Batch, Labels, Timestamp};
 use duramen::{Ack, Store};
@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", default_value_t)]
     format: Format,
     /// fsync, os or buffered: how durable records are, at the latest a second after they were written
-    #[arg(long, value_name = "LEVEL", value_parser = parse_ack, default_value = "fsync")]
+    #[arg(long, value_name = "LEVEL", default_value = "fsync")]
     ack: Ack,
     /// Also pass on what the command writes
     #[arg(long)]
