@@ -196,7 +196,7 @@ fn run(
     app.metrics.queried(begun.elapsed(), written.is_ok().then(|| rows.stats()));
 }
 
-fn write(rows: &mut Rows, first: Option<crate::Row>, form: Form, out: &mut PartWriter) -> io::Result<()> {
+fn write(rows: &mut Rows, first: Option<crate::store::Row>, form: Form, out: &mut PartWriter) -> io::Result<()> {
     let broken = |error: crate::store::Error| {
         eprintln!("duramen: a query broke off: {error}");
         io::Error::other(error.to_string())
