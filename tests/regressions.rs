@@ -3,7 +3,7 @@
 mod support;
 
 use duramen::{Ack, Options, Record, Store, Tenant};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Barrier;
 use support::json::parse;
 
 fn options() -> Options {
@@ -25,24 +25,27 @@ fn threads_that_seal_at_once_make_no_empty_segment() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_with(folder.path().join("data"), options()).unwrap();
     let tenant = store.tenant("acme").unwrap();
-    let done = AtomicBool::new(false);
-    let appended = std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    tenant.seal().unwrap();
+    const THREADS: usize = 4;
+    const ROUNDS: u64 = 40;
+    let together = Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (together, tenant) = (&together, &tenant);
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    if thread == 0 {
+                        tenant.append(&[Record::new().with("number", round)]).unwrap();
+                    }
+                    together.wait();
+                    let sealed = tenant.seal().map_err(|e| e.to_string());
+                    // Waits before it fails, so that no other thread waits for ever.
+                    together.wait();
+                    assert!(sealed.is_ok(), "round {round}: {sealed:?}");
                 }
             });
         }
-        let mut appended = 0;
-        for _ in 0..60 {
-            tenant.append(&[Record::new().with("number", appended)]).unwrap();
-            appended += 1;
-        }
-        done.store(true, Ordering::Relaxed);
-        appended
     });
-    assert_eq!(number(&tenant, "* | stats count() as n"), Some(appended));
+    assert_eq!(number(&tenant, "* | stats count() as n"), Some(ROUNDS));
 }
 
 /// More records than a group keeps values, and few distinct values: the nearest rank, not something near it.
