@@ -450,7 +450,6 @@ pub fn decode_texts(page: &Page, raw: &[u8], texts: &mut Texts) -> Result<(), De
     let mut r = Reader::new(raw, "texts");
     let base = texts.bytes.len() as u64;
     let mut end = base;
-    texts.ends.reserve(page.rows as usize);
     for _ in 0..page.rows {
         end = end.saturating_add(r.varint()?);
         if end > u64::from(u32::MAX) {
@@ -511,6 +510,10 @@ pub fn decode_data(
         }
         Encoding::Plain(_) => {
             let mut texts = Texts::default();
+            // The pages of a column that was checked: at most what its rows take, so that nothing is moved again.
+            let raw: usize = pages.iter().map(|p| p.raw as usize).sum();
+            texts.bytes.reserve(raw.min(2 * super::block::BLOCK_BYTES_MAX));
+            texts.ends.reserve(rows as usize);
             for page in pages {
                 decode_texts(page, &read(page)?, &mut texts).map_err(|e| fail(page, e))?;
             }
