@@ -224,6 +224,23 @@ impl PartialEq for Number {
     }
 }
 impl Eq for Number {}
+impl std::hash::Hash for Number {
+    /// Equal numbers hash alike, whatever their exponents.
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let (mut mantissa, mut exponent) = (self.mantissa, self.exponent);
+        // Most fit 64 bits, where division is fast.
+        if let Ok(mut small) = i64::try_from(mantissa) {
+            while small != 0 && small % 10 == 0 {
+                (small, exponent) = (small / 10, exponent + 1);
+            }
+            mantissa = small.into();
+        }
+        while mantissa != 0 && mantissa % 10 == 0 {
+            (mantissa, exponent) = (mantissa / 10, exponent + 1);
+        }
+        (mantissa, exponent).hash(state);
+    }
+}
 impl PartialOrd for Number {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
@@ -414,8 +431,10 @@ mod tests {
                 assert_eq!(x.cmp(&y), i.cmp(&j), "{a} {b}");
             }
         }
+        let hash = |n: Option<Number>| std::hash::BuildHasher::hash_one(&rustc_hash::FxBuildHasher, n);
         for (a, b) in [("1.0", "1"), ("1e3", "1000"), ("-0", "0"), ("+5", "5"), ("0.50", ".5"), ("100e-2", "1")] {
             assert_eq!(Number::parse(a), Number::parse(b), "{a} {b}");
+            assert_eq!(hash(Number::parse(a)), hash(Number::parse(b)), "{a} {b}");
         }
     }
 
