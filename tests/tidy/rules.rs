@@ -173,6 +173,8 @@ pub const TOP_LEVEL: &[&str] = &[
     "grammar",
     "justfile",
     "packaging",
+    // Seeds of cases that failed once, which proptest runs first.
+    "proptest-regressions",
     "rustfmt.toml",
     "src",
     "target",
