@@ -60,3 +60,14 @@ fn quantiles_of_many_records_are_exact() {
         assert_eq!(number(&tenant, &format!("* | stats {function} as n")), Some(expected), "{function}");
     }
 }
+
+/// 0.56 of 25 is 14.000000000000002 in binary, whose next whole number is 15.
+#[test]
+fn a_quantile_is_not_one_rank_too_far() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_with(folder.path().join("data"), options()).unwrap();
+    let tenant = store.tenant("acme").unwrap();
+    let records: Vec<Record> = (1..=25u64).map(|i| Record::new().with("ms", i)).collect();
+    tenant.append(&records).unwrap();
+    assert_eq!(number(&tenant, "* | stats quantile(0.56, ms) as n"), Some(14));
+}

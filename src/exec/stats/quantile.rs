@@ -123,7 +123,11 @@ impl Sketch {
 /// The place, from 0, of a quantile among sorted values: nearest rank.
 fn rank(phi: f64, count: u64) -> Option<u64> {
     let last = count.checked_sub(1)?;
-    Some(((phi * count as f64).ceil() as u64).saturating_sub(1).min(last))
+    let place = phi * count as f64;
+    // 0.56 of 25 is 14, and a little more in binary: what is nearly whole is whole.
+    let whole = place.round();
+    let place = if (place - whole).abs() <= 1e-9 * whole.max(1.0) { whole } else { place.ceil() };
+    Some((place as u64).saturating_sub(1).min(last))
 }
 
 impl Default for Quantiles {
@@ -189,6 +193,16 @@ impl Quantiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranks_do_not_slip_in_binary() {
+        for percent in 1..100u64 {
+            for count in 1..2_000u64 {
+                let exact = (percent * count).div_ceil(100).max(1) - 1;
+                assert_eq!(rank(percent as f64 / 100.0, count), Some(exact), "{percent} % of {count}");
+            }
+        }
+    }
 
     #[test]
     fn nearest_rank() {
