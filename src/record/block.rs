@@ -26,7 +26,7 @@ pub trait Block: Send + Sync {
     fn names(&self) -> Result<Vec<Arc<str>>, StorageError>;
     /// What is known of a field without reading its values.
     fn zone(&self, name: &str) -> Result<Zone, StorageError>;
-    /// May this folded text (see [`super::text`]) stand in a value of a field, folded, as far as the form of the column
+    /// May this folded text (see `record::text`) stand in a value of a field, folded, as far as the form of the column
     /// tells without reading it?
     fn may_hold(&self, name: &str, folded: &str) -> bool {
         let _ = (name, folded);

@@ -41,7 +41,7 @@ pub trait TermIndex: Send + Sync {
     fn may_match(&self, query: &TermQuery<'_>) -> Result<RoaringBitmap, StorageError>;
 }
 
-/// A question to a [`TermIndex`]. All texts are folded (see the rules of words in [`super::text`]).
+/// A question to a [`TermIndex`]. All texts are folded (see the rules of words in `record::text`).
 #[derive(Clone, Debug)]
 pub enum TermQuery<'a> {
     /// Values in which this text stands. With `open_left`, its first word may be the end of a longer word in the value
