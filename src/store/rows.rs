@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Rows that go from the query's thread to its reader at a time.
@@ -94,7 +95,9 @@ enum Message {
 #[derive(Debug)]
 pub struct Rows {
     canonical: String,
-    receiver: Receiver<Message>,
+    /// Gone only while this is dropped.
+    receiver: Option<Receiver<Message>>,
+    thread: Option<JoinHandle<()>>,
     ready: VecDeque<Row>,
     cancel: Arc<AtomicBool>,
     stats: Arc<Mutex<QueryStats>>,
@@ -113,14 +116,22 @@ impl Rows {
         let (flag, out) = (cancel.clone(), stats.clone());
         // The tenant is kept open while its rows are read.
         let tenant = tenant.clone();
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("duramen-query".into())
             .spawn(move || {
                 let _open = tenant;
                 run(&plan, &sources, threads, &flag, &sender, &out);
             })
             .map_err(|e| StorageError::io("start a thread", std::path::Path::new("query"), e))?;
-        Ok(Rows { canonical, receiver, ready: VecDeque::new(), cancel, stats, ended: false })
+        Ok(Rows {
+            canonical,
+            receiver: Some(receiver),
+            thread: Some(thread),
+            ready: VecDeque::new(),
+            cancel,
+            stats,
+            ended: false,
+        })
     }
 
     /// The query as it was understood.
@@ -173,7 +184,8 @@ impl Iterator for Rows {
             if self.ended {
                 return None;
             }
-            match self.receiver.recv() {
+            let Some(receiver) = &self.receiver else { return None };
+            match receiver.recv() {
                 Ok(Message::Rows(rows)) => self.ready.extend(rows),
                 Ok(Message::End(end)) => {
                     self.ended = true;
@@ -191,6 +203,12 @@ impl Iterator for Rows {
 impl Drop for Rows {
     fn drop(&mut self) {
         self.cancel.store(true, Ordering::Relaxed);
+        // The thread holds the store open: with nobody to listen it ends soon, and when this returns it has.
+        self.receiver = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic in it was told as an error.
+            let _ = thread.join();
+        }
     }
 }
 
