@@ -7,7 +7,6 @@ mod fuzzing;
 mod json;
 mod limits;
 mod rules;
-mod samples;
 mod text;
 
 use super::*;
