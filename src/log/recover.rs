@@ -7,10 +7,13 @@ use crate::vfs::{Vfs, set_aside};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often a reader beside a writer reads again what looks damaged: it may have seen half of a write.
-const READ_ATTEMPTS_MAX: u32 = 4;
-/// How long it waits before, times the attempt. Tests read thousands of files that stay damaged.
+/// How often a reader beside a writer reads again what looks damaged in the same place: it may have seen half of a
+/// write, and a writer that lost its processor meanwhile takes a while to finish it.
+const READ_ATTEMPTS_MAX: u32 = 7;
+/// How long it waits before, doubled with each attempt. Tests read thousands of files that stay damaged.
 const READ_AGAIN_AFTER: Duration = if cfg!(test) { Duration::from_micros(1) } else { Duration::from_millis(1) };
+/// How often in all, where each look finds another place: a writer is ahead of the reader then.
+const READ_PLACES_MAX: u32 = 100;
 
 /// A batch from the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,13 +242,18 @@ pub fn read_only(
     sealed_below: Seq,
     batch: &mut dyn FnMut(Replayed),
 ) -> Result<Recovery, ReadOnlyError> {
-    let mut attempt = 1;
+    let (mut place, mut attempt, mut looks) = (None, 0, 0);
     let mut plan = loop {
         match plan(vfs, dir, tenant, sealed_below) {
             // A half of a write that was seen looks like damage; the next look sees more of it.
-            Err(ReadOnlyError::Storage(StorageError::Damage(_))) if attempt < READ_ATTEMPTS_MAX => {
-                std::thread::sleep(READ_AGAIN_AFTER * attempt);
-                attempt += 1;
+            Err(ReadOnlyError::Storage(StorageError::Damage(damage))) => {
+                let found = Some((damage.file.clone(), damage.offset));
+                attempt = if place == found { attempt + 1 } else { 1 };
+                (place, looks) = (found, looks + 1);
+                if attempt == READ_ATTEMPTS_MAX || looks == READ_PLACES_MAX {
+                    return Err(StorageError::Damage(damage).into());
+                }
+                std::thread::sleep(READ_AGAIN_AFTER * (1 << (attempt - 1)));
             }
             other => break other?,
         }

@@ -64,8 +64,8 @@ fn readers_race_a_writer_on_real_files() {
                     next += 1;
                 });
                 match result {
-                    // The last group's mark may not be there yet.
-                    Ok(report) => assert!(report.last.0 + 1 >= durable, "{} {durable}", report.last),
+                    // The last group's mark may not be there yet: one sync makes three batches durable here.
+                    Ok(report) => assert!(report.last.0 + 3 >= durable, "{} {durable}", report.last),
                     Err(ReadOnlyError::Moved(_)) => {}
                     Err(e) => panic!("after {reads} reads: {e}"),
                 }
