@@ -4,6 +4,7 @@
 //! May not know: any other module.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Longest tenant name, in bytes: it is a directory name, and room is left for suffixes.
 pub const TENANT_NAME_BYTES_MAX: usize = 64;
@@ -51,6 +52,89 @@ impl fmt::Display for TenantId {
     }
 }
 
+/// Longest name of a class or of a place, in bytes.
+pub const SHORT_NAME_BYTES_MAX: usize = 32;
+
+/// Why a text is no name of a class or of a place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is no name of a class or place: up to 32 of `a-z 0-9 . _ -` are, beginning with a letter or digit")]
+pub struct BadShortName {
+    /// The text as given, cut to 80 characters.
+    pub name: String,
+}
+
+fn short_name(name: &str) -> Result<Arc<str>, BadShortName> {
+    let bytes = name.as_bytes();
+    let is_plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let ok = bytes.len() <= SHORT_NAME_BYTES_MAX
+        && bytes.first().is_none_or(is_plain)
+        && bytes.iter().all(|b| is_plain(b) || matches!(b, b'.' | b'_' | b'-'));
+    if ok { Ok(name.into()) } else { Err(BadShortName { name: name.chars().take(80).collect() }) }
+}
+
+/// The retention class of a segment: records of one class are kept, archived and counted by the same rules. Segments
+/// of different classes are not merged. The empty one says that nobody grouped the segment's records.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Class(Arc<str>);
+
+/// Where a segment's file is: the empty place is the tenant's own folder, any other an archive, whose folder is in the
+/// configuration and never in a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place(Arc<str>);
+
+impl Class {
+    /// Validates a name; the empty one is [`Class::default`].
+    pub fn new(name: &str) -> Result<Self, BadShortName> {
+        short_name(name).map(Class)
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Class {
+    fn default() -> Self {
+        Class("".into())
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Place {
+    /// Validates a name; the empty one is [`Place::default`].
+    pub fn new(name: &str) -> Result<Self, BadShortName> {
+        short_name(name).map(Place)
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Is it the tenant's own folder?
+    pub fn is_own(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Place("".into())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A record's place in its tenant's order of commits: given at commit, contiguous, from 1, never reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Seq(pub u64);
@@ -92,6 +176,17 @@ mod tests {
         }
         for bad in ["", ".", "..", ".hidden", "-x", "a/b", "a\\b", "a b", "ü", "a\0", &"x".repeat(65)] {
             assert!(TenantId::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_classes_and_places() {
+        for good in ["", "30d", "ever", "30d.5f3a9c01", "cold-1_b", &"x".repeat(32)] {
+            assert_eq!(Class::new(good).map(|c| c.to_string()), Ok(good.to_string()));
+            assert_eq!(Place::new(good).map(|p| p.is_own()), Ok(good.is_empty()));
+        }
+        for bad in [".", "..", "-x", "A", "a/b", "a b", "ü", "a\0", &"x".repeat(33)] {
+            assert!(Class::new(bad).is_err() && Place::new(bad).is_err(), "{bad}");
         }
     }
 }

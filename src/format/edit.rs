@@ -1,14 +1,15 @@
 //! Entries of a manifest: hash-chained, each with the edits that take effect together.
 
 use super::bytes::{DecodeError, Reader, put_bytes, put_i64, put_u32, put_u64, put_varint};
-use super::header::{FILE_HEADER_BYTES, FileStamp, ManifestHeader, check_crc, hex};
-use super::meta::{SEGMENT_META_BYTES, decode_leaves, decode_segment, decode_tenant, decode_vec};
-use super::meta::{put_leaves, put_segment, put_vec};
+use super::header::{FILE_HEADER_BYTES, FileStamp, MANIFEST_VERSION, ManifestHeader, check_crc, hex};
+use super::meta::{ASSIGNMENT_BYTES, SEGMENT_META_BYTES};
+use super::meta::{decode_assignment, decode_leaves, decode_segment, decode_tenant, decode_vec};
+use super::meta::{put_assignment, put_leaves, put_segment, put_vec};
 use super::version::Version;
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::record::Timestamp;
 
-pub use super::meta::{Leaf, SegmentMeta};
+pub use super::meta::{Assignment, Leaf, SegmentMeta};
 
 /// Length of an entry's header in bytes; a mark is nothing but a header.
 pub const ENTRY_HEADER_BYTES: usize = 64;
@@ -82,6 +83,11 @@ pub enum Edit {
         segment: SegmentId,
         /// The root of the new index.
         index_root: [u8; 32],
+    },
+    /// Segments are of another retention class, or their files in another place. Not in version 1.
+    Assign {
+        /// Which, and what they are given.
+        segments: Vec<Assignment>,
     },
     /// All that the chain up to here amounts to. The first edit of a manifest that was compacted, and only that.
     Snapshot(Box<Version>),
@@ -192,20 +198,25 @@ impl EntryHeader {
     }
 
     /// Checks the payload of the entry at the beginning of `bytes`, whose header this is; `None` for a mark.
-    fn decode_payload(&self, bytes: &[u8], stamp: &FileStamp) -> Result<(Option<Entry>, [u8; 32]), DecodeError> {
+    fn decode_payload(
+        &self,
+        bytes: &[u8],
+        stamp: &FileStamp,
+        version: u16,
+    ) -> Result<(Option<Entry>, [u8; 32]), DecodeError> {
         let payload = &Reader::new(bytes, WHAT).take(self.entry_bytes())?[ENTRY_HEADER_BYTES..];
         check_crc(WHAT, HEADER_CRC_AT - 4, payload_crc(stamp, self.number, payload), self.payload_crc)?;
         if self.is_mark() {
             return Ok((None, self.previous));
         }
-        let entry = self.decode_edits(payload).map_err(|e| e.within(ENTRY_HEADER_BYTES as u64))?;
+        let entry = self.decode_edits(payload, version).map_err(|e| e.within(ENTRY_HEADER_BYTES as u64))?;
         Ok((Some(entry), chain_head(&self.previous, payload)))
     }
 
-    fn decode_edits(&self, payload: &[u8]) -> Result<Entry, DecodeError> {
+    fn decode_edits(&self, payload: &[u8], version: u16) -> Result<Entry, DecodeError> {
         let mut r = Reader::new(payload, WHAT);
         let at = Timestamp(r.i64()?);
-        let edits = decode_vec(&mut r, 2, Edit::decode)?;
+        let edits = decode_vec(&mut r, 2, |r| Edit::decode(r, version))?;
         r.end()?;
         if edits.is_empty() {
             return Err(r.error("edits", "none"));
@@ -214,10 +225,11 @@ impl EntryHeader {
     }
 }
 
-/// Checks the entry at the beginning of `bytes`: its header, its payload and which file it belongs to. Gives it, or
-/// `None` for a mark, and the chain's hash after it. What comes before it is for the caller to compare.
+/// Checks the entry at the beginning of `bytes`, as [`Entry::encode`] writes it: its header, its payload and which file
+/// it belongs to. Gives it, or `None` for a mark, and the chain's hash after it. What comes before it is for the caller
+/// to compare.
 pub fn decode_entry(bytes: &[u8], stamp: &FileStamp) -> Result<(Option<Entry>, [u8; 32]), DecodeError> {
-    EntryHeader::decode(bytes, stamp)?.decode_payload(bytes, stamp)
+    EntryHeader::decode(bytes, stamp)?.decode_payload(bytes, stamp, MANIFEST_VERSION)
 }
 
 /// What stands at a place of a manifest.
@@ -241,6 +253,7 @@ pub struct Entries<'a> {
     bytes: &'a [u8],
     at: usize,
     stamp: FileStamp,
+    version: u16,
     /// Number and hash of the last entry; `None` before the first, which says itself where the chain is.
     last: Option<(u64, [u8; 32])>,
     failed: bool,
@@ -249,8 +262,8 @@ pub struct Entries<'a> {
 /// Reads a manifest from its bytes, the whole file: its header, and then what the iterator gives.
 pub fn read_edits(bytes: &[u8]) -> Result<(ManifestHeader, Entries<'_>), DecodeError> {
     let header = ManifestHeader::decode(bytes)?;
-    let stamp = header.stamp();
-    Ok((header, Entries { bytes, at: FILE_HEADER_BYTES, stamp, last: None, failed: false }))
+    let (stamp, version) = (header.stamp(), header.version);
+    Ok((header, Entries { bytes, at: FILE_HEADER_BYTES, stamp, version, last: None, failed: false }))
 }
 
 impl Entries<'_> {
@@ -288,7 +301,7 @@ impl Entries<'_> {
             let expected = format!("the hash {} of what comes before", hex(&previous));
             return Err(DecodeError::new(WHAT, 16, expected, hex(&header.previous)));
         }
-        let (entry, head) = header.decode_payload(bytes, &self.stamp)?;
+        let (entry, head) = header.decode_payload(bytes, &self.stamp, self.version)?;
         if let Some(entry) = entry.as_ref().filter(|_| self.last.is_none()) {
             let begins = match &entry.edits[0] {
                 Edit::Create { .. } => number == 1 && previous == HEAD_START,
@@ -364,40 +377,43 @@ impl Edit {
                 version.encode(&mut body);
                 7
             }
+            Edit::Assign { segments } => {
+                put_vec(&mut body, segments, put_assignment);
+                8
+            }
         };
         out.push(kind);
         put_bytes(out, &body);
     }
 
-    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn decode(r: &mut Reader<'_>, version: u16) -> Result<Self, DecodeError> {
         let kind_at = r.position();
         let kind = r.u8()?;
         let body = r.bytes()?;
         let base = (r.position() - body.len()) as u64;
         let mut r = Reader::new(body, "manifest edit");
         // A kind that is not known changes the store in a way that is not known: there is no skipping it.
-        if !(1..=7).contains(&kind) {
-            let expected = "an edit of kind 1 to 7; a later version of duramen may have written this";
+        let kinds = if version == 1 { 7 } else { 8 };
+        if !(1..=kinds).contains(&kind) {
+            let expected = format!("an edit of kind 1 to {kinds}; a later version of duramen may have written this");
             return Err(DecodeError::new("manifest edit", kind_at, expected, format!("kind {kind}")));
         }
-        let edit = Self::decode_body(kind, &mut r).and_then(|edit| r.end().map(|()| edit));
+        let edit = Self::decode_body(kind, &mut r, version).and_then(|edit| r.end().map(|()| edit));
         edit.map_err(|e| e.within(base))
     }
 
-    fn decode_body(kind: u8, r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn decode_body(kind: u8, r: &mut Reader<'_>, version: u16) -> Result<Self, DecodeError> {
+        let segments = |r: &mut Reader<'_>| decode_vec(r, SEGMENT_META_BYTES, |r| decode_segment(r, version));
         let segment_id = |r: &mut Reader<'_>| Ok(SegmentId(r.u64()?));
         let seq = |r: &mut Reader<'_>| Ok(Seq(r.u64()?));
         Ok(match kind {
             1 => Edit::Create { tenant: decode_tenant(r)?, created_at_ns: r.i64()? },
             2 => {
                 let sealed_below = seq(r)?;
-                let segments = decode_vec(r, SEGMENT_META_BYTES, decode_segment)?;
+                let segments = segments(r)?;
                 Edit::Seal { segments, leaves: decode_leaves(r)?, sealed_below }
             }
-            3 => Edit::Merge {
-                inputs: decode_vec(r, 8, segment_id)?,
-                outputs: decode_vec(r, SEGMENT_META_BYTES, decode_segment)?,
-            },
+            3 => Edit::Merge { inputs: decode_vec(r, 8, segment_id)?, outputs: segments(r)? },
             4 => Edit::Expire {
                 segments: decode_vec(r, 8, segment_id)?,
                 reason: r.text()?.to_string(),
@@ -406,14 +422,15 @@ impl Edit {
             },
             5 => Edit::Delete {
                 inputs: decode_vec(r, 8, segment_id)?,
-                outputs: decode_vec(r, SEGMENT_META_BYTES, decode_segment)?,
+                outputs: segments(r)?,
                 reason: r.text()?.to_string(),
                 records: r.u64()?,
                 leaves_broken: decode_vec(r, 8, seq)?,
                 leaves_new: decode_leaves(r)?,
             },
             6 => Edit::IndexRebuilt { segment: segment_id(r)?, index_root: r.hash()? },
-            _ => Edit::Snapshot(Box::new(Version::decode(r)?)),
+            7 => Edit::Snapshot(Box::new(Version::decode(r, version)?)),
+            _ => Edit::Assign { segments: decode_vec(r, ASSIGNMENT_BYTES, decode_assignment)? },
         })
     }
 }

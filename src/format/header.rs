@@ -5,8 +5,10 @@ use crate::id::{LogId, Seq, TENANT_NAME_BYTES_MAX, TenantId};
 
 /// Length of a file header in bytes.
 pub const FILE_HEADER_BYTES: usize = 256;
-/// The version of the format that this code writes, and the only one that it reads.
-pub const FORMAT_VERSION: u16 = 1;
+/// The version of a log file that this code writes, and the only one that it reads.
+pub const LOG_VERSION: u16 = 1;
+/// The version of a manifest that this code writes; it reads all from 1 on.
+pub const MANIFEST_VERSION: u16 = 2;
 /// Bytes reserved in a file header for the file's wrapped key; zero where the file is not encrypted.
 pub const WRAPPED_KEY_BYTES: usize = 96;
 /// The cipher of a file that is not encrypted: the only one that version 1 has.
@@ -68,13 +70,13 @@ impl LogHeader {
         let mut own = Vec::with_capacity(16);
         put_u64(&mut own, self.first.0);
         put_u64(&mut own, self.durable.0);
-        encode(LOG_MAGIC, &self.tenant, self.stamp(), &own)
+        encode(LOG_MAGIC, LOG_VERSION, &self.tenant, self.stamp(), &own)
     }
 
     /// Reads a header from the beginning of a file.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         const WHAT: &str = "log file header";
-        let (tenant, stamp, own) = decode(LOG_MAGIC, WHAT, bytes)?;
+        let (_, tenant, stamp, own) = decode(LOG_MAGIC, LOG_VERSION, WHAT, bytes)?;
         let mut own = Reader::new(own, WHAT);
         let (first, durable) = (own.u64()?, own.u64()?);
         if first > SEQ_MAX || durable >= first {
@@ -95,6 +97,8 @@ impl LogHeader {
 /// The header of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestHeader {
+    /// Which version of the format its entries are of, from 1 to [`MANIFEST_VERSION`].
+    pub version: u16,
     /// Whose manifest.
     pub tenant: TenantId,
     /// See [`FileStamp::salt`].
@@ -109,24 +113,24 @@ impl ManifestHeader {
 
     /// The bytes.
     pub fn encode(&self) -> [u8; FILE_HEADER_BYTES] {
-        encode(MANIFEST_MAGIC, &self.tenant, self.stamp(), &[])
+        encode(MANIFEST_MAGIC, self.version, &self.tenant, self.stamp(), &[])
     }
 
     /// Reads a header from the beginning of a file.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         const WHAT: &str = "manifest header";
-        let (tenant, stamp, _) = decode(MANIFEST_MAGIC, WHAT, bytes)?;
-        let header = ManifestHeader { tenant, salt: stamp.salt };
+        let (version, tenant, stamp, _) = decode(MANIFEST_MAGIC, MANIFEST_VERSION, WHAT, bytes)?;
+        let header = ManifestHeader { version, tenant, salt: stamp.salt };
         canonical(WHAT, bytes, &header.encode())?;
         Ok(header)
     }
 }
 
-fn encode(magic: [u8; 8], tenant: &TenantId, stamp: FileStamp, own: &[u8]) -> [u8; FILE_HEADER_BYTES] {
+fn encode(magic: [u8; 8], version: u16, tenant: &TenantId, stamp: FileStamp, own: &[u8]) -> [u8; FILE_HEADER_BYTES] {
     let name = tenant.as_str().as_bytes();
     let mut out = Vec::with_capacity(FILE_HEADER_BYTES);
     out.extend_from_slice(&magic);
-    put_u16(&mut out, FORMAT_VERSION);
+    put_u16(&mut out, version);
     out.push(CIPHER_NONE);
     out.push(name.len() as u8);
     out.extend_from_slice(name);
@@ -143,9 +147,10 @@ fn encode(magic: [u8; 8], tenant: &TenantId, stamp: FileStamp, own: &[u8]) -> [u
     header
 }
 
-type Decoded<'a> = (TenantId, FileStamp, &'a [u8]);
+type Decoded<'a> = (u16, TenantId, FileStamp, &'a [u8]);
 
-fn decode<'a>(magic: [u8; 8], what: &'static str, bytes: &'a [u8]) -> Result<Decoded<'a>, DecodeError> {
+/// Reads a header of a version from 1 to `newest`.
+fn decode<'a>(magic: [u8; 8], newest: u16, what: &'static str, bytes: &'a [u8]) -> Result<Decoded<'a>, DecodeError> {
     let mut r = Reader::new(bytes, what);
     let found = r.take(8)?;
     if found != magic {
@@ -153,8 +158,9 @@ fn decode<'a>(magic: [u8; 8], what: &'static str, bytes: &'a [u8]) -> Result<Dec
     }
     // The version goes before the checksum: another version may be of another length.
     let version = r.u16()?;
-    if version != FORMAT_VERSION {
-        return Err(DecodeError::new(what, 8, format!("format version {FORMAT_VERSION}"), version));
+    if !(1..=newest).contains(&version) {
+        let expected = if newest == 1 { "format version 1".into() } else { format!("format version 1 to {newest}") };
+        return Err(DecodeError::new(what, 8, expected, version));
     }
     let whole = Reader::new(bytes, what).take(FILE_HEADER_BYTES)?;
     let (checked, crc) = whole.split_at(CRC_AT);
@@ -173,10 +179,10 @@ fn decode<'a>(magic: [u8; 8], what: &'static str, bytes: &'a [u8]) -> Result<Dec
     r.take(4)?;
     let stamp = FileStamp { id: r.u64()?, salt: r.u64()? };
     r.take(WRAPPED_KEY_BYTES)?;
-    Ok((tenant, stamp, r.take(OWN_BYTES)?))
+    Ok((version, tenant, stamp, r.take(OWN_BYTES)?))
 }
 
-/// What version 1 reserves is zero: something there would mean what this code does not know.
+/// What these versions reserve is zero: something there would mean what this code does not know.
 fn canonical(what: &'static str, bytes: &[u8], encoded: &[u8; FILE_HEADER_BYTES]) -> Result<(), DecodeError> {
     match bytes.iter().zip(encoded).position(|(found, expected)| found != expected) {
         Some(at) => Err(DecodeError::new(what, at, format!("{:02x}", encoded[at]), format!("{:02x}", bytes[at]))),
@@ -214,8 +220,13 @@ mod tests {
     fn headers_round_trip_and_are_not_taken_for_each_other() {
         let log = log_header();
         assert_eq!(LogHeader::decode(&log.encode()), Ok(log.clone()));
-        let manifest = ManifestHeader { tenant: log.tenant.clone(), salt: 9 };
-        assert_eq!(ManifestHeader::decode(&manifest.encode()), Ok(manifest));
+        for version in 0..=MANIFEST_VERSION + 1 {
+            let manifest = ManifestHeader { version, tenant: log.tenant.clone(), salt: 9 };
+            let is_known = (1..=MANIFEST_VERSION).contains(&version);
+            assert_eq!(ManifestHeader::decode(&manifest.encode()).ok(), is_known.then_some(manifest));
+        }
+        let manifest = ManifestHeader { version: 1, tenant: log.tenant.clone(), salt: 9 };
+        assert!(LogHeader::decode(&manifest.encode()).is_err());
         assert!(ManifestHeader::decode(&log.encode()).is_err());
     }
 

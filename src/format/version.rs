@@ -133,6 +133,14 @@ impl Version {
                 }
                 None => bad(format!("the index of segment {segment}, which is not live")),
             },
+            Edit::Assign { segments } => segments.iter().try_for_each(|a| match self.segments.get_mut(&a.segment) {
+                Some(meta) => {
+                    let meta = Arc::make_mut(meta);
+                    (meta.class, meta.place) = (a.class.clone(), a.place.clone());
+                    Ok(())
+                }
+                None => bad(format!("a class and place of segment {}, which is not live", a.segment)),
+            }),
         }
     }
 
@@ -260,13 +268,14 @@ impl Version {
         put_leaves(out, self.leaves().count(), self.leaves());
     }
 
-    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Reads what a snapshot of a version of the format holds.
+    pub(super) fn decode(r: &mut Reader<'_>, format: u16) -> Result<Self, DecodeError> {
         let at = r.clone();
         let mut version = Version::new(decode_tenant(r)?, r.i64()?);
         let (sealed_below, next_segment_id) = (Seq(r.u64()?), SegmentId(r.u64()?));
         version.head = r.hash()?;
         (version.edits, version.records_removed) = (r.u64()?, r.u64()?);
-        let segments = decode_vec(r, SEGMENT_META_BYTES, decode_segment)?;
+        let segments = decode_vec(r, SEGMENT_META_BYTES, |r| decode_segment(r, format))?;
         let leaves = decode_leaves(r)?;
         let refuse = |e: BadEdit| at.error("a snapshot that fits together", e);
         version.next_segment_id = SegmentId(0);

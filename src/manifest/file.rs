@@ -4,7 +4,7 @@ use super::{COMPACT_BYTES_MIN, Edit, Entry, ManifestError, Version};
 use crate::error::{Damage, StorageError};
 use crate::format::DecodeError;
 use crate::format::edit::{HEAD_START, decode_entry, put_entry_mark, read_edits};
-use crate::format::header::ManifestHeader;
+use crate::format::header::{MANIFEST_VERSION, ManifestHeader};
 use crate::id::TenantId;
 use crate::record::Timestamp;
 use crate::vfs::{Vfs, VfsFile, set_aside};
@@ -156,7 +156,8 @@ impl Manifest {
     }
 
     /// Opens a manifest. A torn last entry, which nobody acted upon, is copied to `quarantine` beside the file, cut
-    /// off and reported; damage is an error, and then nothing was changed.
+    /// off and reported; damage is an error, and then nothing was changed. One of an earlier version of the format is
+    /// written anew, and kept beside it as compacting does.
     pub fn open(
         vfs: Arc<dyn Vfs>,
         path: PathBuf,
@@ -179,6 +180,14 @@ impl Manifest {
         writer.vfs.sync_dir(&folder)?;
         if !is_marked {
             writer.mark(&version);
+        }
+        let mut version = version;
+        if writer.header.version < MANIFEST_VERSION {
+            match writer.compact(&version, Timestamp::now()) {
+                Ok(anew) => version = anew,
+                // On a full device, say: the tenant can be read meanwhile, and the next edit tries again.
+                Err(_) => writer.is_suspect = true,
+            }
         }
         Ok((Manifest { writer: Mutex::new(writer), version: RwLock::new(Arc::new(version)) }, report))
     }
@@ -261,7 +270,8 @@ impl Writer {
         entry: &Entry,
     ) -> Result<(Writer, Version), StorageError> {
         let refuse = |reason: &str| StorageError::io("write", &path, std::io::Error::other(reason.to_string()));
-        let header = ManifestHeader { tenant: tenant.clone(), salt: crate::vfs::random_salt() };
+        let salt = crate::vfs::random_salt();
+        let header = ManifestHeader { version: MANIFEST_VERSION, tenant: tenant.clone(), salt };
         let mut bytes = header.encode().to_vec();
         let head = entry.encode(&header.stamp(), &mut bytes).ok_or_else(|| refuse("a snapshot that is too long"))?;
         let version = Version::after(None, entry, head).map_err(|e| refuse(&e.0))?;

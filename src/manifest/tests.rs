@@ -1,6 +1,6 @@
 use super::*;
 use crate::error::StorageError;
-use crate::id::{SegmentId, Seq, TenantId};
+use crate::id::{Class, Place, SegmentId, Seq, TenantId};
 use crate::record::Timestamp;
 use crate::vfs::Vfs;
 use crate::vfs::sim::{SimOp, SimRandom, SimVfs};
@@ -36,6 +36,8 @@ fn segment(id: u64, from: u64, to: u64) -> SegmentMeta {
         blocks: 1,
         created_at_ns: 0,
         level: 0,
+        class: Class::default(),
+        place: Place::default(),
     }
 }
 

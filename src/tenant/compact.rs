@@ -1,16 +1,18 @@
 //! Fewer and larger segments, and none whose time is over.
 
-use super::TenantCore;
 use super::open::open_segments;
 use super::output::Output;
 use super::segments::SegmentSource;
+use super::{TenantCore, Writer};
 use crate::format::compress::LEVEL_MERGE;
 use crate::format::edit::{Edit, SegmentMeta};
 use crate::format::segment::SEGMENT_BYTES_MAX;
 use crate::format::version::Version;
+use crate::id::{Class, SegmentId};
 use crate::record::Timestamp;
 use crate::segment::{Merger, SegmentReader, encode_block};
 use crate::store::Error;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What [`TenantCore::compact`] did.
@@ -100,8 +102,20 @@ impl TenantCore {
         let writer = self.writer()?;
         let _turn = self.turn(writer);
         let segments = self.state().segments.clone();
-        let mut small: Vec<&Arc<SegmentSource>> =
-            segments.values().filter(|s| s.meta().bytes < self.options.merge_bytes_max).collect();
+        let classes: BTreeSet<&Class> = segments.values().map(|s| &s.meta().class).collect();
+        classes.into_iter().try_for_each(|class| self.merge_class(writer, &segments, class, report))
+    }
+
+    /// Merges the small segments of a class whose files are in the tenant's own folder.
+    fn merge_class(
+        &self,
+        writer: &Writer,
+        segments: &BTreeMap<SegmentId, Arc<SegmentSource>>,
+        class: &Class,
+        report: &mut CompactReport,
+    ) -> Result<(), Error> {
+        let fits = |m: &SegmentMeta| m.class == *class && m.place.is_own() && m.bytes < self.options.merge_bytes_max;
+        let mut small: Vec<&Arc<SegmentSource>> = segments.values().filter(|s| fits(s.meta())).collect();
         if small.len() < 2 {
             return Ok(());
         }
@@ -114,7 +128,7 @@ impl TenantCore {
         while let Some(merged) = merger.next_block()? {
             let mut target = match output.take() {
                 Some(open) => open,
-                None => self.begin_segment(writer, level)?,
+                None => self.begin_segment(writer, level, class.clone())?,
             };
             let block = encode_block(&merged.rows, &merged.batches, LEVEL_MERGE, &mut target.sink);
             target.block(&block)?;
@@ -127,8 +141,8 @@ impl TenantCore {
         if let Some(target) = output {
             outputs.push(target.finish(self)?);
         }
-        report.segments_merged = small.len() as u64;
-        report.segments_made = outputs.len() as u64;
+        report.segments_merged += small.len() as u64;
+        report.segments_made += outputs.len() as u64;
         let inputs = small.iter().map(|s| s.meta().id).collect();
         let version = self.apply(writer, Edit::Merge { inputs, outputs })?;
         drop(readers);

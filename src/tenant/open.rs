@@ -140,7 +140,9 @@ pub(super) fn open_segments(
     before: &BTreeMap<SegmentId, Arc<SegmentSource>>,
 ) -> BTreeMap<SegmentId, Arc<SegmentSource>> {
     let source = |meta: &Arc<_>| Arc::new(SegmentSource::new(id, options, Arc::clone(meta)));
-    version.segments.iter().map(|(n, meta)| (*n, before.get(n).cloned().unwrap_or_else(|| source(meta)))).collect()
+    // One whose class or place is another is opened anew: what is open knows it as it was.
+    let kept = |n: &SegmentId, meta: &Arc<_>| before.get(n).filter(|s| s.meta() == meta).cloned();
+    version.segments.iter().map(|(n, meta)| (*n, kept(n, meta).unwrap_or_else(|| source(meta)))).collect()
 }
 
 /// Removes segment files that no version names, where their records are known to be elsewhere; sets others aside.

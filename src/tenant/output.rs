@@ -5,7 +5,7 @@ use super::{TenantCore, Writer};
 use crate::error::StorageError;
 use crate::format::edit::SegmentMeta;
 use crate::format::segment::SegmentHeader;
-use crate::id::SegmentId;
+use crate::id::{Class, Place, SegmentId};
 use crate::index::{BuildError, IndexBuilder};
 use crate::record::{Column, Tag, Timestamp, for_each_element};
 use crate::segment::{BlockSink, EncodedBlock, SegmentWriter};
@@ -54,14 +54,14 @@ impl BlockSink for IndexSink {
 }
 
 impl TenantCore {
-    pub(super) fn begin_segment(&self, writer: &Writer, level: u8) -> Result<Output, StorageError> {
+    pub(super) fn begin_segment(&self, writer: &Writer, level: u8, class: Class) -> Result<Output, StorageError> {
         let number = writer.manifest.version().next_segment_id.0.max(writer.next_segment.load(Ordering::Relaxed));
         writer.next_segment.store(number + 1, Ordering::Relaxed);
         let id = SegmentId(number);
         let path = segment_path(&self.options, id);
         let header = SegmentHeader { tenant: self.id.clone(), id, created: Timestamp::now() };
         let writer = SegmentWriter::new(self.options.vfs.create(&path)?, &header)?;
-        Ok(Output { writer, sink: IndexSink::new(), id, level, created: header.created })
+        Ok(Output { writer, sink: IndexSink::new(), id, level, class, created: header.created })
     }
 }
 
@@ -71,6 +71,7 @@ pub(super) struct Output {
     pub sink: IndexSink,
     id: SegmentId,
     level: u8,
+    class: Class,
     created: Timestamp,
 }
 
@@ -97,6 +98,8 @@ impl Output {
             blocks: s.blocks,
             created_at_ns: self.created.0,
             level: self.level,
+            class: self.class,
+            place: Place::default(),
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::format::edit::{Edit, Leaf};
 use crate::format::payload::{Payload, Reencoder};
 use crate::format::rows::{order_rows, split_rows};
 use crate::format::version::Version;
-use crate::id::{LogId, SegmentId, Seq};
+use crate::id::{Class, LogId, SegmentId, Seq};
 use crate::manifest::ManifestError;
 use crate::memtable::CommittedBatch;
 use crate::record::Timestamp;
@@ -180,7 +180,7 @@ impl TenantCore {
         let version = writer.manifest.version();
         let batches: Vec<(Seq, Arc<Payload>)> = frozen.batches.iter().map(|b| (b.first, b.payload.clone())).collect();
         let rows = order_rows(&batches);
-        let mut output = self.begin_segment(writer, 0)?;
+        let mut output = self.begin_segment(writer, 0, Class::default())?;
         let mut from = 0;
         for end in split_rows(&rows, &batches) {
             let block = encode_block(&rows[from..end], &batches, LEVEL_FAST, &mut output.sink);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::id::{Class, Place};
 
 const STAMP: FileStamp = FileStamp { id: 0, salt: 0x5a17 };
 
@@ -16,11 +17,18 @@ pub(crate) fn segment(id: u64, seqs: (u64, u64)) -> SegmentMeta {
         blocks: 1,
         created_at_ns: 1_700_000_000_000_000_001,
         level: 0,
+        class: Class::new("30d").expect("a name"),
+        place: Place::default(),
     }
 }
 
 pub(crate) fn leaf(first: u64, count: u32) -> Leaf {
     Leaf { first: Seq(first), count, hash: *blake3::hash(&first.to_le_bytes()).as_bytes() }
+}
+
+fn assign(id: u64, class: &str, place: &str) -> Edit {
+    let (class, place) = (Class::new(class).expect("a name"), Place::new(place).expect("a name"));
+    Edit::Assign { segments: vec![Assignment { segment: SegmentId(id), class, place }] }
 }
 
 /// A chain with an edit of each kind but a snapshot.
@@ -36,7 +44,7 @@ fn edits() -> Vec<Vec<Edit>> {
         vec![seal(1, 1, 10), seal(2, 11, 20)],
         vec![Edit::Merge { inputs: vec![SegmentId(1), SegmentId(2)], outputs: vec![segment(3, (1, 20))] }],
         vec![Edit::IndexRebuilt { segment: SegmentId(3), index_root: [9; 32] }],
-        vec![seal(4, 21, 30)],
+        vec![seal(4, 21, 30), assign(3, "ever", "cold")],
         vec![Edit::Delete {
             inputs: vec![SegmentId(3)],
             outputs: vec![SegmentMeta { rows: 19, ..segment(5, (1, 20)) }],
@@ -57,7 +65,7 @@ fn edits() -> Vec<Vec<Edit>> {
 /// A manifest, marked after each entry but the last, and what it amounts to.
 fn manifest(edits: &[Vec<Edit>], is_marked: bool) -> (Vec<u8>, Version) {
     let tenant = TenantId::new("acme").expect("a name");
-    let mut bytes = ManifestHeader { tenant, salt: STAMP.salt }.encode().to_vec();
+    let mut bytes = ManifestHeader { version: MANIFEST_VERSION, tenant, salt: STAMP.salt }.encode().to_vec();
     let (mut version, mut head) = (None, HEAD_START);
     for (number, edits) in (1..).zip(edits) {
         let entry = Entry { number, previous: head, at: Timestamp(number as i64), edits: edits.clone() };
@@ -93,7 +101,7 @@ fn edits_round_trip_and_amount_to_a_version() {
 #[test]
 fn a_snapshot_goes_on_with_the_chain() {
     let (_, version) = manifest(&edits(), true);
-    let header = ManifestHeader { tenant: version.tenant.clone(), salt: 1 };
+    let header = ManifestHeader { version: MANIFEST_VERSION, tenant: version.tenant.clone(), salt: 1 };
     let mut bytes = header.encode().to_vec();
     let entry = Entry {
         number: version.edits + 1,
@@ -155,10 +163,38 @@ fn edits_that_do_not_fit_are_refused() {
     assert!(!fits(seal(vec![], vec![], 29)), "back");
     assert!(!fits(Edit::Merge { inputs: vec![SegmentId(4)], outputs: vec![] }), "not live");
     assert!(!fits(Edit::Merge { inputs: vec![SegmentId(5)], outputs: vec![segment(6, (1, 20))] }), "records made up");
+    assert!(fits(assign(5, "", "")) && !fits(assign(4, "", "")), "not live");
     assert!(!fits(Edit::IndexRebuilt { segment: SegmentId(4), index_root: [0; 32] }));
     assert!(!fits(Edit::Create { tenant: version.tenant.clone(), created_at_ns: 0 }));
     let expire = |leaves_broken| Edit::Expire { segments: vec![], reason: String::new(), records: 0, leaves_broken };
     assert!(fits(expire(vec![Seq(3)])) && !fits(expire(vec![Seq(4)])), "no such leaf");
+}
+
+#[test]
+fn a_class_and_a_place_are_given_and_read_again() {
+    let (_, version) = manifest(&edits()[..5], true);
+    let meta = &version.segments[&SegmentId(3)];
+    assert_eq!((meta.class.as_str(), meta.place.as_str()), ("ever", "cold"));
+}
+
+#[test]
+fn a_segment_may_say_less_than_this_version_knows_but_not_more() {
+    let meta = SegmentMeta { place: Place::new("cold").expect("a name"), ..segment(1, (1, 2)) };
+    let mut bytes = Vec::new();
+    put_segment(&mut bytes, &meta);
+    let body = Reader::new(&bytes, WHAT).bytes().expect("a length before it").to_vec();
+    let read = |body: &[u8]| {
+        let mut bytes = Vec::new();
+        put_bytes(&mut bytes, body);
+        decode_segment(&mut Reader::new(&bytes, WHAT), 2)
+    };
+    let plain = SegmentMeta { class: Class::default(), place: Place::default(), ..meta.clone() };
+    assert_eq!(read(&body), Ok(meta.clone()));
+    assert_eq!(read(&body[..137]), Ok(SegmentMeta { place: Place::default(), ..meta }));
+    assert_eq!(read(&body[..133]), Ok(plain.clone()));
+    assert_eq!(decode_segment(&mut Reader::new(&body, WHAT), 1), Ok(plain), "as version 1 has it");
+    assert!(read(&body[..136]).is_err() && read(&[&body[..], &[0]].concat()).is_err());
+    assert!(read(&[&body[..134], b"A/x", &[0]].concat()).is_err(), "no name");
 }
 
 #[test]
@@ -167,7 +203,7 @@ fn a_kind_that_is_not_known_is_refused_with_a_reason() {
     put_i64(&mut payload, 0);
     payload.extend_from_slice(&[1, 200, 0]);
     let tenant = TenantId::new("acme").expect("a name");
-    let mut bytes = ManifestHeader { tenant, salt: STAMP.salt }.encode().to_vec();
+    let mut bytes = ManifestHeader { version: MANIFEST_VERSION, tenant, salt: STAMP.salt }.encode().to_vec();
     put_header(1, &HEAD_START, &payload, &STAMP, &mut bytes);
     bytes.extend_from_slice(&payload);
     let error = read_all(&bytes).expect_err("an edit of kind 200");

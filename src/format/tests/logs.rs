@@ -3,7 +3,7 @@
 use super::check;
 use crate::format::edit::{Edit, Entry, HEAD_START, put_entry_mark};
 use crate::format::frame::{Codec, Frame, chain_start};
-use crate::format::header::{LogHeader, ManifestHeader};
+use crate::format::header::{LogHeader, MANIFEST_VERSION, ManifestHeader};
 use crate::id::{LogId, Seq, TenantId};
 use crate::record::Timestamp;
 
@@ -32,7 +32,7 @@ fn the_document_shows_a_log_file() {
 #[test]
 fn the_document_shows_a_manifest() {
     let tenant = TenantId::new("acme").expect("a name");
-    let header = ManifestHeader { tenant: tenant.clone(), salt: 0x0123_4567_89ab_cdef };
+    let header = ManifestHeader { version: MANIFEST_VERSION, tenant: tenant.clone(), salt: 0x0123_4567_89ab_cdef };
     let mut bytes = header.encode().to_vec();
     let at = Timestamp(1_700_000_000_000_000_000);
     let create = Entry {
