@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-const DIR: &str = "/store";
+const DIR: &str = "/disk/store";
 
 fn options() -> Options {
     let mut options = Options::default();

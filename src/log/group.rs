@@ -7,7 +7,7 @@ use super::{Ack, GROUP_BYTES_MAX, LogError, LogOptions, Prepared, ReadOnlyError}
 use crate::error::StorageError;
 use crate::format::header::LogHeader;
 use crate::id::{LogId, Seq, TenantId};
-use crate::vfs::{Vfs, random_salt};
+use crate::vfs::Vfs;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -176,7 +176,7 @@ impl Log {
                 ActiveFile::resume(&*vfs, &dir, &kept.source.header, at)?
             }
             None => {
-                let (tenant, id, salt) = (tenant.clone(), next_id, random_salt());
+                let (tenant, id, salt) = (tenant.clone(), next_id, vfs.salt());
                 next_id = LogId(id.0 + 1);
                 let header = LogHeader { tenant, id, salt, first: plan.next, durable: last };
                 ActiveFile::create(&*vfs, &dir, &header, &[]).map_err(|e| e.source)?

@@ -6,7 +6,7 @@ use crate::error::StorageError;
 use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::format::header::LogHeader;
 use crate::id::{LogId, Seq, TenantId};
-use crate::vfs::{Vfs, random_salt};
+use crate::vfs::Vfs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -155,7 +155,7 @@ impl Writer {
         let id = self.next_id;
         // The name is not used again, also where making the file fails: it may be there after a crash.
         self.next_id = LogId(id.0 + 1);
-        let header = LogHeader { tenant: self.tenant.clone(), id, salt: random_salt(), first, durable: self.durable };
+        let header = LogHeader { tenant: self.tenant.clone(), id, salt: self.vfs.salt(), first, durable: self.durable };
         ActiveFile::create(&*self.vfs, &self.dir, &header, &self.unsynced)
     }
 

@@ -270,7 +270,7 @@ impl Writer {
         entry: &Entry,
     ) -> Result<(Writer, Version), StorageError> {
         let refuse = |reason: &str| StorageError::io("write", &path, std::io::Error::other(reason.to_string()));
-        let salt = crate::vfs::random_salt();
+        let salt = vfs.salt();
         let header = ManifestHeader { version: MANIFEST_VERSION, tenant: tenant.clone(), salt };
         let mut bytes = header.encode().to_vec();
         let head = entry.encode(&header.stamp(), &mut bytes).ok_or_else(|| refuse("a snapshot that is too long"))?;

@@ -18,6 +18,7 @@ pub use crate::catalog::{AuthError, Catalog, CatalogError, Principal, Roles, Sco
 pub use crate::exec::{Cell, ExecError, QueryStats, Row};
 pub use crate::log::Ack;
 
+use crate::error::StorageError;
 use crate::id::TenantId;
 use crate::segment::Cache;
 use crate::tenant::{TenantCore, TenantOptions};
@@ -96,7 +97,7 @@ impl Store {
     #[doc(hidden)]
     pub fn open_on(vfs: Arc<dyn Vfs>, path: &Path, options: Options, write: bool) -> Result<Store, Error> {
         let lock = if write {
-            vfs.create_dir_all(&path.join("tenants"))?;
+            make_folders(&*vfs, path)?;
             Some(vfs.lock(&path.join("LOCK"))?)
         } else {
             if !vfs.exists(&path.join("tenants"))? {
@@ -250,6 +251,31 @@ impl Store {
     pub fn close(self) -> Result<(), Error> {
         self.0.close()
     }
+}
+
+/// Makes a store's folders, durably: else a loss of power takes what is in them, however well that was synced.
+fn make_folders(vfs: &dyn Vfs, path: &Path) -> Result<(), StorageError> {
+    let above = |folder: &Path| match folder.parent() {
+        Some(above) if above != Path::new("") => above.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    let tenants = path.join("tenants");
+    let mut missing = Vec::new();
+    for folder in tenants.ancestors().filter(|folder| *folder != Path::new("")) {
+        if vfs.exists(folder)? {
+            break;
+        }
+        missing.push(folder);
+    }
+    vfs.create_dir_all(&tenants)?;
+    for folder in missing {
+        vfs.sync_dir(&above(folder))?;
+    }
+    // Also where they were there: whoever made them may have ended before this.
+    vfs.sync_dir(path)?;
+    // The folder above need not be ours to open.
+    let _ = vfs.sync_dir(&above(path));
+    Ok(())
 }
 
 impl Inner {

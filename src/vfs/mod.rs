@@ -8,6 +8,7 @@ mod map;
 mod real;
 #[doc(hidden)]
 pub mod sim;
+mod whole;
 
 pub use aside::set_aside;
 pub use map::MappedFile;
@@ -43,6 +44,10 @@ pub trait Vfs: Send + Sync + std::fmt::Debug {
     fn lock(&self, path: &Path) -> Result<Lock, LockError>;
     /// Does a file or folder exist?
     fn exists(&self, path: &Path) -> Result<bool, StorageError>;
+    /// A number for a new file's header that nobody who writes records can know.
+    fn salt(&self) -> u64 {
+        random_salt()
+    }
 
     /// The whole of a file.
     fn read(&self, path: &Path) -> Result<Vec<u8>, StorageError> {
@@ -69,7 +74,7 @@ pub trait Vfs: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// A number for a new file's header that nobody who writes records can know.
+/// See [`Vfs::salt`].
 pub(crate) fn random_salt() -> u64 {
     let mut bytes = [0; 8];
     match getrandom::fill(&mut bytes) {

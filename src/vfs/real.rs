@@ -1,5 +1,6 @@
 //! The operating system's files.
 
+use super::whole::{read_whole, write_whole};
 use super::{DirEntry, Lock, LockError, Vfs, VfsFile};
 use crate::error::StorageError;
 use std::fs::{File, OpenOptions};
@@ -132,19 +133,12 @@ impl VfsFile for RealFile {
         Ok(self.file.metadata().map_err(|e| StorageError::io("read length", &self.path, e))?.len())
     }
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match read_some(&self.file, &mut buffer[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(StorageError::io("read", &self.path, e)),
-            }
-        }
-        Ok(done)
+        let some = |buffer: &mut [u8], at| read_some(&self.file, buffer, at);
+        read_whole(some, buffer, offset).map_err(|e| StorageError::io("read", &self.path, e))
     }
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        write_all(&self.file, bytes, offset).map_err(|e| StorageError::io("write", &self.path, e))
+        let some = |bytes: &[u8], at| write_some(&self.file, bytes, at);
+        write_whole(some, bytes, offset).map_err(|e| StorageError::io("write", &self.path, e))
     }
     fn allocate(&self, len: u64) -> Result<(), StorageError> {
         #[cfg(target_os = "linux")]
@@ -172,19 +166,14 @@ fn read_some(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     std::os::unix::fs::FileExt::read_at(file, buffer, offset)
 }
 #[cfg(unix)]
-fn write_all(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+fn write_some(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::write_at(file, bytes, offset)
 }
 #[cfg(windows)]
 fn read_some(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }
 #[cfg(windows)]
-fn write_all(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let n = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
-        bytes = &bytes[n..];
-        offset += n as u64;
-    }
-    Ok(())
+fn write_some(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_write(file, bytes, offset)
 }
