@@ -30,6 +30,8 @@ pub(super) struct Header {
     pub zones: Vec<Arc<ZoneMap>>,
     pub names: Vec<Arc<str>>,
     pub pages_at: u64,
+    /// Bytes of the header, stored and decoded.
+    pub stored_and_raw: (u64, u64),
     pub bytes: usize,
 }
 

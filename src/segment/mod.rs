@@ -6,6 +6,7 @@
 mod build;
 mod cache;
 mod column;
+mod cost;
 mod fetch;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -20,6 +21,7 @@ mod write;
 pub use build::{BlockSink, EncodedBlock, encode_block};
 pub use cache::Cache;
 pub use column::ColumnBuilder;
+pub use cost::{PartCost, PartCosts};
 pub use merge::{MergedRows, Merger, block_payload};
 pub use read::{SegmentBlock, SegmentReader};
 pub use write::{SegmentSummary, SegmentWriter};

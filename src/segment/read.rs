@@ -5,7 +5,7 @@ use super::fetch::{Header, Loaded, Pages};
 use super::hold::may_hold;
 use crate::error::{Damage, StorageError};
 use crate::format::DecodeError;
-use crate::format::block::{BLOCK_HEAD_BYTES, PresenceEncoding, read_head, read_header, read_overflow};
+use crate::format::block::{BLOCK_HEAD_BYTES, BlockHeader, PresenceEncoding, read_head, read_header, read_overflow};
 use crate::format::chunk::{Chunk, ChunkTags, Encoding};
 use crate::format::segment::{
     Footer, SEGMENT_HEADER_BYTES, SegmentHeader, TRAILER_BYTES, Trailer, read_footer, read_segment_header, read_trailer,
@@ -124,6 +124,16 @@ impl SegmentBlock {
     /// The block's columns and how they are stored.
     pub fn columns(&self) -> impl Iterator<Item = (&str, &Chunk)> {
         self.header.header.columns.iter().map(|c| (&*c.name, &c.chunk))
+    }
+
+    /// The block's header; its zone maps are taken out, see [`Block`].
+    pub(super) fn header(&self) -> &BlockHeader {
+        &self.header.header
+    }
+
+    /// Bytes of the header: stored, and decoded.
+    pub(super) fn header_bytes(&self) -> (u64, u64) {
+        self.header.stored_and_raw
     }
 
     fn pages(&self) -> Pages<'_> {
@@ -276,7 +286,8 @@ fn load_header(segment: &SegmentReader, block: usize) -> Result<Header, StorageE
     let names = header.columns.iter().map(|c| Arc::from(&*c.name)).collect();
     let pages_at = header_at + u64::from(head.header_stored);
     // Parsed, a header takes about four times its bytes: boxes and lists for each value it counts.
-    Ok(Header { header, zones, names, pages_at, bytes: head.header_raw as usize * 4 })
+    let stored_and_raw = (u64::from(head.header_stored), u64::from(head.header_raw));
+    Ok(Header { header, zones, names, pages_at, stored_and_raw, bytes: head.header_raw as usize * 4 })
 }
 
 impl Block for SegmentBlock {

@@ -6,6 +6,7 @@ use crate::exec::Explanation;
 use crate::id::Seq;
 use crate::log::Ack;
 use crate::record::{Batch, BatchBuilder, Labels, Record, Timestamp};
+use crate::segment::PartCost;
 use crate::tenant::{Appended, CompactReport, OpenReport, TenantCore, TenantStats};
 use std::sync::Arc;
 
@@ -117,6 +118,11 @@ impl Tenant {
     /// Seals, lets go what is older than `retention_ns` (whole segments), and merges small segments.
     pub fn compact(&self, retention_ns: Option<i64>) -> Result<CompactReport, Error> {
         self.core.compact(retention_ns)
+    }
+
+    /// What each column and each other part of its segments costs on disk, the dearest first.
+    pub fn part_costs(&self) -> Result<Vec<PartCost>, Error> {
+        self.core.part_costs()
     }
 
     /// What it holds.

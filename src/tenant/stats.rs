@@ -3,6 +3,7 @@
 use super::TenantCore;
 use crate::id::Seq;
 use crate::record::Timestamp;
+use crate::segment::{PartCost, PartCosts};
 use crate::store::Error;
 use serde::Serialize;
 
@@ -37,6 +38,16 @@ pub struct TenantStats {
 }
 
 impl TenantCore {
+    /// What each column and each other part of the live segments costs on disk, the dearest first. Reads headers, and
+    /// no values; what is not sealed yet has no columns.
+    pub fn part_costs(&self) -> Result<Vec<PartCost>, Error> {
+        let mut costs = PartCosts::default();
+        for segment in self.snapshot().segments() {
+            costs.segment(segment.reader()?)?;
+        }
+        Ok(costs.finish())
+    }
+
     /// What the tenant holds now.
     pub fn stats(&self) -> Result<TenantStats, Error> {
         use crate::record::Source;

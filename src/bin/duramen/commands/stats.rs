@@ -5,6 +5,7 @@ use crate::location::{LocationArgs, options};
 use crate::output::{self, FormatArgs};
 use duramen::Store;
 use duramen::front::row_from_json;
+use duramen::store::Row;
 use std::process::ExitCode;
 
 /// Says what a store holds, tenant by tenant
@@ -13,6 +14,9 @@ use std::process::ExitCode;
 pub struct Args {
     #[command(flatten)]
     location: LocationArgs,
+    /// What each column costs on disk, and how it is encoded, the dearest first
+    #[arg(long)]
+    columns: bool,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -25,14 +29,23 @@ impl Args {
             Some(name) => vec![name.to_string()],
             None => store.tenants()?,
         };
-        let mut rows = names.iter().map(|name| {
-            let stats = store.existing_tenant(name)?.stats()?;
-            let figures = serde_json::to_string(&stats).unwrap_or_default();
-            let tenant = serde_json::Value::from(name.as_str());
-            let text = format!("{{\"tenant\":{tenant},{}", figures.trim_start_matches('{'));
-            row_from_json(&text).map_err(|e| Failure::Failed(e.to_string()))
-        });
-        output::write_rows(&mut rows, output::stdout(self.format.or_fitting()))?;
+        let mut rows = Vec::new();
+        for name in &names {
+            let tenant = store.existing_tenant(name)?;
+            if self.columns {
+                rows.extend(tenant.part_costs()?.iter().map(|cost| row_of(name, cost)));
+            } else {
+                rows.push(row_of(name, &tenant.stats()?));
+            }
+        }
+        output::write_rows(&mut rows.into_iter(), output::stdout(self.format.or_fitting()))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn row_of(tenant: &str, figures: &impl serde::Serialize) -> Result<Row, Failure> {
+    let figures = serde_json::to_string(figures).unwrap_or_default();
+    let tenant = serde_json::Value::from(tenant);
+    let text = format!("{{\"tenant\":{tenant},{}", figures.trim_start_matches('{'));
+    row_from_json(&text).map_err(|e| Failure::Failed(e.to_string()))
 }
