@@ -124,6 +124,11 @@ impl<'a> Scan<'a> {
         Ok(zone::rows_matching(self.plan.predicate(), &**candidate.view.block())?)
     }
 
+    /// Notes that a block was left out for its zone maps.
+    pub(crate) fn note_pruned_zone(&self) {
+        self.counters.zone.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Notes that a block of which so many rows match was answered without reading it.
     pub(crate) fn note_metadata(&self, rows: u32) {
         self.counters.rows_matched.fetch_add(rows.into(), Ordering::Relaxed);

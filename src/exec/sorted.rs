@@ -6,12 +6,15 @@ use super::parallel;
 use super::pipe::{Chain, Sink, Sorter, add_rank, sort_key};
 use super::places::Places;
 use super::plan::{SortOn, SortStep};
+use super::prune::zone;
 use super::row::Row;
 use super::scan::Scan;
 use super::stats::RowPlace;
+use super::target::Target;
 use super::view::{BlockView, FEW_ROWS_MAX};
 use super::{ExecError, order::Rank};
-use crate::record::{Data, Field, Number, Tag, Tags};
+use crate::record::{Block, Data, Field, Number, Tag, Tags, Zone};
+use std::cmp::Ordering;
 
 /// Rows that are made at a time.
 const BATCH_ROWS: usize = 1024;
@@ -29,8 +32,23 @@ pub(crate) fn run<'p>(
     sink: &mut Sink<'_>,
 ) -> Result<(), ExecError> {
     let make = || Sorter::<RowRef>::new(step, budget);
-    let work = |sorter: &mut Sorter<'p, RowRef>, unit: usize| -> Result<(), ExecError> {
+    let order = order_of_units(scan, step)?;
+    let work = |sorter: &mut Sorter<'p, RowRef>, at: usize| -> Result<(), ExecError> {
+        let (best, unit) = order[at];
+        if !sorter.may_keep_first(|last, descending| best.may_come_before(last, descending)) {
+            scan.note_pruned_zone();
+            return Ok(());
+        }
         let Some(candidate) = scan.candidate(unit)? else { return Ok(()) };
+        if best == Best::Unknown
+            && let (Some(_), Some(on)) = (step.rows_max(), step.keys.first())
+        {
+            let best = Best::of(on, &**candidate.view.block())?;
+            if !sorter.may_keep_first(|last, descending| best.may_come_before(last, descending)) {
+                scan.note_pruned_zone();
+                return Ok(());
+            }
+        }
         let rows: Vec<u32> = scan.matching(&candidate)?.iter().collect();
         if rows.is_empty() {
             return Ok(());
@@ -70,6 +88,79 @@ pub(crate) fn run<'p>(
         }
     }
     Ok(())
+}
+
+/// What zone maps say of the rank that the best row of a block may have under the first key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Best {
+    /// Nothing.
+    Unknown,
+    /// A number, at best this one.
+    Number(f64),
+    /// No number: a text at best.
+    NoNumber,
+}
+
+impl Best {
+    fn of(on: &SortOn, block: &dyn Block) -> Result<Best, ExecError> {
+        let Target::Field(name) = &on.target else { return Ok(Best::Unknown) };
+        Ok(match block.zone(name)? {
+            Zone::Absent => Best::NoNumber,
+            Zone::Unknown => Best::Unknown,
+            // Numbers with a unit are measured in the unit of the field, and the zone map has base units.
+            Zone::Known(map) if map.with_unit.is_some() => Best::Unknown,
+            Zone::Known(map) => match map.plain {
+                Some((low, high)) => Best::Number(if on.descending { high } else { low }),
+                None => Best::NoNumber,
+            },
+        })
+    }
+
+    /// May a row with this come before one of that rank, or be its equal?
+    fn may_come_before(self, last: &Rank, descending: bool) -> bool {
+        match (self, last) {
+            (Best::Number(best), Rank::Number(_)) => match Number::from_f64(best) {
+                Some(best) => Rank::Number(best).compare(last, descending).is_le(),
+                None => true,
+            },
+            (Best::NoNumber, Rank::Number(_)) => false,
+            _ => true,
+        }
+    }
+
+    /// Which is looked at first: what is not known, then the best.
+    fn compare(self, other: Best, descending: bool) -> Ordering {
+        let class = |best| match best {
+            Best::Unknown => 0,
+            Best::Number(_) => 1,
+            Best::NoNumber => 2,
+        };
+        let order = match (self, other) {
+            (Best::Number(a), Best::Number(b)) => a.total_cmp(&b),
+            _ => return class(self).cmp(&class(other)),
+        };
+        if descending { order.reverse() } else { order }
+    }
+}
+
+/// The blocks in the order in which they are looked at. Where few rows are asked for, those that may hold the first
+/// come first, and most others need not be read then.
+fn order_of_units(scan: &Scan<'_>, step: &SortStep) -> Result<Vec<(Best, usize)>, ExecError> {
+    let newest_first = (0..scan.units.len()).map(|unit| (Best::Unknown, unit));
+    let (Some(_), Some(on)) = (step.rows_max(), step.keys.first()) else { return Ok(newest_first.collect()) };
+    // Where the index rules most blocks out, opening all of them would cost more than it saves.
+    if !matches!(on.target, Target::Field(_)) || !zone::may_decide(scan.plan.predicate()) {
+        return Ok(newest_first.collect());
+    }
+    let mut order = Vec::with_capacity(scan.units.len());
+    for (unit, at) in scan.units.iter().enumerate() {
+        // What is left out for its time is not opened for this.
+        let best =
+            if scan.plan.span().overlaps(at.info.time) { Best::of(on, &*scan.handle(unit)?)? } else { Best::Unknown };
+        order.push((best, unit));
+    }
+    order.sort_by(|a, b| a.0.compare(b.0, on.descending));
+    Ok(order)
 }
 
 /// Reads the places of a key's values, for rows that rise.

@@ -53,6 +53,12 @@ impl<'p, T> Sorter<'p, T> {
         })
     }
 
+    /// May an item be among those kept, as far as a test of the first key of the last one of these tells?
+    pub(crate) fn may_keep_first(&self, test: impl FnOnce(&Rank, bool) -> bool) -> bool {
+        let first = self.last.as_ref().and_then(|(ranks, _)| ranks.first()).zip(self.step.keys.first());
+        first.is_none_or(|(rank, on)| test(rank, on.descending))
+    }
+
     /// Takes an item with its keys and its place among equals; `memory` is what it takes.
     pub(crate) fn push(
         &mut self,

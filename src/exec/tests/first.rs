@@ -117,3 +117,44 @@ fn counts_come_from_zone_maps() {
         assert_eq!((fast, stats.blocks_read), (slow.expect("it runs").0, 0), "{filter}");
     }
 }
+
+/// Numbers of which some blocks have larger ones than others, some none, and some have units.
+fn ranged() -> Vec<TestRecord> {
+    let value = |i: u64| match i / 500 {
+        block @ (0 | 3 | 7) => Some((Tag::Number, (block * 1000 + i * 31 % 997).to_string())),
+        2 => Some((Tag::String, format!("word {}", i % 9))),
+        4 => None,
+        5 => Some((Tag::String, format!("{}ms", i * 17 % 300))),
+        6 => Some((Tag::Number, format!("{}.{}", i * 7 % 50, i % 10))),
+        _ => Some((Tag::Number, (i % 3).to_string())),
+    };
+    (0..6000u64)
+        .map(|i| {
+            let mut record = TestRecord { time: i as i64 * 1_000_000_000, seq: i + 1, ..Default::default() };
+            record.fields.extend(value(i).map(|v| ("duration".to_string(), v)));
+            record.fields.insert("odd".into(), (Tag::String, ["no", "yes"][i as usize % 2].into()));
+            record
+        })
+        .collect()
+}
+
+#[test]
+fn blocks_that_hold_no_row_of_the_first_ones_are_not_read() {
+    let records = ranged();
+    for style in [Style::Plain, Style::Typed] {
+        let sources = [source(&records, 500, style, Zones::Bounds, false)];
+        for by in ["duration", "-duration", "-odd", "odd", "nothing", "-_time"] {
+            for (filter, limit) in
+                [(Filter::All, 3), (Filter::All, 700), (field("odd", phrase("yes")), 20), (Filter::All, 0)]
+            {
+                let order = [sort(&[by, "-odd"], Some(limit))];
+                let fast = run(&filter, &order, &sources, 2, Limits::default()).expect("it runs").0;
+                let slow = run(&filter, &[&[Pipe::Offset(0)], &order[..]].concat(), &sources, 1, Limits::default());
+                assert_eq!(fast, slow.expect("it runs").0, "{by} {filter} {limit} {style:?}");
+            }
+        }
+        let order = [sort(&["-duration"], Some(3))];
+        let (_, stats) = run(&Filter::All, &order, &sources, 1, Limits::default()).expect("it runs");
+        assert!(stats.blocks_pruned_zone > 0 && stats.blocks_read < stats.blocks_total, "{stats:?}");
+    }
+}
