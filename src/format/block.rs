@@ -149,7 +149,8 @@ pub fn read_head(bytes: &[u8]) -> Result<BlockHead, DecodeError> {
     Ok(head)
 }
 
-/// Checks the CRC-32 in the last four bytes, of all bytes before.
+/// Checks the CRC-32 in the last four bytes, of all bytes before. An error points at where these begin: which of them
+/// is wrong is not known.
 pub fn check_crc(bytes: &[u8], what: &'static str) -> Result<(), DecodeError> {
     let Some((body, stored)) = bytes.split_last_chunk::<4>() else {
         return Err(DecodeError::new(what, 0, "a checksum", "end"));
@@ -160,8 +161,8 @@ pub fn check_crc(bytes: &[u8], what: &'static str) -> Result<(), DecodeError> {
     } else {
         Err(DecodeError::new(
             what,
-            body.len(),
-            format!("CRC-32 {found:08x} of the bytes before"),
+            0,
+            format!("CRC-32 {found:08x} behind {} bytes", body.len()),
             format!("{stored:08x}"),
         ))
     }

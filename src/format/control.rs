@@ -83,7 +83,7 @@ impl ControlHeader {
         }
         let whole = Reader::new(bytes, WHAT).take(CONTROL_HEADER_BYTES)?;
         let (checked, crc) = whole.split_at(HEADER_CRC_AT);
-        check_crc(WHAT, HEADER_CRC_AT, crc32fast::hash(checked), crc)?;
+        check_crc(WHAT, 0, crc32fast::hash(checked), crc)?;
         let mut r = Reader::new(&checked[10..], WHAT);
         let cipher = r.u8()?;
         if cipher != CIPHER_NONE {
@@ -211,7 +211,7 @@ fn decode_frame(header: &ControlHeader, head: &Head, bytes: &[u8], at: usize) ->
     r.take(4).map_err(place)?;
     let payload_at = at + r.position();
     let payload = r.take(payload_bytes).map_err(place)?;
-    check_crc(WHAT, at + 48, header.crc(payload), payload_crc)?;
+    check_crc(WHAT, payload_at, header.crc(payload), payload_crc)?;
     let padding_at = at + r.position();
     let padding = r.take(payload_bytes.next_multiple_of(8) - payload_bytes).map_err(place)?;
     if padding.iter().any(|&b| b != 0) {
@@ -230,7 +230,7 @@ fn decode_frame(header: &ControlHeader, head: &Head, bytes: &[u8], at: usize) ->
 fn frame_header(header: &ControlHeader, frame: &[u8]) -> Result<usize, DecodeError> {
     let mut r = Reader::new(frame, WHAT);
     let checked = r.take(FRAME_CRC_AT)?;
-    check_crc(WHAT, FRAME_CRC_AT, header.crc(checked), r.take(4)?)?;
+    check_crc(WHAT, 0, header.crc(checked), r.take(4)?)?;
     let mut r = Reader::new(checked, WHAT);
     let magic = r.take(4)?;
     if magic != FRAME_MAGIC {

@@ -175,7 +175,7 @@ impl EntryHeader {
         }
         let mut crc = stamp.hasher();
         crc.update(&header[..HEADER_CRC_AT]);
-        check_crc(WHAT, HEADER_CRC_AT, crc.finalize(), Reader::new(&header[HEADER_CRC_AT..], WHAT).u32()?)?;
+        check_crc(WHAT, 0, crc.finalize(), Reader::new(&header[HEADER_CRC_AT..], WHAT).u32()?)?;
         let (payload_bytes, number, previous) = (r.u32()?, r.u64()?, r.hash()?);
         let reserved = r.u64()?;
         if reserved != 0 {
@@ -205,7 +205,7 @@ impl EntryHeader {
         version: u16,
     ) -> Result<(Option<Entry>, [u8; 32]), DecodeError> {
         let payload = &Reader::new(bytes, WHAT).take(self.entry_bytes())?[ENTRY_HEADER_BYTES..];
-        check_crc(WHAT, HEADER_CRC_AT - 4, payload_crc(stamp, self.number, payload), self.payload_crc)?;
+        check_crc(WHAT, ENTRY_HEADER_BYTES, payload_crc(stamp, self.number, payload), self.payload_crc)?;
         if self.is_mark() {
             return Ok((None, self.previous));
         }

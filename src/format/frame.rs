@@ -208,7 +208,7 @@ impl FrameHeader {
         }
         let mut crc = stamp.hasher();
         crc.update(&header[..HEADER_CRC_AT]);
-        check_crc(WHAT, HEADER_CRC_AT, crc.finalize(), Reader::new(&header[HEADER_CRC_AT..], WHAT).u32()?)?;
+        check_crc(WHAT, 0, crc.finalize(), Reader::new(&header[HEADER_CRC_AT..], WHAT).u32()?)?;
         let kind = r.u8()?;
         let codec = match r.u8()? {
             0 => Codec::Raw,
@@ -269,7 +269,7 @@ impl FrameHeader {
         let whole = Reader::new(bytes, WHAT).take(self.frame_bytes())?;
         let (header, body) = whole.split_at(FRAME_HEADER_BYTES);
         let (request, stored) = body.split_at(usize::from(self.request_bytes));
-        check_crc(WHAT, HEADER_CRC_AT - 4, body_crc(stamp, self.first, request, stored), self.body_crc)?;
+        check_crc(WHAT, FRAME_HEADER_BYTES, body_crc(stamp, self.first, request, stored), self.body_crc)?;
         let idempotency = request
             .split_first_chunk::<KEY_HASH_BYTES>()
             .map(|(key_hash, answer)| Idempotency { key_hash: *key_hash, answer });

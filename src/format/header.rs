@@ -164,7 +164,7 @@ fn decode<'a>(magic: [u8; 8], newest: u16, what: &'static str, bytes: &'a [u8]) 
     }
     let whole = Reader::new(bytes, what).take(FILE_HEADER_BYTES)?;
     let (checked, crc) = whole.split_at(CRC_AT);
-    check_crc(what, CRC_AT, crc32fast::hash(checked), Reader::new(crc, what).u32()?)?;
+    check_crc(what, 0, crc32fast::hash(checked), Reader::new(crc, what).u32()?)?;
     let mut r = Reader::new(&checked[10..], what);
     let cipher = r.u8()?;
     if cipher != CIPHER_NONE {
@@ -190,7 +190,7 @@ fn canonical(what: &'static str, bytes: &[u8], encoded: &[u8; FILE_HEADER_BYTES]
     }
 }
 
-/// Compares a checksum with the one stored at `at`.
+/// Compares a checksum with the stored one. An error points at `at`, where the bytes that it covers begin.
 pub(super) fn check_crc(what: &'static str, at: usize, computed: u32, stored: u32) -> Result<(), DecodeError> {
     if computed == stored {
         return Ok(());

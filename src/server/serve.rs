@@ -59,8 +59,8 @@ pub fn serve(
         return Err(ServeError::Open(listen));
     }
     if let Ok(id) = crate::TenantId::new(DEFAULT_TENANT) {
-        catalog.ensure_tenant(&id)?;
         store.tenant(DEFAULT_TENANT)?;
+        catalog.ensure_tenant(&id)?;
     }
     let limits = config.limits;
     let app = Arc::new(App {

@@ -1,5 +1,6 @@
 //! A tenant's log files: frames, chains, Seqs, marks, and zeros behind.
 
+use super::chain::Chain;
 use super::report::{Finding, FindingKind, Report};
 use crate::error::StorageError;
 use crate::format::DecodeError;
@@ -17,8 +18,8 @@ const READ_PAUSE: Duration = Duration::from_millis(40);
 
 /// What a file was found to hold.
 struct Walk {
-    first: Seq,
-    next: Seq,
+    /// The first Seq and the one that comes next; missing where the header can't be read or is of another file.
+    range: Option<(Seq, Seq)>,
     records: u64,
     broken: Option<Finding>,
 }
@@ -27,19 +28,24 @@ struct Walk {
 pub(super) fn verify_logs(
     vfs: &dyn Vfs,
     dir: &Path,
-    tenant: &TenantId,
-    sealed_below: Seq,
+    chain: &Chain,
     live: bool,
     report: &mut Report,
 ) -> Result<(), StorageError> {
-    let mut before: Option<Seq> = None;
-    for entry in vfs.list(dir)? {
+    let (tenant, sealed_below) = (&chain.version.tenant, chain.version.sealed_below);
+    // Up to where records are sealed or in the log; not known behind what can't be read.
+    let mut reached = chain.is_whole.then_some(sealed_below.0 + 1).map(Seq);
+    let (mut files, mut newest) = (0, None);
+    for entry in if vfs.exists(dir)? { vfs.list(dir)? } else { Vec::new() } {
         let path = dir.join(&entry.name);
         let id = entry.name.strip_suffix(".log").and_then(|hex| u64::from_str_radix(hex, 16).ok()).map(LogId);
         let Some(id) = id.filter(|id| !entry.is_dir && format!("{id}.log") == entry.name) else {
-            report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a log file", &entry.name));
+            if !(live && entry.name.ends_with(".log.tmp")) {
+                report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a log file", &entry.name));
+            }
             continue;
         };
+        files += 1;
         let walk = match read(vfs, &path, tenant, id, live, report) {
             Ok(Some(walk)) => walk,
             // Trimmed under our eyes, its records sealed.
@@ -47,18 +53,38 @@ pub(super) fn verify_logs(
             Err(e) if live && e.is_not_found() => continue,
             Err(e) => {
                 report.add(Finding::error(&path, &e));
-                before = None;
+                (reached, newest) = (None, None);
                 continue;
             }
         };
-        let gap = before.map_or(walk.first > Seq(sealed_below.0 + 1), |next| walk.first > next);
-        if gap && !live {
-            let expected = format!("records from {}", before.unwrap_or(Seq(sealed_below.0 + 1)));
-            report.add(Finding::new(FindingKind::Mismatch, &path, 0, expected, format!("records from {}", walk.first)));
+        let Some((first, next)) = walk.range else {
+            (reached, newest) = (None, None);
+            report.findings.extend(walk.broken);
+            continue;
+        };
+        if let Some(expected) = reached.filter(|reached| first > *reached)
+            && !live
+        {
+            let expected = format!("records from {expected}");
+            report.add(Finding::new(FindingKind::Gap, &path, 192, expected, format!("records from {first}")));
         }
-        before = Some(walk.next);
+        // What is behind a broken frame can't be known to be missing.
+        let is_whole = walk.broken.is_none();
+        reached = reached.filter(|_| is_whole).map(|reached| reached.max(next));
+        newest = is_whole.then_some((path, next));
         report.records += walk.records;
         report.findings.extend(walk.broken);
+    }
+    if live || !chain.is_whole || sealed_below.0 == 0 {
+        return Ok(());
+    }
+    if files == 0 {
+        // Sealing begins a new file before the old ones go.
+        let expected = format!("a log file that begins at {} or before", sealed_below.0 + 1);
+        report.add(Finding::new(FindingKind::Missing, dir, 0, expected, "none"));
+    } else if let Some((path, next)) = newest.filter(|(_, next)| *next <= sealed_below) {
+        let expected = format!("records up to {sealed_below} at least, which the manifest says are sealed");
+        report.add(Finding::new(FindingKind::RolledBack, &path, 192, expected, format!("the next one is {next}")));
     }
     Ok(())
 }
@@ -78,7 +104,7 @@ fn read(
         if live && bytes.len() < FILE_HEADER_BYTES {
             return Ok(None);
         }
-        let mut walk = walk(&bytes, path, tenant, id)?;
+        let mut walk = walk(&bytes, path, tenant, id);
         let moved = broken_at.is_some_and(|before| walk.broken.as_ref().is_none_or(|f| f.offset > before));
         if live && moved {
             walk.broken = None;
@@ -94,13 +120,16 @@ fn read(
     Ok(None)
 }
 
-fn walk(bytes: &[u8], path: &Path, tenant: &TenantId, id: LogId) -> Result<Walk, StorageError> {
-    let damage = |e: DecodeError| StorageError::from(e.in_file(path));
-    let header = LogHeader::decode(bytes).map_err(damage)?;
+fn walk(bytes: &[u8], path: &Path, tenant: &TenantId, id: LogId) -> Walk {
+    let unread = |finding| Walk { range: None, records: 0, broken: Some(finding) };
+    let header = match LogHeader::decode(bytes) {
+        Ok(header) => header,
+        Err(e) => return unread(Finding::damage(FindingKind::Corruption, e.in_file(path))),
+    };
     if header.tenant != *tenant || header.id != id {
         let expected = format!("log {id} of {tenant}");
         let found = format!("log {} of {}", header.id, header.tenant);
-        return Err(damage(DecodeError::new("log file header", 0, expected, found)));
+        return unread(Finding::new(FindingKind::Misplaced, path, 11, expected, found));
     }
     let stamp = header.stamp();
     let mut head = [0; FILE_HEADER_BYTES];
@@ -150,5 +179,5 @@ fn walk(bytes: &[u8], path: &Path, tenant: &TenantId, id: LogId) -> Result<Walk,
             }
         }
     }
-    Ok(Walk { first: header.first, next, records, broken })
+    Walk { range: Some((header.first, next)), records, broken }
 }

@@ -4,8 +4,10 @@
 //! offset, never a panic; works beside a running server. It does not share the engine's way of reading: it walks the
 //! files from the format alone. May not know: everything but format, vfs, id, record.
 
+mod chain;
 mod deep;
 mod log;
+mod quarantine;
 mod report;
 mod segment;
 mod tenant;
@@ -13,8 +15,10 @@ mod tenant;
 pub use report::{Finding, FindingKind, Report};
 
 use crate::error::StorageError;
+use crate::format::control::EventKind;
 use crate::id::TenantId;
 use crate::vfs::{RealVfs, Vfs};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Verifies stores, tenants' folders or single segments. With `deep` records are decoded, and zone maps, filters and
@@ -52,13 +56,17 @@ fn verify_path(vfs: &dyn Vfs, path: &Path, report: &mut Report) -> Result<(), St
 
 fn verify_store(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<(), StorageError> {
     let live = in_use(vfs, &dir.join("LOCK"));
+    if live {
+        report.skipped.push(format!("{}: a writer is at it, so that orphans are not looked for", dir.display()));
+    }
+    let mut known = BTreeSet::new();
     for entry in vfs.list(dir)? {
         let path = dir.join(&entry.name);
         match (entry.name.as_str(), entry.is_dir) {
             ("tenants", true) => {}
             ("catalog", true) => report.skipped.push(format!("{}: derived from control.log", path.display())),
             ("LOCK", false) => verify_lock(vfs, &path, report),
-            ("control.log", false) => verify_control(vfs, &path, report),
+            ("control.log", false) => known = verify_control(vfs, &path, report),
             _ => report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a file of a store", &entry.name)),
         }
     }
@@ -72,12 +80,19 @@ fn verify_store(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<(), St
             report.add(Finding::error(&path, &e));
         }
     }
+    for tenant in known {
+        let path = tenants.join(tenant.as_str());
+        if !vfs.exists(&path)? && !live {
+            let expected = "the folder of a tenant that control.log has";
+            report.add(Finding::new(FindingKind::Missing, &path, 0, expected, "nothing"));
+        }
+    }
     Ok(())
 }
 
-/// Does a writer hold the store, as far as its lock's file says? It is empty otherwise, but after a crash.
+/// Does a writer hold the store? Its lock's file also names one after a crash, which does not count.
 fn in_use(vfs: &dyn Vfs, lock: &Path) -> bool {
-    vfs.read(lock).is_ok_and(|bytes| !bytes.is_empty())
+    vfs.is_locked(lock).unwrap_or(true)
 }
 
 /// A lock's file is empty, or names a process with a checksum.
@@ -104,11 +119,15 @@ fn verify_lock(vfs: &dyn Vfs, path: &Path, report: &mut Report) {
     }
 }
 
-/// The control plane's log: checksums and chain of every frame.
-fn verify_control(vfs: &dyn Vfs, path: &Path, report: &mut Report) {
+/// The control plane's log: checksums and chain of every frame. Gives the tenants that it has.
+fn verify_control(vfs: &dyn Vfs, path: &Path, report: &mut Report) -> BTreeSet<TenantId> {
+    let mut known = BTreeSet::new();
     let bytes = match vfs.read(path) {
         Ok(bytes) => bytes,
-        Err(e) => return report.add(Finding::error(path, &e)),
+        Err(e) => {
+            report.add(Finding::error(path, &e));
+            return known;
+        }
     };
     report.files += 1;
     report.bytes += bytes.len() as u64;
@@ -118,7 +137,15 @@ fn verify_control(vfs: &dyn Vfs, path: &Path, report: &mut Report) {
                 let found = format!("{} bytes: {}", torn.bytes, torn.found);
                 report.add(Finding::new(FindingKind::TornTail, path, torn.offset, "a whole frame or the end", found));
             }
+            for event in contents.events {
+                match event.kind {
+                    EventKind::TenantCreated { tenant } => drop(known.insert(tenant)),
+                    EventKind::TenantDeleted { tenant } => drop(known.remove(&tenant)),
+                    _ => {}
+                }
+            }
         }
         Err(e) => report.add(Finding::damage(FindingKind::Corruption, e.in_file(path))),
     }
+    known
 }

@@ -22,6 +22,10 @@ pub enum FindingKind {
     Unexpected,
     /// A file that belongs to another tenant, or is another one than its name says.
     Misplaced,
+    /// Records that are neither sealed nor in the log, between those that are.
+    Gap,
+    /// The manifest or the log ends before what other files show that it had reached.
+    RolledBack,
     /// Well-formed, and not what the manifest's chain says.
     Mismatch,
     /// Records that do not come to the hash that was acknowledged.

@@ -7,7 +7,7 @@ use crate::format::bundle::check_bundle;
 use crate::format::chunk::{Chunk, page_bytes};
 use crate::format::edit::SegmentMeta;
 use crate::format::segment::{
-    Footer, SEGMENT_HEADER_BYTES, TRAILER_BYTES, Trailer, read_footer, read_segment_header, read_trailer,
+    Footer, SEGMENT_HEADER_BYTES, SegmentHeader, TRAILER_BYTES, Trailer, read_footer, read_segment_header, read_trailer,
 };
 use crate::format::version::Version;
 use crate::record::BlockInfo;
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Segment {
     pub path: PathBuf,
     pub map: MappedFile,
+    pub header: SegmentHeader,
     pub trailer: Trailer,
     pub footer: Footer,
     /// For each block that could be read: its number, head, header, and where its pages begin.
@@ -54,7 +55,7 @@ pub(super) fn verify_file(
     report.segments += 1;
     report.bytes += map.bytes().len() as u64;
     let before = report.findings.len();
-    let (trailer, footer) = match ends(path, map.bytes(), expect, report) {
+    let (header, trailer, footer) = match ends(path, map.bytes(), expect, report) {
         Ok(ends) => ends,
         Err(e) => {
             report.add(Finding::damage(FindingKind::Corruption, e.in_file(path)));
@@ -62,7 +63,7 @@ pub(super) fn verify_file(
             return None;
         }
     };
-    let mut segment = Segment { path: path.to_path_buf(), map, trailer, footer, blocks: Vec::new() };
+    let mut segment = Segment { path: path.to_path_buf(), map, header, trailer, footer, blocks: Vec::new() };
     for number in 0..segment.footer.blocks.len() {
         match verify_block(&segment, number) {
             Ok(found) => {
@@ -91,7 +92,7 @@ fn ends(
     bytes: &[u8],
     expect: Option<(&Version, &SegmentMeta)>,
     report: &mut Report,
-) -> Result<(Trailer, Footer), DecodeError> {
+) -> Result<(SegmentHeader, Trailer, Footer), DecodeError> {
     let header = read_segment_header(part(bytes, 0, SEGMENT_HEADER_BYTES as u64, "segment header")?)?;
     let trailer_at = (bytes.len() as u64).saturating_sub(TRAILER_BYTES as u64);
     let trailer = part(bytes, trailer_at, TRAILER_BYTES as u64, "segment trailer")?;
@@ -151,7 +152,7 @@ fn ends(
             format!("segment {}", header.id),
         ));
     }
-    Ok((trailer, footer))
+    Ok((header, trailer, footer))
 }
 
 /// A block's head, header and the checksum of each page.

@@ -1,10 +1,9 @@
 //! A tenant's folder: the manifest's chain, and the files that it names.
 
+use super::chain::{Chain, part_number, read_manifest, verify_parts};
 use super::report::{Finding, FindingKind, Report};
-use super::{deep, log, segment};
+use super::{deep, log, quarantine, segment};
 use crate::error::StorageError;
-use crate::format::edit::read_edits;
-use crate::format::version::Version;
 use crate::id::SegmentId;
 use crate::vfs::Vfs;
 use std::collections::BTreeMap;
@@ -18,14 +17,16 @@ pub(super) fn verify_tenant(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut 
     let mut attempt = 1;
     loop {
         let mut part = Report { deep: report.deep, ..Report::default() };
-        let head = verify_once(vfs, dir, live, &mut part)?;
+        let result = verify_once(vfs, dir, live, &mut part);
+        let head = result.as_ref().ok().copied().flatten();
         let moved = live
-            && !part.findings.is_empty()
-            && read_version(vfs, dir, &mut Report::default())?.map(|v| v.head) != head;
+            && (result.is_err() || !part.findings.is_empty())
+            && read_manifest(vfs, dir, &mut Report::default())?.map(|chain| chain.version.head) != head;
         if moved && attempt < READ_ATTEMPTS_MAX {
             attempt += 1;
             continue;
         }
+        result?;
         report.tenants += 1;
         report.files += part.files;
         report.bytes += part.bytes;
@@ -39,79 +40,6 @@ pub(super) fn verify_tenant(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut 
     }
 }
 
-/// The version at the end of the manifest's chain; `None` where it can't be read at all.
-fn read_version(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<Option<Version>, StorageError> {
-    let path = dir.join("manifest");
-    let bytes = vfs.read(&path)?;
-    report.files += 1;
-    report.bytes += bytes.len() as u64;
-    let (header, mut entries) = match read_edits(&bytes) {
-        Ok(read) => read,
-        Err(e) => {
-            report.add(Finding::damage(FindingKind::Corruption, e.in_file(&path)));
-            return Ok(None);
-        }
-    };
-    let mut version: Option<Version> = None;
-    while let Some(next) = entries.next() {
-        let at = match next {
-            Ok(at) => at,
-            Err(e) => {
-                let kind =
-                    if entries.proof_of_loss().is_some() { FindingKind::Corruption } else { FindingKind::TornTail };
-                report.add(Finding::damage(kind, e.in_file(&path)));
-                break;
-            }
-        };
-        let Some(entry) = at.entry else { continue };
-        match Version::after(version.as_ref(), &entry, at.head) {
-            Ok(after) => version = Some(after),
-            Err(e) => {
-                report.add(Finding::new(
-                    FindingKind::Mismatch,
-                    &path,
-                    at.offset,
-                    "an edit that fits the ones before",
-                    e,
-                ));
-                break;
-            }
-        }
-    }
-    if let Some(v) = &version
-        && v.tenant != header.tenant
-    {
-        report.add(Finding::new(FindingKind::Mismatch, &path, 0, &header.tenant, &v.tenant));
-    }
-    Ok(version)
-}
-
-fn is_earlier_manifest(name: &str) -> bool {
-    name.strip_prefix("manifest.").is_some_and(|n| n.len() == 16 && u64::from_str_radix(n, 16).is_ok())
-}
-
-/// A manifest that was replaced: whole, of this tenant, and of the chain's past.
-fn verify_earlier(vfs: &dyn Vfs, path: &Path, version: Option<&Version>, report: &mut Report) {
-    let bytes = match vfs.read(path) {
-        Ok(bytes) => bytes,
-        Err(e) => return report.add(Finding::error(path, &e)),
-    };
-    report.files += 1;
-    report.bytes += bytes.len() as u64;
-    let (header, entries) = match read_edits(&bytes) {
-        Ok(read) => read,
-        Err(e) => return report.add(Finding::damage(FindingKind::Corruption, e.in_file(path))),
-    };
-    for entry in entries {
-        if let Err(e) = entry {
-            return report.add(Finding::damage(FindingKind::Corruption, e.in_file(path)));
-        }
-    }
-    if let Some(version) = version.filter(|v| v.tenant != header.tenant) {
-        report.add(Finding::new(FindingKind::Misplaced, path, 0, &version.tenant, &header.tenant));
-    }
-}
-
 /// Verifies once; gives the chain's head that was found.
 fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Result<Option<[u8; 32]>, StorageError> {
     let name = dir.canonicalize().unwrap_or(dir.to_path_buf());
@@ -121,43 +49,51 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
         report.add(Finding::new(FindingKind::Missing, &manifest, 0, "a manifest", "nothing"));
         return Ok(None);
     }
-    let version = read_version(vfs, dir, report)?;
-    if let Some(v) = version.as_ref().filter(|v| v.tenant.as_str() != name) {
-        report.add(Finding::new(
-            FindingKind::Misplaced,
-            &manifest,
-            0,
-            format!("the manifest of {name}"),
-            format!("that of {}", v.tenant),
-        ));
+    let chain = read_manifest(vfs, dir, report)?;
+    if let Some(tenant) = chain.as_ref().map(|c| &c.version.tenant).filter(|t| t.as_str() != name) {
+        let (expected, found) = (format!("the manifest of {name}"), format!("that of {tenant}"));
+        report.add(Finding::new(FindingKind::Misplaced, &manifest, 0, expected, found));
     }
     for entry in vfs.list(dir)? {
         let path = dir.join(&entry.name);
         match (entry.name.as_str(), entry.is_dir) {
             ("manifest", false) | ("segments" | "log", true) => {}
-            ("quarantine", true) => report.skipped.push(format!("{}: set aside", path.display())),
+            ("quarantine", true) => quarantine::verify_quarantine(vfs, &path, report)?,
             ("manifest.tmp", false) if live => {}
-            // What compacting replaced: the chain from its beginning.
-            (name, false) if is_earlier_manifest(name) => verify_earlier(vfs, &path, version.as_ref(), report),
+            (name, false) if live && name.strip_suffix(".tmp").and_then(part_number).is_some() => {}
+            // What compacting replaced: looked at below.
+            (name, false) if part_number(name).is_some() => {}
             _ => report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a file of a tenant", &entry.name)),
         }
     }
-    let Some(version) = version else { return Ok(None) };
-    verify_segments(vfs, dir, &version, live, report)?;
-    let logs = dir.join("log");
-    if vfs.exists(&logs)? {
-        log::verify_logs(vfs, &logs, &version.tenant, version.sealed_below, live, report)?;
+    // Without a version nothing is known of what else should be there.
+    let Some(chain) = chain else { return Ok(None) };
+    verify_parts(vfs, dir, &chain, report)?;
+    let before = report.findings.len();
+    let beyond = verify_segments(vfs, dir, &chain, live, report)?;
+    log::verify_logs(vfs, &dir.join("log"), &chain, live, report)?;
+    let is_missing = |f: &Finding| matches!(f.kind, FindingKind::Missing | FindingKind::Gap);
+    if let Some(id) = beyond
+        && chain.is_whole
+        && report.findings.iter().skip(before).any(is_missing)
+    {
+        // A segment that an entry came too late for leaves nothing missing.
+        let expected = format!("entries that name segment {id}, which is there while others or records are not");
+        let found = format!("entries up to {}", chain.version.edits);
+        report.add(Finding::new(FindingKind::RolledBack, &manifest, chain.end, expected, found));
     }
-    Ok(Some(version.head))
+    Ok(Some(chain.version.head))
 }
 
+/// Verifies the segments; gives the highest one whose number the manifest has not come to.
 fn verify_segments(
     vfs: &dyn Vfs,
     dir: &Path,
-    version: &Version,
+    chain: &Chain,
     live: bool,
     report: &mut Report,
-) -> Result<(), StorageError> {
+) -> Result<Option<SegmentId>, StorageError> {
+    let version = &chain.version;
     let segments = dir.join("segments");
     let mut files: BTreeMap<SegmentId, PathBuf> = BTreeMap::new();
     for entry in if vfs.exists(&segments)? { vfs.list(&segments)? } else { Vec::new() } {
@@ -168,25 +104,23 @@ fn verify_segments(
             None => report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a segment", &entry.name)),
         }
     }
-    let mut leaves = report.deep.then(|| deep::Leaves::new(version));
+    // Where the manifest breaks off, so do the leaves that are known.
+    let mut leaves = (report.deep && chain.is_whole).then(|| deep::Leaves::new(version));
     for (id, meta) in &version.segments {
         match files.remove(id) {
             Some(path) => {
                 if let Some(found) = segment::verify_file(&path, Some((version, meta)), report)
-                    && let Some(leaves) = &mut leaves
+                    && report.deep
                 {
-                    deep::verify_segment(&found, Some(leaves), report);
+                    deep::verify_segment(&found, leaves.as_mut(), report);
                 }
             }
+            // It may have been merged by an entry that can't be read.
+            None if !chain.is_whole => {}
             None => {
                 let path = segments.join(format!("{id}.seg"));
-                report.add(Finding::new(
-                    FindingKind::Missing,
-                    &path,
-                    0,
-                    "a segment that the manifest names",
-                    "nothing",
-                ));
+                let expected = "a segment that the manifest names";
+                report.add(Finding::new(FindingKind::Missing, &path, 0, expected, "nothing"));
             }
         }
     }
@@ -194,14 +128,27 @@ fn verify_segments(
         leaves.finish(&dir.join("manifest"), report);
     }
     // A writer makes files before it names them, and names them away before they go.
-    for path in files.into_values().filter(|_| !live) {
-        report.add(Finding::new(
-            FindingKind::Orphan,
-            &path,
-            0,
-            "a segment that the manifest names",
-            "one that it does not",
-        ));
+    if live {
+        return Ok(None);
     }
-    Ok(())
+    let beyond = files.keys().next_back().copied().filter(|id| *id >= version.next_segment_id);
+    for path in files.into_values() {
+        // What is wrong with an attempt that a crash cut short does not matter; that it is there is said once.
+        let mut aside = Report::default();
+        let found = segment::verify_file(&path, None, &mut aside);
+        if chain.is_whole {
+            let found = "one that it does not";
+            report.add(Finding::new(FindingKind::Orphan, &path, 0, "a segment that the manifest names", found));
+        } else {
+            report.findings.append(&mut aside.findings);
+        }
+        if let Some(found) = found
+            && found.header.tenant != version.tenant
+        {
+            let (expected, found) =
+                (format!("a segment of {}", version.tenant), format!("one of {}", found.header.tenant));
+            report.add(Finding::new(FindingKind::Misplaced, &path, 8, expected, found));
+        }
+    }
+    Ok(beyond)
 }

@@ -10,7 +10,7 @@ mod real;
 pub mod sim;
 mod whole;
 
-pub use aside::set_aside;
+pub use aside::{aside_seal, set_aside};
 pub use map::MappedFile;
 pub use real::RealVfs;
 pub use real::disk_space;
@@ -42,6 +42,11 @@ pub trait Vfs: Send + Sync + std::fmt::Debug {
     fn sync_dir(&self, path: &Path) -> Result<(), StorageError>;
     /// Takes a lock that other processes see, on a file that is made where it is missing.
     fn lock(&self, path: &Path) -> Result<Lock, LockError>;
+    /// Does somebody hold the lock of this file? Where that can't be told, whether the file names a holder. Nothing is
+    /// written.
+    fn is_locked(&self, path: &Path) -> Result<bool, StorageError> {
+        Ok(self.exists(path)? && !self.read(path)?.is_empty())
+    }
     /// Does a file or folder exist?
     fn exists(&self, path: &Path) -> Result<bool, StorageError>;
     /// A number for a new file's header that nobody who writes records can know.

@@ -8,6 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// How often a lock that is taken is tried again, and after how long each time.
+const LOCK_AGAIN_MAX: u32 = 3;
+const LOCK_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// Files of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealVfs;
@@ -84,7 +88,16 @@ impl Vfs for RealVfs {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = private(&mut options).open(path).map_err(fail)?;
-        match file.try_lock() {
+        // A verifier that looks whether there is a writer holds it for an instant.
+        let mut taken = file.try_lock();
+        for _ in 0..LOCK_AGAIN_MAX {
+            if !matches!(taken, Err(std::fs::TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(LOCK_AGAIN_AFTER);
+            taken = file.try_lock();
+        }
+        match taken {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
                 let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -99,6 +112,20 @@ impl Vfs for RealVfs {
         // An empty file says that nobody holds it; a full one after a crash is overwritten by the next holder.
         let release = Box::new(move || drop(file.set_len(0)));
         Ok(Lock { release: Some(release) })
+    }
+    fn is_locked(&self, path: &Path) -> Result<bool, StorageError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(StorageError::io("open", path, e)),
+        };
+        match file.try_lock_shared() {
+            // Let go with the handle.
+            Ok(()) => Ok(false),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(true),
+            // A file system without locks: the writer empties the file when it is done.
+            Err(std::fs::TryLockError::Error(_)) => Ok(!self.read(path)?.is_empty()),
+        }
     }
     fn exists(&self, path: &Path) -> Result<bool, StorageError> {
         path.try_exists().map_err(|e| StorageError::io("look for", path, e))

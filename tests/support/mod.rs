@@ -1,4 +1,4 @@
-//! What several tests share. Nothing here knows the engine but `bin`, which runs the program.
+//! What several tests share. Nothing here knows the engine but `bin`, which runs the program, and `store`.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod bin;
@@ -6,3 +6,4 @@ pub mod folder;
 pub mod http;
 pub mod json;
 pub mod rng;
+pub mod store;

@@ -119,8 +119,10 @@ pub fn open_to_change(folder: &std::path::Path) -> Result<Store, Failure> {
 pub fn open_to_append(store: &Store, tenant: &str) -> Result<Tenant, Failure> {
     if tenant == DEFAULT_TENANT {
         let id = duramen::TenantId::new(tenant).map_err(|e| Failure::Usage(e.to_string()))?;
+        let opened = store.tenant(tenant)?;
+        // Its folder first: a tenant that control.log has and that has none is one that was lost.
         store.catalog()?.ensure_tenant(&id)?;
-        return Ok(store.tenant(tenant)?);
+        return Ok(opened);
     }
     store.existing_tenant(tenant).map_err(|error| match error.is_no_such_tenant() {
         true => Failure::Failed(format!("{error}: make it with `duramen tenant create {tenant}`")),

@@ -118,8 +118,7 @@ impl Header {
         let expect = crc32fast::hash(covered);
         let found = Reader::new(crc, "index header").u32()?;
         if expect != found {
-            let at = HEADER_BYTES - 4;
-            return Err(DecodeError::new("index header", at, format!("checksum {expect:08x}"), format!("{found:08x}")));
+            return Err(DecodeError::new("index header", 0, format!("checksum {expect:08x}"), format!("{found:08x}")));
         }
         let version = r.u16()?;
         let cipher = r.u8()?;
