@@ -233,8 +233,8 @@ impl Kept {
 
 /// Replays a log beside its writer, or with none: no lock is taken and nothing is written.
 ///
-/// `batch` gets the batches above `sealed_below` up to the last one that the files say is durable, in order. A
-/// partial frame at the end is the end. An error may come after some batches were handed on; they are void then.
+/// `batch` gets the batches above `sealed_below` up to the last one that the files say is durable, in order; where
+/// the end is torn, up to the last whole one, as the next writer will. A partial frame at the end is the end. An error may come after some batches were handed on; they are void then.
 pub fn read_only(
     vfs: &dyn Vfs,
     dir: &Path,
@@ -259,10 +259,14 @@ pub fn read_only(
         }
     };
     let durable = plan.durable.max(sealed_below);
-    let mut report = Recovery { files: plan.kept.len() as u64, last: durable, durable, ..Recovery::default() };
+    // What is still broken after reading again was left by a crash, or is damage to the mark behind a synced frame.
+    // Either way there is no frame under way, and the whole ones are what the next writer takes.
+    let is_torn = plan.kept.last().is_some_and(|kept| kept.scan.broken.is_some());
+    let last = if is_torn { Seq(plan.next.0 - 1) } else { durable };
+    let mut report = Recovery { files: plan.kept.len() as u64, last, durable, ..Recovery::default() };
     for kept in &mut plan.kept {
         report.cuts.extend(kept.reported_cut());
-        report.batches += kept.replay(sealed_below, durable, batch)?;
+        report.batches += kept.replay(sealed_below, last, batch)?;
     }
     Ok(report)
 }

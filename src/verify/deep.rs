@@ -25,12 +25,19 @@ pub(super) struct Leaves {
     /// For each leaf begun and not complete: its records by Seq.
     open: BTreeMap<usize, BTreeMap<Seq, Place>>,
     done: Vec<bool>,
+    /// Seqs of segments that are missing or damaged, which was said of them: what did not come of these is no news.
+    unread: Vec<(Seq, Seq)>,
 }
 
 impl Leaves {
     pub fn new(version: &Version) -> Self {
         let leaves: Vec<Leaf> = version.leaves().copied().collect();
-        Leaves { done: vec![false; leaves.len()], leaves, open: BTreeMap::new() }
+        Leaves { done: vec![false; leaves.len()], leaves, open: BTreeMap::new(), unread: Vec::new() }
+    }
+
+    /// A segment with records of these Seqs can't be read, or not all of it.
+    pub fn unread(&mut self, from: Seq, to: Seq) {
+        self.unread.push((from, to));
     }
 
     fn add(&mut self, seq: Seq, place: Place, path: &Path, report: &mut Report) {
@@ -79,6 +86,9 @@ impl Leaves {
                 continue;
             }
             let leaf = self.leaves[at];
+            if self.unread.iter().any(|(from, to)| *from <= leaf.last() && *to >= leaf.first) {
+                continue;
+            }
             let came = self.open.get(&at).map_or(0, BTreeMap::len);
             let before = report.findings.len();
             // A delete leaves fewer records than Seqs, and a leaf over what is left.
@@ -102,6 +112,9 @@ pub(super) fn verify_segment(segment: &Segment, mut leaves: Option<&mut Leaves>,
             Ok(block) => block,
             Err(e) => {
                 report.add(Finding::error(&segment.path, &e));
+                if let Some(leaves) = leaves.as_deref_mut() {
+                    leaves.unread(head.seq.0, head.seq.1);
+                }
                 continue;
             }
         };

@@ -107,15 +107,8 @@ fn verify_lock(vfs: &dyn Vfs, path: &Path, report: &mut Report) {
     let whole = pid.map(crate::vfs::lock_text);
     if !bytes.is_empty() && whole.as_ref().is_none_or(|text| text.as_bytes() != bytes) {
         let expected = whole.unwrap_or_else(|| "nothing, or a process and a checksum".into());
-        let at = bytes.iter().zip(expected.as_bytes()).take_while(|(a, b)| a == b).count();
         let found = String::from_utf8_lossy(&bytes).into_owned();
-        report.add(Finding::new(
-            FindingKind::Corruption,
-            path,
-            at as u64,
-            format!("{expected:?}"),
-            format!("{found:?}"),
-        ));
+        report.add(Finding::new(FindingKind::Corruption, path, 0, format!("{expected:?}"), format!("{found:?}")));
     }
 }
 

@@ -109,9 +109,13 @@ fn verify_segments(
     for (id, meta) in &version.segments {
         match files.remove(id) {
             Some(path) => {
-                if let Some(found) = segment::verify_file(&path, Some((version, meta)), report)
-                    && report.deep
+                let found = segment::verify_file(&path, Some((version, meta)), report);
+                if let Some(leaves) = &mut leaves
+                    && found.as_ref().is_none_or(|found| found.blocks.len() < found.footer.blocks.len())
                 {
+                    leaves.unread(meta.min_seq, meta.max_seq);
+                }
+                if let Some(found) = found.filter(|_| report.deep) {
                     deep::verify_segment(&found, leaves.as_mut(), report);
                 }
             }
@@ -121,6 +125,9 @@ fn verify_segments(
                 let path = segments.join(format!("{id}.seg"));
                 let expected = "a segment that the manifest names";
                 report.add(Finding::new(FindingKind::Missing, &path, 0, expected, "nothing"));
+                if let Some(leaves) = &mut leaves {
+                    leaves.unread(meta.min_seq, meta.max_seq);
+                }
             }
         }
     }

@@ -77,7 +77,7 @@ impl Directory {
         let found = Reader::new(&bytes[entries..], "index directory").u32()?;
         if found != expect {
             let what = format!("checksum {expect:08x}");
-            return Err(DecodeError::new("index directory", entries, what, format!("{found:08x}")));
+            return Err(DecodeError::new("index directory", 0, what, format!("{found:08x}")));
         }
         let mut sections = Vec::with_capacity(entries / ENTRY_BYTES);
         let mut end = HEADER_BYTES as u64;
