@@ -55,4 +55,4 @@ pub use id::{Seq, TenantId};
 pub use log::Ack;
 pub use record::{Batch, BatchBuilder, Labels, Level, Record, Tag, Timestamp, Value};
 pub use store::{Error, Options, QueryOptions, Rows, Store, Tail, Tenant};
-pub use tenant::{Appended, CompactReport, TenantStats};
+pub use tenant::{AppendOptions, Appended, Committed, CompactReport, Idempotency, TenantStats};

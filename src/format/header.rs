@@ -1,4 +1,4 @@
-//! The header that a log file and a manifest begin with: whose file this is, and room for its key.
+//! The header that a log file, a manifest and a file of receipts begin with: whose file this is, and room for its key.
 
 use super::bytes::{DecodeError, Reader, put_u16, put_u64};
 use crate::id::{LogId, Seq, TENANT_NAME_BYTES_MAX, TenantId};
@@ -9,6 +9,8 @@ pub const FILE_HEADER_BYTES: usize = 256;
 pub const LOG_VERSION: u16 = 1;
 /// The version of a manifest that this code writes; it reads all from 1 on.
 pub const MANIFEST_VERSION: u16 = 2;
+/// The version of a file of receipts that this code writes, and the only one that it reads.
+pub const RECEIPTS_VERSION: u16 = 1;
 /// Bytes reserved in a file header for the file's wrapped key; zero where the file is not encrypted.
 pub const WRAPPED_KEY_BYTES: usize = 96;
 /// The cipher of a file that is not encrypted: the only one that version 1 has.
@@ -22,13 +24,14 @@ pub const SEQ_MAX: u64 = 1 << 62;
 const OWN_BYTES: usize = 60;
 const LOG_MAGIC: [u8; 8] = *b"DURAMLOG";
 const MANIFEST_MAGIC: [u8; 8] = *b"DURAMMAN";
+const RECEIPTS_MAGIC: [u8; 8] = *b"DURAMRCP";
 const CRC_AT: usize = FILE_HEADER_BYTES - 4;
 
 /// What every frame or edit of a file is checked against besides its own bytes, so that bytes of another file, or of
 /// an earlier file of that name, never read as its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStamp {
-    /// The file's number: a log's id; 0 for a manifest.
+    /// The file's number: a log's id; 0 for another file.
     pub id: u64,
     /// A random number that only this file has. It also keeps who writes records from forging a frame inside one.
     pub salt: u64,
@@ -121,6 +124,36 @@ impl ManifestHeader {
         const WHAT: &str = "manifest header";
         let (version, tenant, stamp, _) = decode(MANIFEST_MAGIC, MANIFEST_VERSION, WHAT, bytes)?;
         let header = ManifestHeader { version, tenant, salt: stamp.salt };
+        canonical(WHAT, bytes, &header.encode())?;
+        Ok(header)
+    }
+}
+
+/// The header of a file of receipts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiptsHeader {
+    /// Whose receipts.
+    pub tenant: TenantId,
+    /// See [`FileStamp::salt`].
+    pub salt: u64,
+}
+
+impl ReceiptsHeader {
+    /// What the file's checksum takes in.
+    pub fn stamp(&self) -> FileStamp {
+        FileStamp { id: 0, salt: self.salt }
+    }
+
+    /// The bytes.
+    pub fn encode(&self) -> [u8; FILE_HEADER_BYTES] {
+        encode(RECEIPTS_MAGIC, RECEIPTS_VERSION, &self.tenant, self.stamp(), &[])
+    }
+
+    /// Reads a header from the beginning of a file.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        const WHAT: &str = "header of a file of receipts";
+        let (_, tenant, stamp, _) = decode(RECEIPTS_MAGIC, RECEIPTS_VERSION, WHAT, bytes)?;
+        let header = ReceiptsHeader { tenant, salt: stamp.salt };
         canonical(WHAT, bytes, &header.encode())?;
         Ok(header)
     }

@@ -19,6 +19,7 @@ pub mod ints;
 pub mod log_file;
 mod meta;
 pub mod payload;
+pub mod receipt;
 pub mod rows;
 pub mod segment;
 #[cfg(test)]

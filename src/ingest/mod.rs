@@ -133,6 +133,8 @@ pub struct IngestOptions {
     pub out_of_range: OutOfRange,
     /// Do lines that continue a plain text (stack traces) join it?
     pub join_lines: bool,
+    /// Are all records handed out as one batch at the end? Whoever feeds bounds the input then.
+    pub one_batch: bool,
 }
 
 impl IngestOptions {
@@ -149,6 +151,7 @@ impl IngestOptions {
             time_max: Timestamp(i64::MAX),
             out_of_range: OutOfRange::Reject,
             join_lines: true,
+            one_batch: false,
         }
     }
 

@@ -67,6 +67,7 @@ pub(super) struct Writer {
     arrival: Timestamp,
     bounds: (Timestamp, Timestamp),
     out_of_range: OutOfRange,
+    one_batch: bool,
     accepted: u64,
 }
 
@@ -114,6 +115,7 @@ impl Writer {
             arrival: options.arrival,
             bounds: (options.time_min, options.time_max),
             out_of_range: options.out_of_range,
+            one_batch: options.one_batch,
             accepted: 0,
         }
     }
@@ -141,7 +143,8 @@ impl Writer {
     /// Is a batch full?
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.builder.text_bytes() >= BATCH_TEXT_BYTES || self.builder.memory() >= BATCH_MEMORY_BYTES
+        let full = self.builder.text_bytes() >= BATCH_TEXT_BYTES || self.builder.memory() >= BATCH_MEMORY_BYTES;
+        full && !self.one_batch
     }
 
     /// Takes the records so far, if there are any.

@@ -102,6 +102,14 @@ impl From<Error> for ApiError {
             ApiError::unavailable("shutting_down", "the server is shutting down")
         } else if error.is_read_only() {
             ApiError::unavailable("read_only", text)
+        } else if error.is_key_reused() {
+            ApiError::new(StatusCode::CONFLICT, "key_reused", text).hint("each request has a key of its own")
+        } else if error.is_too_many_keys() {
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_keys", text)
+                .retry_after(60)
+                .hint("send more records in each request, or none of the keys")
+        } else if error.is_bad_key() {
+            ApiError::bad_request(text)
         } else if error.is_bad_record() {
             ApiError::new(StatusCode::BAD_REQUEST, "bad_record", text)
         } else if error.is_damage() {

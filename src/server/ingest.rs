@@ -8,10 +8,11 @@ use crate::id::TenantId;
 use crate::ingest::{DecodeError, Decoder, Encoding, Format, IngestOptions, Ingester, Rejected, Rejections, Sink};
 use crate::record::{Batch, Timestamp};
 use crate::store::{Ack, Roles, Tenant};
+use crate::tenant::{AppendOptions, Idempotency, RECEIPT_ANSWER_BYTES_MAX};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,11 @@ use std::time::Duration;
 const AHEAD_NS_MAX: i64 = 24 * 3600 * 1_000_000_000;
 /// Bytes of texts that wait for the end of the body: of one that goes wrong within these, nothing is stored.
 const WAITING_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a body with an idempotency key, unpacked: it is committed as one frame, so that it is stored whole or not at
+/// all, and waits in memory until then.
+const KEYED_BODY_BYTES_MAX: u64 = 8 << 20;
+/// Whether an answer was given before.
+const REPLAY: HeaderName = HeaderName::from_static("idempotent-replay");
 /// Bytes unpacked at a time.
 const PART_BYTES: usize = 64 << 10;
 
@@ -29,6 +35,34 @@ struct Asked {
     ack: Ack,
     encoding: Encoding,
     limit: u64,
+    keyed: Option<Keyed>,
+}
+
+/// The key of a request, and a hash of what it asks for that grows with its body.
+struct Keyed {
+    idempotency: Idempotency,
+    hasher: blake3::Hasher,
+}
+
+impl Keyed {
+    fn new(headers: &HeaderMap, options: &IngestOptions) -> Result<Option<Self>, ApiError> {
+        let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+        let no_text = |_| ApiError::bad_request("the Idempotency-Key is not made of visible ASCII characters");
+        let idempotency = Idempotency::new(value.to_str().map_err(no_text)?)?;
+        // What makes other records of the same body is part of what was asked; how it is packed or acknowledged is not.
+        let mut hasher = blake3::Hasher::new();
+        let labels = options.labels.to_string();
+        let one = [&labels].into_iter().chain(&options.time_field).chain(&options.msg_field);
+        let shape = [usize::from(options.time_field.is_some()), usize::from(options.msg_field.is_some())];
+        for number in shape {
+            hasher.update(&(number as u64).to_le_bytes());
+        }
+        for text in one.chain(&options.stream_fields) {
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        }
+        hasher.update(&u64::MAX.to_le_bytes());
+        Ok(Some(Keyed { idempotency, hasher }))
+    }
 }
 
 pub(super) async fn ingest(
@@ -59,47 +93,74 @@ fn asked(app: &App, query: &str, headers: &HeaderMap) -> Result<Asked, ApiError>
     options.time_field = params.get("time_field").map(String::from);
     options.msg_field = params.get("msg_field").map(String::from);
     options.time_max = Timestamp(options.arrival.0.saturating_add(AHEAD_NS_MAX));
-    let ack = params.parsed("ack", str::parse::<Ack>)?.unwrap_or(Ack::Fsync);
+    let ack = params.parsed("ack", str::parse::<Ack>)?.unwrap_or(app.store.ack());
     let name = headers.get(header::CONTENT_ENCODING).map_or("", |v| v.to_str().unwrap_or("?"));
     let encoding = Encoding::from_name(name).ok_or_else(|| {
         let message = format!("the encoding `{name}` is not known");
         ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message).hint("send gzip or zstd")
     })?;
-    let limit = app.limits.ingest_body_bytes_max;
+    let keyed = Keyed::new(headers, &options)?;
+    options.one_batch = keyed.is_some();
+    let mut limit = app.limits.ingest_body_bytes_max;
+    if keyed.is_some() {
+        limit = limit.min(KEYED_BODY_BYTES_MAX);
+    }
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > limit) {
-        return Err(ApiError::too_large(limit));
+        return Err(too_large(limit, keyed.is_some()));
     }
-    Ok(Asked { options, ack, encoding, limit })
+    Ok(Asked { options, ack, encoding, limit, keyed })
+}
+
+/// A body over the limit, which is a lower one for those with a key.
+fn too_large(limit: u64, keyed: bool) -> ApiError {
+    if !keyed || limit < KEYED_BODY_BYTES_MAX {
+        return ApiError::too_large(limit);
+    }
+    let message = format!("the body of a request with an Idempotency-Key is larger than {limit} bytes");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+        .hint("send it in several requests, each with a key of its own")
 }
 
 fn take_in(app: &App, tenant: &Tenant, asked: Asked, reader: body::BodyReader) -> Result<Response, ApiError> {
-    let Asked { mut options, ack, encoding, limit } = asked;
+    let Asked { mut options, ack, encoding, limit, mut keyed } = asked;
     if let Some(kept) = retention_ns(app, tenant)? {
         options.time_min = Timestamp(options.arrival.0.saturating_sub(kept));
     }
-    let mut sink =
-        Appending { tenant, ack, waiting: Vec::new(), waiting_bytes: 0, stored: 0, rejections: Rejections::default() };
+    let mut sink = Appending {
+        tenant,
+        ack,
+        waiting: Vec::new(),
+        waiting_bytes: 0,
+        one_batch: keyed.is_some(),
+        stored: 0,
+        rejections: Rejections::default(),
+    };
     let mut ingester = Ingester::new(&options);
     let mut bytes = 0;
-    let read = read_all(reader, encoding, limit, &mut ingester, &mut sink, &mut bytes);
+    let input = Input { reader, encoding, limit, keyed: keyed.as_mut() };
+    let read = input.read_all(&mut ingester, &mut sink, &mut bytes);
+    let mut replayed = None;
     let done = read.and_then(|()| {
+        // What waits is committed with the key, at the end.
         ingester.finish(&mut sink)?;
-        sink.commit()
+        match keyed {
+            Some(keyed) => sink.commit_once(keyed).map(|answer| replayed = answer),
+            None => sink.commit(),
+        }
     });
     let Appending { stored, rejections, .. } = sink;
     app.metrics.ingested(stored, bytes, rejections.count);
     if let Err(error) = done {
         return Err(if stored > 0 { error.with("accepted", stored) } else { error });
     }
-    let mut answer = json!({
-        "accepted": stored,
-        "rejected": rejections.first.iter().map(|r| json!({"line": r.line, "reason": r.reason})).collect::<Vec<_>>(),
-        "ack": ack.to_string(),
-    });
-    if rejections.count > rejections.first.len() as u64 {
-        answer["rejected_total"] = json!(rejections.count);
+    if let Some(before) = replayed {
+        let mut response = answer::json(StatusCode::OK, String::from_utf8_lossy(&before).into_owned());
+        response.headers_mut().insert(REPLAY, HeaderValue::from_static("true"));
+        return Ok(response);
     }
+    let bytes_max = if options.one_batch { RECEIPT_ANSWER_BYTES_MAX } else { usize::MAX };
+    let mut answer = told(stored, &rejections, ack, bytes_max);
     if stored > 0 {
         return Ok(answer::json(StatusCode::OK, answer.to_string()));
     }
@@ -108,34 +169,66 @@ fn take_in(app: &App, tenant: &Tenant, asked: Asked, reader: body::BodyReader) -
     Ok(answer::json(StatusCode::BAD_REQUEST, answer.to_string()))
 }
 
+/// What is answered where something was stored: with as many rejections as fit.
+fn told(stored: u64, rejections: &Rejections, ack: Ack, bytes_max: usize) -> Value {
+    let all = |listed: &[Value]| {
+        let mut answer = json!({"accepted": stored, "rejected": listed, "ack": ack.to_string()});
+        if rejections.count > listed.len() as u64 {
+            answer["rejected_total"] = json!(rejections.count);
+        }
+        answer
+    };
+    let mut listed: Vec<Value> = Vec::new();
+    // A comma each, and the total, which may come to be told.
+    let mut bytes = all(&[]).to_string().len() + 40;
+    for r in &rejections.first {
+        let one = json!({"line": r.line, "reason": r.reason});
+        bytes = bytes.saturating_add(one.to_string().len() + 1);
+        if bytes > bytes_max {
+            break;
+        }
+        listed.push(one);
+    }
+    all(&listed)
+}
+
 fn retention_ns(app: &App, tenant: &Tenant) -> Result<Option<i64>, ApiError> {
     let Ok(id) = TenantId::new(tenant.name()) else { return Ok(None) };
     let info = app.store.catalog()?.tenant(&id).map_err(|e| ApiError::internal(e.to_string()))?;
     Ok(info.and_then(|info| info.retention_ns()))
 }
 
-fn read_all(
+/// A body, and how it is read.
+struct Input<'a> {
     reader: body::BodyReader,
     encoding: Encoding,
     limit: u64,
-    ingester: &mut Ingester,
-    sink: &mut Appending<'_>,
-    bytes: &mut u64,
-) -> Result<(), ApiError> {
-    let explain = |error: DecodeError| match error {
-        DecodeError::TooLarge { limit } => ApiError::too_large(limit),
-        DecodeError::Io(error) => body::unreadable(&error),
-        other => ApiError::new(StatusCode::BAD_REQUEST, "bad_encoding", other.to_string()),
-    };
-    let mut decoder = Decoder::new(reader, encoding, limit).map_err(explain)?;
-    let mut part = vec![0; PART_BYTES];
-    loop {
-        let n = decoder.read(&mut part).map_err(explain)?;
-        if n == 0 {
-            return Ok(());
+    keyed: Option<&'a mut Keyed>,
+}
+
+impl Input<'_> {
+    fn read_all(self, ingester: &mut Ingester, sink: &mut Appending<'_>, bytes: &mut u64) -> Result<(), ApiError> {
+        let Input { reader, encoding, limit, mut keyed } = self;
+        let is_keyed = keyed.is_some();
+        let explain = |error: DecodeError| match error {
+            DecodeError::TooLarge { limit } => too_large(limit, is_keyed),
+            DecodeError::Io(error) => body::unreadable(&error),
+            other => ApiError::new(StatusCode::BAD_REQUEST, "bad_encoding", other.to_string()),
+        };
+        let mut decoder = Decoder::new(reader, encoding, limit).map_err(explain)?;
+        let mut part = vec![0; PART_BYTES];
+        loop {
+            let n = decoder.read(&mut part).map_err(explain)?;
+            if n == 0 {
+                return Ok(());
+            }
+            *bytes += n as u64;
+            let part = part.get(..n).unwrap_or_default();
+            if let Some(keyed) = &mut keyed {
+                keyed.hasher.update(part);
+            }
+            ingester.feed(part, sink)?;
         }
-        *bytes += n as u64;
-        ingester.feed(part.get(..n).unwrap_or_default(), sink)?;
     }
 }
 
@@ -145,6 +238,8 @@ struct Appending<'a> {
     ack: Ack,
     waiting: Vec<Batch>,
     waiting_bytes: usize,
+    /// Is all of it one batch, which waits for its key?
+    one_batch: bool,
     stored: u64,
     rejections: Rejections,
 }
@@ -158,6 +253,21 @@ impl Appending<'_> {
         }
         Ok(())
     }
+
+    /// Commits the one batch of a request with a key. Gives what was answered before, where it came again. A request
+    /// without a record leaves no receipt: nothing was stored, and it can be tried again with the key.
+    fn commit_once(&mut self, keyed: Keyed) -> Result<Option<Box<[u8]>>, ApiError> {
+        let Some(batch) = self.waiting.pop() else { return Ok(None) };
+        let records = batch.len() as u64;
+        let answer = told(records, &self.rejections, self.ack, RECEIPT_ANSWER_BYTES_MAX).to_string();
+        let idempotency = keyed.idempotency.request(*keyed.hasher.finalize().as_bytes()).answer(answer.as_bytes());
+        let options = AppendOptions::new().ack(self.ack).idempotency(idempotency);
+        let committed = self.tenant.append_batch_with(&batch, options)?;
+        if committed.replayed.is_none() {
+            self.stored += records;
+        }
+        Ok(committed.replayed)
+    }
 }
 
 impl Sink for Appending<'_> {
@@ -166,7 +276,7 @@ impl Sink for Appending<'_> {
     fn batch(&mut self, batch: Batch) -> Result<(), ApiError> {
         self.waiting_bytes += batch.text_bytes();
         self.waiting.push(batch);
-        if self.waiting_bytes > WAITING_BYTES_MAX { self.commit() } else { Ok(()) }
+        if self.waiting_bytes > WAITING_BYTES_MAX && !self.one_batch { self.commit() } else { Ok(()) }
     }
 
     fn rejected(&mut self, rejected: Rejected<'_>) {

@@ -49,6 +49,12 @@ pub(crate) enum ErrorKind {
     NotInTail(String),
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    #[error("an idempotency key of {bytes} bytes; it has 1 to {bytes_max}")]
+    BadKey { bytes: usize, bytes_max: usize },
+    #[error("the idempotency key was used for another request within 24 hours")]
+    KeyReused,
+    #[error("the receipts of requests with idempotency keys take {bytes_max} bytes (receipts_bytes_max)")]
+    TooManyKeys { bytes_max: usize },
 }
 
 impl<T: Into<ErrorKind>> From<T> for Error {
@@ -133,6 +139,18 @@ impl Error {
     /// A record or batch is over a limit.
     pub fn is_bad_record(&self) -> bool {
         matches!(*self.0, ErrorKind::Record(_) | ErrorKind::Log(LogError::TooLarge { .. } | LogError::Empty))
+    }
+    /// The idempotency key is empty or too long.
+    pub fn is_bad_key(&self) -> bool {
+        matches!(*self.0, ErrorKind::BadKey { .. })
+    }
+    /// The idempotency key was used for another request.
+    pub fn is_key_reused(&self) -> bool {
+        matches!(*self.0, ErrorKind::KeyReused)
+    }
+    /// No more idempotency keys are taken until older ones have expired.
+    pub fn is_too_many_keys(&self) -> bool {
+        matches!(*self.0, ErrorKind::TooManyKeys { .. })
     }
     /// The store or the tenant was closed.
     pub fn is_closed(&self) -> bool {

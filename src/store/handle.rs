@@ -7,7 +7,7 @@ use crate::id::Seq;
 use crate::log::Ack;
 use crate::record::{Batch, BatchBuilder, Labels, Record, Timestamp};
 use crate::segment::PartCost;
-use crate::tenant::{Appended, CompactReport, OpenReport, TenantCore, TenantStats};
+use crate::tenant::{AppendOptions, Appended, Committed, CompactReport, OpenReport, TenantCore, TenantStats};
 use std::sync::Arc;
 
 /// Bytes of texts after which [`Tenant::append`] commits what it has, so that a frame stays far below its limit.
@@ -73,6 +73,27 @@ impl Tenant {
     pub fn append_batch(&self, batch: &Batch, ack: Ack) -> Result<Appended, Error> {
         self.core.make_room()?;
         let appended = self.core.append(batch, ack)?;
+        self.after_append();
+        Ok(appended)
+    }
+
+    /// Appends a batch as one commit, with options. With an [`Idempotency`] key a batch that was appended before
+    /// within 24 hours, also before a crash, is not appended again; while the same key is in flight this waits.
+    ///
+    /// An error that [`Error::is_key_reused`] says that the key stood for another request.
+    pub fn append_batch_with(&self, batch: &Batch, options: AppendOptions) -> Result<Committed, Error> {
+        let ack = options.ack.unwrap_or(self.store.options().ack);
+        self.core.make_room()?;
+        let committed = match options.idempotency {
+            Some(idempotency) => self.core.append_once(batch, ack, idempotency)?,
+            None => Committed { appended: self.core.append(batch, ack)?, replayed: None },
+        };
+        self.after_append();
+        Ok(committed)
+    }
+
+    /// Where a memtable waits to be sealed, sees to it.
+    fn after_append(&self) {
         if self.core.has_frozen() {
             if self.store.workers().any() {
                 self.store.workers().ask();
@@ -82,7 +103,6 @@ impl Tenant {
                 let _ = self.core.seal_frozen();
             }
         }
-        Ok(appended)
     }
 
     /// Makes durable what was acknowledged before it was.

@@ -235,6 +235,11 @@ impl Store {
         self.0.maintain()
     }
 
+    /// What is waited for where an append does not say.
+    pub fn ack(&self) -> Ack {
+        self.0.options.ack
+    }
+
     /// Bytes of the file system that the store is on: all, and those that can still be used. `None` where the system
     /// does not tell.
     pub fn disk_space(&self) -> Option<(u64, u64)> {

@@ -1,7 +1,9 @@
 //! Records in: to the log, and when they are as durable as was asked for, to the memtable.
 
-use super::{State, TenantCore};
-use crate::format::payload;
+use super::receipts::{Claim, Idempotency};
+use super::{State, TenantCore, Writer};
+use crate::format::payload::{self, Payload};
+use crate::format::receipt::{Filed, Receipt};
 use crate::id::Seq;
 use crate::log::{Ack, Prepared};
 use crate::memtable::CommittedBatch;
@@ -22,22 +24,100 @@ pub struct Appended {
     pub ack: Ack,
 }
 
+/// How a batch is appended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AppendOptions {
+    /// What is waited for; where it is missing, what the store's options say.
+    pub ack: Option<Ack>,
+    /// The key of a request that may come again.
+    pub idempotency: Option<Idempotency>,
+}
+
+impl AppendOptions {
+    /// As the store's options say, without a key.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Waits for this.
+    #[must_use]
+    pub fn ack(mut self, ack: Ack) -> Self {
+        self.ack = Some(ack);
+        self
+    }
+
+    /// With a key: a batch that comes again within 24 hours is not stored again.
+    #[must_use]
+    pub fn idempotency(mut self, idempotency: Idempotency) -> Self {
+        self.idempotency = Some(idempotency);
+        self
+    }
+}
+
+/// What came of an append with options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Committed {
+    /// Where the records are, and how durable they were said to be: of a replay, the first time.
+    pub appended: Appended,
+    /// The answer that was kept with the key, where this request was done before; nothing was stored now.
+    pub replayed: Option<Box<[u8]>>,
+}
+
+/// How levels of acknowledgement are numbered in receipts.
+const ACKS: [Ack; 3] = [Ack::Fsync, Ack::Os, Ack::Buffered];
+
 impl TenantCore {
     /// Commits a batch. When this returns the records are as durable as `ack` says, and every query sees them.
     ///
     /// At most [`crate::format::frame::PAYLOAD_BYTES_MAX`] bytes, encoded.
     pub fn append(&self, batch: &Batch, ack: Ack) -> Result<Appended, Error> {
         let writer = self.writer.as_ref().ok_or(ErrorKind::ReadOnly)?;
-        let payload = payload::encode(batch);
-        let records = payload.records.len() as u32;
-        let prepared = Prepared::new(&payload.bytes, records)?;
-        let leaf = prepared.leaf();
+        let (payload, prepared) = prepare(batch)?;
+        self.commit(writer, payload, prepared, ack, None)
+    }
+
+    /// Commits a batch that has a key, unless that was done before. The receipt is in the batch's frame: it is there
+    /// if and only if the records are.
+    pub fn append_once(&self, batch: &Batch, ack: Ack, idempotency: Idempotency) -> Result<Committed, Error> {
+        let writer = self.writer.as_ref().ok_or(ErrorKind::ReadOnly)?;
+        let (payload, prepared) = prepare(batch)?;
+        let key = idempotency.key();
+        let number = ACKS.iter().position(|known| *known == ack).unwrap_or_default() as u8;
+        let receipt = idempotency.receipt(prepared.leaf(), number)?;
+        let _in_flight = match writer.receipts.claim(key)? {
+            Claim::Open(in_flight) => in_flight,
+            Claim::Done(filed) if filed.receipt.request != receipt.request => return Err(ErrorKind::KeyReused.into()),
+            Claim::Done(filed) => {
+                let ack = ACKS.get(usize::from(filed.receipt.ack)).copied().unwrap_or_default();
+                let appended = Appended { first: filed.first, records: filed.records, ack };
+                return Ok(Committed { appended, replayed: Some(filed.receipt.answer.clone()) });
+            }
+        };
+        let prepared = prepared.with_idempotency(key, &receipt.encode())?;
+        let appended = self.commit(writer, payload, prepared, ack, Some((key, receipt)))?;
+        Ok(Committed { appended, replayed: None })
+    }
+
+    fn commit(
+        &self,
+        writer: &Writer,
+        payload: Payload,
+        prepared: Prepared,
+        ack: Ack,
+        receipt: Option<([u8; 32], Receipt)>,
+    ) -> Result<Appended, Error> {
+        let (leaf, records) = (prepared.leaf(), prepared.records());
         let payload = Arc::new(payload);
-        let state = self.state.clone();
+        let (state, receipts) = (self.state.clone(), writer.receipts.clone());
         let total = self.options.memtable_bytes.clone();
         let commit = Box::new(move |first: Seq| {
             let added = insert(&state, CommittedBatch { first, payload, leaf });
             total.fetch_add(added, Ordering::Relaxed);
+            if let Some((key, receipt)) = receipt {
+                receipts.keep(Filed { key, first, records, receipt });
+            }
         });
         let first = writer.log.append(prepared, ack, commit)?;
         Ok(Appended { first, records, ack })
@@ -70,6 +150,13 @@ impl State {
         let frozen = self.frozen.last().and_then(|f| f.batches.last()).map(CommittedBatch::last);
         self.active.last().or(frozen).unwrap_or(self.version.sealed_below)
     }
+}
+
+/// Encodes, hashes and compresses a batch, which takes no lock.
+fn prepare(batch: &Batch) -> Result<(Payload, Prepared), Error> {
+    let payload = payload::encode(batch);
+    let prepared = Prepared::new(&payload.bytes, payload.records.len() as u32)?;
+    Ok((payload, prepared))
 }
 
 /// Adds a committed batch; gives the bytes that it takes.

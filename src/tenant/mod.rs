@@ -7,14 +7,17 @@ mod append;
 mod compact;
 mod open;
 mod output;
+mod receipts;
 mod seal;
 mod segments;
 mod snapshot;
 mod stats;
 
-pub use append::Appended;
+pub use crate::format::receipt::RECEIPT_ANSWER_BYTES_MAX;
+pub use append::{AppendOptions, Appended, Committed};
 pub use compact::CompactReport;
 pub use open::OpenReport;
+pub use receipts::{IDEMPOTENCY_KEY_BYTES_MAX, Idempotency, RECEIPT_AGE_NS_MAX, RECEIPTS_BYTES_MAX};
 pub use segments::SegmentSource;
 pub use snapshot::Snapshot;
 pub use stats::TenantStats;
@@ -27,6 +30,7 @@ use crate::memtable::{CommittedBatch, MemorySource, Memtable};
 use crate::record::Timestamp;
 use crate::segment::Cache;
 use crate::vfs::Vfs;
+use receipts::Receipts;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -66,6 +70,7 @@ pub struct TenantCore {
 struct Writer {
     log: Log,
     manifest: Manifest,
+    receipts: Arc<Receipts>,
     /// Held while segments are made or replaced, so that one at a time is.
     seal: Mutex<()>,
     /// Held while somebody decides whether a full memtable is frozen.

@@ -1,5 +1,6 @@
 //! Opening a tenant: manifest, segments, log; and what a crash left behind.
 
+use super::receipts::Receipts;
 use super::segments::{SegmentSource, segment_path};
 use super::{State, TenantCore, TenantOptions, Writer};
 use crate::error::StorageError;
@@ -65,8 +66,18 @@ impl TenantCore {
         let (log, recovery) =
             Log::open(vfs, log_dir, id, log_options, version.sealed_below, &mut |batch| replay.push(batch))?;
         report.log = Some(recovery);
-        let writer =
-            Writer { log, next_segment: AtomicU64::new(0), seal: Mutex::new(()), freeze: Mutex::new(()), manifest };
+        let receipts = Receipts::open(id, &options, version.sealed_below)?;
+        for batch in &replay {
+            receipts.replay(batch).map_err(|e| StorageError::from(e.in_file(&options.dir.join("log"))))?;
+        }
+        let writer = Writer {
+            log,
+            next_segment: AtomicU64::new(0),
+            seal: Mutex::new(()),
+            freeze: Mutex::new(()),
+            manifest,
+            receipts: Arc::new(receipts),
+        };
         Self::assemble(id, options, version, replay, Some(writer), report)
     }
 

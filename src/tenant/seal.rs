@@ -189,6 +189,8 @@ impl TenantCore {
         }
         let meta = output.finish(self)?;
         let sealed_below = frozen.batches.last().map_or(version.sealed_below, CommittedBatch::last);
+        // Before the entry, which lets the log go: what of it is not sealed after all is still in the log.
+        writer.receipts.save(&self.id, &self.options, sealed_below)?;
         let edit = Edit::Seal { segments: vec![meta], leaves: leaves(&frozen.batches), sealed_below };
         let version = self.apply(writer, edit)?;
         {

@@ -7,6 +7,7 @@ use crate::format::DecodeError;
 use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, chain_start, decode_frame};
 use crate::format::header::{FILE_HEADER_BYTES, LogHeader};
 use crate::format::payload::Payload;
+use crate::format::receipt::Receipt;
 use crate::id::{LogId, Seq, TenantId};
 use crate::vfs::Vfs;
 use std::path::Path;
@@ -145,6 +146,9 @@ fn walk(bytes: &[u8], path: &Path, tenant: &TenantId, id: LogId) -> Walk {
             }
             if frame.first != next {
                 return Err(DecodeError::new("log frame", 16, format!("Seq {next}"), frame.first));
+            }
+            if let Some(request) = &frame.idempotency {
+                Receipt::decode(request.answer)?;
             }
             if !frame.is_mark() {
                 let payload = Payload::decode(frame.payload()?)?;

@@ -8,6 +8,7 @@ mod chain;
 mod deep;
 mod log;
 mod quarantine;
+mod receipts;
 mod report;
 mod segment;
 mod tenant;

@@ -2,7 +2,7 @@
 
 use super::chain::{Chain, part_number, read_manifest, verify_parts};
 use super::report::{Finding, FindingKind, Report};
-use super::{deep, log, quarantine, segment};
+use super::{deep, log, quarantine, receipts, segment};
 use crate::error::StorageError;
 use crate::id::SegmentId;
 use crate::vfs::Vfs;
@@ -59,8 +59,11 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
         match (entry.name.as_str(), entry.is_dir) {
             ("manifest", false) | ("segments" | "log", true) => {}
             ("quarantine", true) => quarantine::verify_quarantine(vfs, &path, report)?,
-            ("manifest.tmp", false) if live => {}
+            ("manifest.tmp" | "receipts.tmp", false) if live => {}
             (name, false) if live && name.strip_suffix(".tmp").and_then(part_number).is_some() => {}
+            ("receipts", false) => {
+                receipts::verify_receipts(vfs, &path, chain.as_ref().map(|c| &c.version.tenant), report);
+            }
             // What compacting replaced: looked at below.
             (name, false) if part_number(name).is_some() => {}
             _ => report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a file of a tenant", &entry.name)),

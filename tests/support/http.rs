@@ -7,6 +7,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    /// The head in small letters.
+    pub head: String,
     pub body: String,
 }
 
@@ -20,17 +22,28 @@ pub fn post(address: &str, path: &str, kind: &str, body: &[u8]) -> Result<Answer
 
 /// One request on a connection of its own. An answer that was cut off is an error.
 pub fn request(address: &str, method: &str, path: &str, kind: &str, body: &[u8]) -> Result<Answer, String> {
+    send(address, method, path, &[("Content-Type", kind)], body)
+}
+
+/// One request with headers.
+pub fn send(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, String> {
     let fail = |e: std::io::Error| e.to_string();
     let mut stream = TcpStream::connect(address).map_err(fail)?;
     stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(fail)?;
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).map_err(fail)?;
-    stream.write_all(body).map_err(fail)?;
+    // A server may answer before it has read a body that it refuses; one that is gone shows in what is read.
+    let sent = stream.write_all(body).map_err(fail);
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).map_err(fail)?;
+    if let Err(e) = stream.read_to_end(&mut bytes)
+        && bytes.is_empty()
+    {
+        return Err(sent.err().unwrap_or_else(|| fail(e)));
+    }
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").ok_or("no end of the header")?;
     let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
     let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or("no status")?;
@@ -42,7 +55,8 @@ pub fn request(address: &str, method: &str, path: &str, kind: &str, body: &[u8])
         let length = header("content-length").and_then(|v| v.parse().ok()).unwrap_or(rest.len());
         rest.get(..length).ok_or("a body that is cut off")?.to_vec()
     };
-    Ok(Answer { status, body: String::from_utf8(body).map_err(|e| e.to_string())? })
+    let body = String::from_utf8(body).map_err(|e| e.to_string())?;
+    Ok(Answer { status, head, body })
 }
 
 fn unchunk(mut bytes: &[u8]) -> Result<Vec<u8>, String> {

@@ -3,7 +3,8 @@
 use super::check;
 use crate::format::edit::{Edit, Entry, HEAD_START, put_entry_mark};
 use crate::format::frame::{Codec, Frame, chain_start};
-use crate::format::header::{LogHeader, MANIFEST_VERSION, ManifestHeader};
+use crate::format::header::{LogHeader, MANIFEST_VERSION, ManifestHeader, ReceiptsHeader};
+use crate::format::receipt::{Filed, Receipt, encode_receipts};
 use crate::id::{LogId, Seq, TenantId};
 use crate::record::Timestamp;
 
@@ -27,6 +28,20 @@ fn the_document_shows_a_log_file() {
     let hash = frame.encode(&header.stamp(), &mut bytes);
     Frame::mark(Seq(43), Seq(42), hash).encode(&header.stamp(), &mut bytes);
     check("log-file", &bytes);
+}
+
+#[test]
+fn the_document_shows_a_file_of_receipts() {
+    let tenant = TenantId::new("acme").expect("a name");
+    let header = ReceiptsHeader { tenant, salt: 0x0123_4567_89ab_cdef };
+    let receipt = Receipt {
+        at: Timestamp(1_700_000_000_000_000_000),
+        request: *blake3::hash(b"ab").as_bytes(),
+        ack: 0,
+        answer: b"{\"accepted\":1}"[..].into(),
+    };
+    let key = *blake3::hash(b"k-1").as_bytes();
+    check("receipts", &encode_receipts(&header, &[Filed { key, first: Seq(41), records: 1, receipt }]));
 }
 
 #[test]

@@ -1,0 +1,25 @@
+//! A tenant's file of receipts: whole, and this tenant's.
+
+use super::report::{Finding, FindingKind, Report};
+use crate::format::receipt::decode_receipts;
+use crate::id::TenantId;
+use crate::vfs::Vfs;
+use std::path::Path;
+
+/// Verifies the file `receipts`. Beside a writer it is replaced as a whole, so that it is never half there.
+pub(super) fn verify_receipts(vfs: &dyn Vfs, path: &Path, tenant: Option<&TenantId>, report: &mut Report) {
+    let bytes = match vfs.read(path) {
+        Ok(bytes) => bytes,
+        Err(e) => return report.add(Finding::error(path, &e)),
+    };
+    report.files += 1;
+    report.bytes += bytes.len() as u64;
+    match decode_receipts(&bytes) {
+        Ok((header, _)) => {
+            if let Some(tenant) = tenant.filter(|tenant| header.tenant != **tenant) {
+                report.add(Finding::new(FindingKind::Misplaced, path, 11, tenant, &header.tenant));
+            }
+        }
+        Err(e) => report.add(Finding::damage(FindingKind::Corruption, e.in_file(path))),
+    }
+}
