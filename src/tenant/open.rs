@@ -7,7 +7,7 @@ use crate::error::StorageError;
 use crate::format::payload::Payload;
 use crate::format::version::Version;
 use crate::id::{SegmentId, Seq, TenantId};
-use crate::log::{Log, LogOptions, ReadOnlyError, Recovery, Replayed};
+use crate::log::{Log, LogOptions, PREALLOCATE_BYTES, ReadOnlyError, Recovery, Replayed};
 use crate::manifest::{Manifest, ManifestRecovery};
 use crate::memtable::{CommittedBatch, Memtable};
 use crate::record::Timestamp;
@@ -48,11 +48,12 @@ impl TenantCore {
         } else if create {
             vfs.create_dir_all(&options.dir.join("segments"))?;
             vfs.create_dir_all(&options.dir.join("log"))?;
-            let manifest = Manifest::create(vfs.clone(), manifest_path, id, Timestamp::now().0)?;
-            vfs.sync_dir(&options.dir)?;
+            // Before the manifest: where there is one, nobody looks whether the folder's own name is durable.
             if let Some(parent) = options.dir.parent() {
                 vfs.sync_dir(parent)?;
             }
+            let manifest = Manifest::create(vfs.clone(), manifest_path, id, Timestamp::now().0)?;
+            vfs.sync_dir(&options.dir)?;
             manifest
         } else {
             return Err(crate::store::error::ErrorKind::NoSuchTenant(id.to_string()).into());
@@ -60,7 +61,9 @@ impl TenantCore {
         vfs.create_dir_all(&options.dir.join("segments"))?;
         let version = manifest.version();
         remove_orphans(&options, &version, &mut report)?;
-        let log_options = LogOptions::default();
+        // A file is left when the memtable is full: more room than that is seldom used.
+        let preallocate_bytes = PREALLOCATE_BYTES.min(options.memtable_bytes_max as u64);
+        let log_options = LogOptions { preallocate_bytes, ..LogOptions::default() };
         let mut replay = Vec::new();
         let log_dir = options.dir.join("log");
         let (log, recovery) =

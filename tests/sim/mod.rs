@@ -1,0 +1,311 @@
+//! Rounds of a random workload, each ended by a crash, a kill or a closing, and what is there after.
+
+pub mod model;
+pub mod world;
+
+use duramen::vfs::Vfs;
+use duramen::vfs::sim::{SIM_OPS, SimFault, SimVfs, SyncSkip};
+use model::Survives;
+use std::io::ErrorKind;
+use std::path::Path;
+use world::{DIR, Stop, TENANTS, World, read_all};
+
+const ROUNDS_MAX: u64 = 4;
+const STEPS: u64 = 14;
+/// Operations of the disk in which a round's power loss is looked for; a round has about so many.
+const CRASH_WITHIN: u64 = 160;
+
+/// What a seed came to, for sums.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub crashes: u64,
+    pub kills: u64,
+    pub twice: u64,
+    pub faults: u64,
+    pub operations: u64,
+    pub refusals: u64,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Tally) {
+        self.crashes += other.crashes;
+        self.kills += other.kills;
+        self.twice += other.twice;
+        self.faults += other.faults;
+        self.operations += other.operations;
+        self.refusals += other.refusals;
+    }
+}
+
+/// Runs a seed; `bug` leaves out syncs. The error says what is wrong, with what was done.
+pub fn run(seed: u64, bug: Option<SyncSkip>) -> Result<Tally, String> {
+    let mut world = World::new(seed);
+    world.vfs.skip_syncs(bug);
+    let mut tally = Tally::default();
+    let ended = rounds(&mut world, &mut tally);
+    let trace = std::mem::take(&mut world.trace);
+    // A store that is still open must not work on when nobody looks.
+    world.vfs.crash_at(0);
+    match ended {
+        Ok(()) => Ok(tally),
+        Err(Stop::Down) => Err(format!("the power went where none was to go\n{}", trace.join("\n"))),
+        Err(Stop::Wrong(what)) => Err(format!("{what}\n{}", trace.join("\n"))),
+    }
+}
+
+/// Runs one round with no other trouble than that the power goes at an operation; false where the round has fewer.
+pub fn run_until(seed: u64, operation: u64) -> Result<bool, String> {
+    let mut world = World::new(seed);
+    world.vfs.crash_at(operation);
+    let ended = (|| {
+        match workload(&mut world) {
+            Ok(()) | Err(Stop::Down) => {}
+            Err(wrong) => return Err(wrong),
+        }
+        let is_down = world.vfs.is_down();
+        let left = world.vfs.after_crash(operation);
+        world.vfs.crash_at(0);
+        world.store = None;
+        recover(&mut world, left, Survives::PowerLoss, &mut Tally::default())?;
+        last_look(&mut world).map(|()| is_down)
+    })();
+    world.vfs.crash_at(0);
+    ended.map_err(|stop| format!("{stop:?}\n{}", world.trace.join("\n")))
+}
+
+fn rounds(world: &mut World, tally: &mut Tally) -> Result<(), Stop> {
+    for round in 1..=1 + world.random.below(ROUNDS_MAX) {
+        world.note(format!("round {round}"));
+        plan_trouble(world);
+        if world.random.below(4) > 0 {
+            let at = 1 + world.random.below(CRASH_WITHIN);
+            world.note(format!("the power goes {at} operations on"));
+            world.vfs.crash_at(at);
+        }
+        match workload(world) {
+            Ok(()) | Err(Stop::Down) => {}
+            Err(wrong) => return Err(wrong),
+        }
+        tally.operations += world.vfs.operations();
+        tally.faults += world.vfs.faults();
+        let (left, need) = end_round(world, tally)?;
+        recover(world, left, need, tally)?;
+    }
+    last_look(world)
+}
+
+/// Asks for a fault of some kind, in about a third of the rounds.
+fn plan_trouble(world: &mut World) {
+    let random = &mut world.random;
+    world.vfs.short(random.below(4) == 0);
+    let kind = random.below(15);
+    if kind > 5 {
+        return;
+    }
+    let under = World::tenant_dir(TENANTS[random.below(2) as usize]);
+    let planned = match kind {
+        0..=2 => {
+            let op = SIM_OPS[random.below(SIM_OPS.len() as u64) as usize];
+            let error = [ErrorKind::Other, ErrorKind::Other, ErrorKind::StorageFull][random.below(3) as usize];
+            let mut fault = SimFault::new(op).after(random.below(25)).kind(error);
+            fault = match random.below(4) {
+                0 => fault.until_healed(),
+                n => fault.times(n),
+            };
+            if random.coin() {
+                fault = fault.under(under);
+            }
+            let text = format!("{fault:?}");
+            world.vfs.inject(fault);
+            text
+        }
+        3 => {
+            let more = random.below(12_000);
+            world.vfs.set_space(Some(world.vfs.used_bytes() + more));
+            format!("{more} more bytes of room")
+        }
+        4 => {
+            world.vfs.refuse(&under, true);
+            format!("{} is refused", under.display())
+        }
+        _ => {
+            let fault = SimFault::new(SIM_OPS[random.below(2) as usize]).after(random.below(10)).until_healed();
+            let text = format!("{fault:?}");
+            world.vfs.inject(fault);
+            text
+        }
+    };
+    world.is_troubled = true;
+    world.note(planned);
+}
+
+fn heal(vfs: &SimVfs) {
+    vfs.heal();
+    vfs.set_space(None);
+    vfs.read_only(false);
+    for name in TENANTS {
+        vfs.refuse(&World::tenant_dir(name), false);
+    }
+}
+
+fn workload(world: &mut World) -> Result<(), Stop> {
+    if world.store.is_none() {
+        let opened = world.open_on(&world.vfs, true);
+        match world.judge("open", opened)? {
+            Some(store) => world.store = Some(store),
+            None => return Ok(()),
+        }
+    }
+    for _ in 0..STEPS {
+        match world.random.below(40) {
+            0..=19 => world.append()?,
+            20..=21 => world.make_durable(false)?,
+            22..=23 => world.make_durable(true)?,
+            24..=26 => world.compact(false)?,
+            27..=28 => world.compact(true)?,
+            29 => world.maintain()?,
+            30 => world.delete_tenant()?,
+            31..=32 => world.reopen()?,
+            33..=34 => world.read_beside()?,
+            35 => world.tail()?,
+            36 if world.is_troubled => {
+                world.note("healed".into());
+                heal(&world.vfs);
+            }
+            36 => flip(world)?,
+            _ => world.query_some()?,
+        }
+    }
+    Ok(())
+}
+
+/// One bit of a segment reads flipped, once, in whatever reads it next: an error or the right answer.
+fn flip(world: &mut World) -> Result<(), Stop> {
+    let files: Vec<_> = world.vfs.files().into_iter().filter(|f| f.extension().is_some_and(|e| e == "seg")).collect();
+    let Some(file) = files.get(world.random.below(files.len() as u64) as usize) else { return Ok(()) };
+    let len = world.vfs.read(file).map_or(0, |bytes| bytes.len() as u64);
+    let bit = world.random.below(8 * len);
+    world.vfs.flip_bit_once(file, bit);
+    // A segment that was found damaged is taken for damaged until it is opened anew.
+    world.is_troubled = true;
+    world.note(format!("bit {bit} of {} is to flip", file.display()));
+    if world.random.coin() { world.query_some() } else { world.compact(false) }
+}
+
+/// Ends a round, and gives the disk as it is left, with what must be there.
+fn end_round(world: &mut World, tally: &mut Tally) -> Result<(SimVfs, Survives), Stop> {
+    let how = world.random.below(8);
+    if !world.vfs.is_down() && how == 0 {
+        // In order.
+        heal(&world.vfs);
+        world.vfs.short(false);
+        let store = world.store.take();
+        let is_open = store.is_some();
+        match world.judge("close", store.map_or(Ok(()), duramen::Store::close)) {
+            Ok(Some(())) if is_open => world.tenants.values_mut().for_each(model::Tenant::all_durable),
+            Ok(_) | Err(Stop::Down) => {}
+            Err(wrong) => return Err(wrong),
+        }
+        return Ok((world.vfs.after_kill(), Survives::PowerLoss));
+    }
+    // A device that failed may have lost what was only with the system.
+    let is_kill = how <= 2;
+    let need = if is_kill && !world.is_troubled { Survives::Kill } else { Survives::PowerLoss };
+    let seed = world.random.next_u64();
+    let left = if is_kill { world.vfs.after_kill() } else { world.vfs.after_crash(seed) };
+    world.note(if is_kill { "killed".into() } else { format!("the power is gone, {seed}") });
+    (tally.kills, tally.crashes) = (tally.kills + u64::from(is_kill), tally.crashes + u64::from(!is_kill));
+    // What is left of the store must do nothing more.
+    world.vfs.crash_at(0);
+    world.store = None;
+    Ok((left, need))
+}
+
+/// Opens the store and each tenant, as far as they open.
+fn try_open(world: &World, vfs: &SimVfs) {
+    if let Ok(store) = world.open_on(vfs, true) {
+        for name in TENANTS {
+            let _ = store.existing_tenant(name);
+        }
+        // It does not get to close.
+        vfs.crash_at(0);
+    }
+}
+
+/// Opens what is left, perhaps with more that goes wrong while that is done, and compares.
+fn recover(world: &mut World, mut left: SimVfs, mut need: Survives, tally: &mut Tally) -> Result<(), Stop> {
+    world.is_troubled = false;
+    for _ in 0..world.random.below(3) {
+        // What was only with the system may go now.
+        need = Survives::PowerLoss;
+        let within = 1 + world.random.below(30);
+        if world.random.coin() {
+            left.crash_at(within);
+            try_open(world, &left);
+            let seed = world.random.next_u64();
+            left = if world.random.below(3) == 0 { left.after_kill() } else { left.after_crash(seed) };
+            world.note(format!("the power goes {within} operations into recovery, {seed}"));
+            tally.twice += 1;
+        } else {
+            let op = SIM_OPS[world.random.below(SIM_OPS.len() as u64) as usize];
+            left.inject(SimFault::new(op).after(within / 3));
+            try_open(world, &left);
+            tally.refusals += left.faults();
+            left = left.after_kill();
+            world.note(format!("{op:?} fails in recovery after {}", within / 3));
+        }
+    }
+    world.vfs = left;
+    let store = world.open_on(&world.vfs, true).map_err(|e| format!("does not open: {e}"))?;
+    world.store = Some(store.clone());
+    world.note("recovered".into());
+    let names: Vec<&'static str> = world.tenants.keys().copied().collect();
+    for name in names {
+        if world.tenants.get(name).is_some_and(|model| model.is_half_deleted) {
+            if !world.end_deletion(name)? {
+                return Err(format!("{name} can't be deleted").into());
+            }
+            continue;
+        }
+        let tenant = store.tenant(name).map_err(|e| format!("{name} does not open: {e}"))?;
+        let found = read_all(&tenant).map_err(|e| format!("{name} does not answer: {e}"))??;
+        let last = tenant.stats().map_err(|e| format!("{name}: {e}"))?.last_seq;
+        let Some(model) = world.tenants.get_mut(name) else { continue };
+        model.recover(&found, last, need).map_err(|e| format!("{name}, recovered: {e}"))?;
+        if world.random.coin() {
+            // Once more, with all that was kept in memory.
+            world.query_all(name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Closes the store in order; then nothing in its files is wrong, and all of it is there.
+fn last_look(world: &mut World) -> Result<(), Stop> {
+    world.reopen()?;
+    let names: Vec<&'static str> = world.tenants.keys().copied().collect();
+    for name in names {
+        world.query_all(name)?;
+    }
+    let Some(store) = world.store.take() else { return Ok(()) };
+    store.close().map_err(|e| format!("close: {e}"))?;
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    copy_out(&world.vfs, folder.path()).map_err(|e| e.to_string())?;
+    let report = duramen::verify::verify(&[folder.path()], true);
+    match report.findings.first() {
+        Some(finding) => Err(format!("after closing: {finding}").into()),
+        None => Ok(()),
+    }
+}
+
+/// Writes the store into a real folder.
+fn copy_out(vfs: &SimVfs, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to.join("tenants"))?;
+    for path in vfs.files() {
+        let Ok(below) = path.strip_prefix(DIR) else { continue };
+        let target = to.join(below);
+        std::fs::create_dir_all(target.parent().unwrap_or(to))?;
+        std::fs::write(target, vfs.read(&path).map_err(|e| std::io::Error::other(e.to_string()))?)?;
+    }
+    Ok(())
+}
