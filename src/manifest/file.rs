@@ -166,6 +166,7 @@ impl Manifest {
         let bytes = vfs.read(&path)?;
         let Loaded { header, version, end, base_end, is_marked, torn, mut report } = load(&path, &bytes, tenant)?;
         let folder = path.parent().unwrap_or(Path::new(".")).to_path_buf();
+        remove_unfinished(&*vfs, &folder, &path)?;
         let file = vfs.open_write(&path)?;
         if torn.is_some() {
             let cut = bytes.get(usize::try_from(end).unwrap_or(usize::MAX)..).unwrap_or_default();
@@ -258,6 +259,18 @@ impl Manifest {
     fn put(&self, version: Arc<Version>) {
         *self.version.write().unwrap_or_else(PoisonError::into_inner) = version;
     }
+}
+
+/// Removes what a crash left of a manifest, or of a copy of an earlier one, that was being written.
+fn remove_unfinished(vfs: &dyn Vfs, folder: &Path, path: &Path) -> Result<(), StorageError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    for entry in vfs.list(folder)? {
+        let rest = entry.name.strip_prefix(&*name);
+        if !entry.is_dir && rest.is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".tmp")) {
+            vfs.remove(&folder.join(&entry.name))?;
+        }
+    }
+    Ok(())
 }
 
 impl Writer {

@@ -240,3 +240,18 @@ fn no_crash_loses_an_edit_that_was_applied() {
 fn the_same_test_finds_a_sync_that_is_left_out() {
     assert!(explore(0..20, true).is_err());
 }
+
+/// A crash within a compaction left its copy of the earlier manifest for ever, and a verifier took it for a stranger.
+#[test]
+fn what_a_crash_left_unfinished_is_removed() {
+    let vfs = SimVfs::new();
+    drop(create(&vfs).expect("created"));
+    let beside = ["/t/manifest.tmp", "/t/manifest.0000000000000001.tmp"];
+    let others = ["/t/manifest.0000000000000001", "/t/manifestly.tmp"];
+    for path in beside.iter().chain(&others) {
+        vfs.put(Path::new(path), b"half");
+    }
+    open(&vfs).expect("opened");
+    let left: Vec<_> = vfs.files().iter().map(|f| f.display().to_string()).collect();
+    assert_eq!(left, ["/t/manifest", others[0], others[1]]);
+}

@@ -35,15 +35,9 @@ pub fn set_aside(vfs: &dyn Vfs, dir: &Path, name: &str, bytes: &[u8], reason: &s
     reason.push_str(&aside_seal(&reason, bytes));
     let mut beside = path.as_os_str().to_owned();
     beside.push(".reason");
-    for (path, bytes) in [(path.as_path(), bytes), (Path::new(&beside), reason.as_bytes())] {
-        if vfs.exists(path)? {
-            vfs.remove(path)?;
-        }
-        let file = vfs.create(path)?;
-        file.write_all_at(0, bytes)?;
-        file.sync()?;
-    }
-    vfs.sync_dir(dir)?;
+    // Each is whole where it has its name, and the reason comes second: what a crash leaves is no copy without its hash.
+    vfs.replace(&path, bytes)?;
+    vfs.replace(Path::new(&beside), reason.as_bytes())?;
     if let Some(above) = dir.parent() {
         vfs.sync_dir(above)?;
     }

@@ -33,6 +33,9 @@ impl From<String> for Stop {
     }
 }
 
+/// Which batches a query asks for.
+type Wanted = Box<dyn Fn(u64, &Batch) -> bool>;
+
 pub struct World {
     pub vfs: SimVfs,
     pub store: Option<Store>,
@@ -272,7 +275,7 @@ impl World {
         let numbers: Vec<u64> = model.batches.keys().copied().collect();
         let stream = self.random.below(3) as usize;
         let number = numbers.get(self.random.below(numbers.len() as u64) as usize).copied().unwrap_or(0);
-        let (text, wanted): (String, Box<dyn Fn(u64, &Batch) -> bool>) = match self.random.below(3) {
+        let (text, wanted): (String, Wanted) = match self.random.below(3) {
             0 => return self.query_all(name).map(drop),
             1 => (format!("batch:={number}"), Box::new(move |n, _| n == number)),
             _ => (format!("{{app=\"{}\"}}", STREAMS[stream]), Box::new(move |_, b| b.stream == stream)),
@@ -370,7 +373,7 @@ fn batch(number: u64, records: u32, stream: usize, is_old: bool) -> duramen::Bat
 }
 
 fn text(number: u64, place: u32) -> String {
-    let long = if number % 7 == 0 { 40 } else { 1 };
+    let long = if number.is_multiple_of(7) { 40 } else { 1 };
     format!("record {place} of batch {number}, {}", "as long as it takes ".repeat(long))
 }
 
