@@ -8,6 +8,7 @@
 //! Calls are synchronous and there are no threads here: whoever appends while nobody writes becomes the leader of a
 //! group, and writes and syncs for everybody who waits.
 
+mod extent;
 mod file;
 mod group;
 mod prepared;
@@ -18,6 +19,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use extent::{Extent, Extents, extents};
 pub use group::{Commit, Log};
 pub use prepared::Prepared;
 pub use recover::{Cut, ReadOnlyError, Recovery, Replayed, read_only};

@@ -82,7 +82,7 @@ pub(super) struct Kept {
     /// What counts of its frames.
     frames: Vec<FrameAt>,
     /// Where a cut begins, where it ends and why.
-    cut: Option<(u64, u64, String)>,
+    pub(super) cut: Option<(u64, u64, String)>,
 }
 
 /// What the folder holds.
@@ -231,19 +231,15 @@ impl Kept {
     }
 }
 
-/// Replays a log beside its writer, or with none: no lock is taken and nothing is written.
-///
-/// `batch` gets the batches above `sealed_below` up to the last one that the files say is durable, in order; where
-/// the end is torn, up to the last whole one, as the next writer will. A partial frame at the end is the end. An error may come after some batches were handed on; they are void then.
-pub fn read_only(
+/// What the folder holds, beside a writer perhaps.
+pub(super) fn plan_beside(
     vfs: &dyn Vfs,
     dir: &Path,
     tenant: &TenantId,
     sealed_below: Seq,
-    batch: &mut dyn FnMut(Replayed),
-) -> Result<Recovery, ReadOnlyError> {
+) -> Result<Plan, ReadOnlyError> {
     let (mut place, mut attempt, mut looks) = (None, 0, 0);
-    let mut plan = loop {
+    loop {
         match plan(vfs, dir, tenant, sealed_below) {
             // A half of a write that was seen looks like damage; the next look sees more of it.
             Err(ReadOnlyError::Storage(StorageError::Damage(damage))) => {
@@ -255,14 +251,36 @@ pub fn read_only(
                 }
                 std::thread::sleep(READ_AGAIN_AFTER * (1 << (attempt - 1)));
             }
-            other => break other?,
+            other => return other,
         }
-    };
-    let durable = plan.durable.max(sealed_below);
-    // What is still broken after reading again was left by a crash, or is damage to the mark behind a synced frame.
-    // Either way there is no frame under way, and the whole ones are what the next writer takes.
-    let is_torn = plan.kept.last().is_some_and(|kept| kept.scan.broken.is_some());
-    let last = if is_torn { Seq(plan.next.0 - 1) } else { durable };
+    }
+}
+
+impl Plan {
+    /// The last Seq that a reader takes, and the last one that the files say is durable.
+    pub(super) fn last_readable(&self, sealed_below: Seq) -> (Seq, Seq) {
+        let durable = self.durable.max(sealed_below);
+        // What is still broken after reading again was left by a crash, or is damage to the mark behind a synced frame.
+        // Either way there is no frame under way, and the whole ones are what the next writer takes.
+        let is_torn = self.kept.last().is_some_and(|kept| kept.scan.broken.is_some());
+        (if is_torn { Seq(self.next.0 - 1) } else { durable }, durable)
+    }
+}
+
+/// Replays a log beside its writer, or with none: no lock is taken and nothing is written.
+///
+/// `batch` gets the batches above `sealed_below` up to the last one that the files say is durable, in order; where
+/// the end is torn, up to the last whole one, as the next writer will. A partial frame at the end is the end. An error
+/// may come after some batches were handed on; they are void then.
+pub fn read_only(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    tenant: &TenantId,
+    sealed_below: Seq,
+    batch: &mut dyn FnMut(Replayed),
+) -> Result<Recovery, ReadOnlyError> {
+    let mut plan = plan_beside(vfs, dir, tenant, sealed_below)?;
+    let (last, durable) = plan.last_readable(sealed_below);
     let mut report = Recovery { files: plan.kept.len() as u64, last, durable, ..Recovery::default() };
     for kept in &mut plan.kept {
         report.cuts.extend(kept.reported_cut());

@@ -123,12 +123,23 @@ pub fn open_read_only(
     path: &Path,
     tenant: &TenantId,
 ) -> Result<(Version, ManifestRecovery), StorageError> {
+    load_beside(vfs, path, tenant).map(|(loaded, _)| (loaded.version, loaded.report))
+}
+
+/// Reads a manifest beside its writer, with its bytes up to the end of the last whole entry: what a copy takes.
+pub fn read_whole(vfs: &dyn Vfs, path: &Path, tenant: &TenantId) -> Result<(Version, Vec<u8>), StorageError> {
+    let (loaded, mut bytes) = load_beside(vfs, path, tenant)?;
+    bytes.truncate(usize::try_from(loaded.end).unwrap_or(usize::MAX));
+    Ok((loaded.version, bytes))
+}
+
+fn load_beside(vfs: &dyn Vfs, path: &Path, tenant: &TenantId) -> Result<(Loaded, Vec<u8>), StorageError> {
     let mut attempt = 1;
     loop {
         // A half of a write that was seen looks like damage or a torn end; the next look sees more of it.
-        match vfs.read(path).and_then(|bytes| load(path, &bytes, tenant)) {
-            Ok(loaded) if loaded.torn.is_none() || attempt == READ_ATTEMPTS_MAX => {
-                return Ok((loaded.version, loaded.report));
+        match vfs.read(path).and_then(|bytes| Ok((load(path, &bytes, tenant)?, bytes))) {
+            Ok((loaded, bytes)) if loaded.torn.is_none() || attempt == READ_ATTEMPTS_MAX => {
+                return Ok((loaded, bytes));
             }
             Err(e) if attempt == READ_ATTEMPTS_MAX || !matches!(e, StorageError::Damage(_)) => return Err(e),
             _ => {}

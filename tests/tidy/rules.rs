@@ -83,6 +83,27 @@ pub const MODULES: &[Module] = &[
             "manifest::ManifestError",
         ],
     ),
+    // Copies files as they are, and opens stores only to write records anew.
+    module(
+        "backup",
+        &[
+            "id",
+            "record",
+            "vfs",
+            "store",
+            "verify",
+            "catalog",
+            "log::Ack",
+            "log::ReadOnlyError",
+            "log::extents",
+            "manifest::read_whole",
+            "format::control",
+            "format::edit::SegmentMeta",
+            "format::header::hex",
+            "format::segment",
+            "format::version::Version",
+        ],
+    ),
     module("ingest", &["id", "record"]),
     module("verify", &["id", "record", "format", "vfs"]),
     // What the command line and the server share: the same options and the same rows, however they come and go.

@@ -1,6 +1,7 @@
 //! Why a command ends early, and with which exit status.
 
 use duramen::Error;
+use duramen::backup::BackupError;
 use duramen::query::ParseError;
 use std::fmt;
 use std::io;
@@ -75,6 +76,17 @@ impl From<ParseError> for Failure {
 impl From<duramen::catalog::CatalogError> for Failure {
     fn from(error: duramen::catalog::CatalogError) -> Self {
         if error.is_request() { Failure::Usage(error.to_string()) } else { Failure::Failed(error.to_string()) }
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        match &error {
+            BackupError::Request(_) | BackupError::Exists(_) => Failure::Usage(error.to_string()),
+            BackupError::NoRecords { .. } => Failure::Problem(error.to_string()),
+            _ if error.is_damage() || error.is_missing_object() => Failure::Problem(error.to_string()),
+            _ => Failure::Failed(error.to_string()),
+        }
     }
 }
 

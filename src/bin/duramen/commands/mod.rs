@@ -1,5 +1,6 @@
 //! The commands, one a file: arguments, and what is done with them.
 
+mod backup;
 mod compact;
 mod demo;
 mod explain;
@@ -7,6 +8,7 @@ mod export;
 mod ingest;
 mod parse;
 mod query;
+mod restore;
 mod run;
 #[cfg(feature = "server")]
 mod serve;
@@ -48,6 +50,8 @@ pub enum Command {
     Compact(compact::Args),
     Verify(verify::Args),
     Export(export::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Run(run::Args),
 }
 
@@ -68,6 +72,8 @@ impl Command {
             Command::Compact(args) => args.run(),
             Command::Verify(args) => args.run(),
             Command::Export(args) => args.run(),
+            Command::Backup(args) => args.run(),
+            Command::Restore(args) => args.run(),
             Command::Run(args) => args.run(),
         }
     }

@@ -1,0 +1,342 @@
+//! From a backup to a folder: fetched beside where it will be, checked, and named last.
+
+use super::check::{is_set, load_runs};
+use super::records::copy_records;
+use super::run::{Run, RunFile, RunTenant};
+use super::target::get_checked;
+use super::{BackupError, Target};
+use crate::catalog::{CONTROL_LOG, Catalog, TenantInfo};
+use crate::id::TenantId;
+use crate::record::{Labels, Timestamp};
+use crate::store::{Options, Store};
+use crate::verify::verify;
+use crate::vfs::{RealVfs, Vfs, random_salt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What comes back.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RestoreOptions {
+    /// This tenant alone; all where none is named.
+    pub tenant: Option<String>,
+    /// Records of the streams that have these labels, written anew; all where there are none.
+    pub stream: Labels,
+    /// The newest run that had finished by then; the newest of all where no time is given.
+    pub at: Option<Timestamp>,
+    /// The name that the tenant gets. Where it is another one, its records are written anew.
+    pub new_name: Option<String>,
+    /// How stores are opened, where records are written anew.
+    pub store: Options,
+}
+
+/// What came back.
+#[derive(Clone, Debug, serde::Serialize)]
+#[non_exhaustive]
+pub struct RestoreReport {
+    /// The time of the run.
+    pub at: String,
+    /// The tenants.
+    pub tenants: Vec<Restored>,
+    /// What the run itself could not copy, tenant by tenant, and so is not here.
+    pub problems: Vec<String>,
+    /// Bytes that were read from the backup.
+    pub bytes: u64,
+}
+
+/// A tenant that came back.
+#[derive(Clone, Debug, serde::Serialize)]
+#[non_exhaustive]
+pub struct Restored {
+    /// Its name in the backup.
+    pub tenant: String,
+    /// Its name now.
+    pub name: String,
+    /// Its records.
+    pub records: u64,
+    /// Were the records written anew, so that their Seqs and leaves are not those of the backup? Otherwise all files
+    /// are the same to the byte.
+    pub rewritten: bool,
+}
+
+/// Restores into a folder that does not exist, or is empty.
+pub fn restore(target: &dyn Target, data: &Path, options: &RestoreOptions) -> Result<RestoreReport, BackupError> {
+    let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
+    if vfs.exists(data)? && !vfs.list(data).is_ok_and(|entries| entries.is_empty()) {
+        return Err(BackupError::Exists(data.into()));
+    }
+    let run = choose(target, options)?;
+    let scratch = Scratch::beside(vfs.clone(), data)?;
+    let report = build(target, &run, &scratch, options)?;
+    scratch.take_place(data)?;
+    Ok(report)
+}
+
+/// Restores one tenant into a folder of its own below `near`, for a store that is open. What is returned is the
+/// tenant's folder, verified, with its header's name right; `take` gives it its place.
+#[doc(hidden)]
+pub fn restore_tenant(
+    target: &dyn Target,
+    near: &Path,
+    options: &RestoreOptions,
+    take: &mut dyn FnMut(&Path, &TenantId, Option<&TenantInfo>) -> Result<(), BackupError>,
+) -> Result<RestoreReport, BackupError> {
+    let Some(tenant) = &options.tenant else {
+        return Err(BackupError::Request("which tenant is to be restored is not said".into()));
+    };
+    let run = choose(target, options)?;
+    let scratch = Scratch::beside(Arc::new(RealVfs), near)?;
+    let report = build(target, &run, &scratch, options)?;
+    let name = tenant_id(options.new_name.as_ref().unwrap_or(tenant))?;
+    let (infos, _) = Catalog::read(&RealVfs, &scratch.store)?;
+    let info = infos.into_iter().find(|info| info.name == name);
+    take(&scratch.store.join("tenants").join(name.as_str()), &name, info.as_ref())?;
+    Ok(report)
+}
+
+/// A folder beside the one to be made, which goes again unless it takes its place.
+struct Scratch {
+    vfs: Arc<dyn Vfs>,
+    root: PathBuf,
+    /// The store that will be there.
+    store: PathBuf,
+    /// The backup as it is, where records are written anew from it.
+    copy: PathBuf,
+}
+
+impl Scratch {
+    fn beside(vfs: Arc<dyn Vfs>, data: &Path) -> Result<Scratch, BackupError> {
+        let data =
+            std::path::absolute(data).map_err(|e| BackupError::Request(format!("{}: no path: {e}", data.display())))?;
+        let (Some(parent), Some(name)) = (data.parent(), data.file_name()) else {
+            return Err(BackupError::Request(format!("{}: no store can be here", data.display())));
+        };
+        let name = format!("{}.restoring-{:08x}", name.to_string_lossy(), random_salt() as u32);
+        let root = parent.join(name);
+        let (store, copy) = (root.join("store"), root.join("copy"));
+        vfs.create_dir_all(&store)?;
+        Ok(Scratch { vfs, root, store, copy })
+    }
+
+    fn take_place(self, data: &Path) -> Result<(), BackupError> {
+        let data = std::path::absolute(data).unwrap_or(data.into());
+        let parent = data.parent().unwrap_or(Path::new("."));
+        self.vfs.sync_dir(&self.store)?;
+        // Renaming replaces an empty folder, and fails where something came to be in it.
+        self.vfs.rename(&self.store, &data)?;
+        Ok(self.vfs.sync_dir(parent)?)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = self.vfs.remove_dir_all(&self.root);
+    }
+}
+
+fn tenant_id(name: &str) -> Result<TenantId, BackupError> {
+    TenantId::new(name).map_err(|e| BackupError::Request(e.to_string()))
+}
+
+/// The run that fits: the newest one by the time asked for that has what is asked for.
+pub(super) fn choose(target: &dyn Target, options: &RestoreOptions) -> Result<Run, BackupError> {
+    is_set(target)?;
+    let (mut runs, damaged) = load_runs(target)?;
+    let no_run = |reason: String| BackupError::NoRun { place: target.place(""), reason };
+    let at = options.at;
+    let (oldest, newest) = (runs.first().map(Run::time), runs.last().map(Run::time));
+    runs.retain(|run| at.is_none_or(|at| run.time() <= at));
+    if runs.is_empty() && !damaged.is_empty() {
+        return Err(damaged.into_iter().next().unwrap_or(BackupError::Cancelled));
+    }
+    let Some(any) = runs.last() else {
+        return Err(no_run(match (at, oldest, newest) {
+            (Some(at), Some(oldest), Some(newest)) => {
+                format!("no backup had finished by {at}: the oldest is of {oldest}, the newest of {newest}")
+            }
+            _ => "no backup was finished here".into(),
+        }));
+    };
+    let Some(tenant) = &options.tenant else {
+        let whole = runs.iter().rposition(|run| run.only.is_none());
+        return match whole {
+            Some(n) => Ok(runs.swap_remove(n)),
+            None => Err(no_run("no backup of all tenants is here: name one with --tenant".into())),
+        };
+    };
+    // A run that could not copy the tenant, or was not asked to, is no statement about it; one that could is.
+    let says = |run: &Run| run.only.is_none() && run.problems.iter().all(|p| p.tenant.0.as_str() != tenant);
+    let found = runs.iter().rposition(|run| run.tenant(tenant).is_some() || says(run));
+    match found {
+        Some(n) if runs[n].tenant(tenant).is_some() => Ok(runs.swap_remove(n)),
+        Some(n) => Err(no_run(format!("the backup of {} has no tenant `{tenant}`", runs[n].time()))),
+        None => Err(no_run(format!("no backup up to that of {} has the tenant `{tenant}`", any.time()))),
+    }
+}
+
+/// Makes the store in the scratch folder, and verifies it.
+fn build(
+    target: &dyn Target,
+    run: &Run,
+    scratch: &Scratch,
+    options: &RestoreOptions,
+) -> Result<RestoreReport, BackupError> {
+    let anew =
+        !options.stream.is_empty() || options.new_name.as_ref().is_some_and(|n| Some(n) != options.tenant.as_ref());
+    if options.new_name.is_some() && options.tenant.is_none() {
+        return Err(BackupError::Request("a new name is for one tenant: say which with --tenant".into()));
+    }
+    let vfs = &*scratch.vfs;
+    let folder = if anew { &scratch.copy } else { &scratch.store };
+    let mut report = RestoreReport { at: run.time().to_string(), tenants: Vec::new(), problems: Vec::new(), bytes: 0 };
+    let tenants: Vec<&RunTenant> = match &options.tenant {
+        Some(name) => run.tenant(name).into_iter().collect(),
+        None => run.tenants.iter().collect(),
+    };
+    report.bytes = fetch(vfs, target, run, &tenants, folder)?;
+    is_right(folder)?;
+    if anew {
+        write_anew(scratch, &tenants, run, options, &mut report)?;
+        is_right(&scratch.store)?;
+    } else {
+        for tenant in &tenants {
+            let (name, records) = (tenant.name.0.to_string(), tenant.records);
+            report.tenants.push(Restored { tenant: name.clone(), name, records, rewritten: false });
+        }
+        if options.tenant.is_some() {
+            own_catalog(vfs, &scratch.store, &tenants, None)?;
+        }
+    }
+    if options.tenant.is_none() {
+        report.problems.extend(run.problems.iter().map(|p| format!("tenant `{}`: {}", p.tenant.0, p.reason)));
+    }
+    Ok(report)
+}
+
+/// Copies the files of tenants, and the control log, into a folder; gives the bytes. Each is compared with its name on
+/// the way, and durable.
+pub(super) fn fetch(
+    vfs: &dyn Vfs,
+    target: &dyn Target,
+    run: &Run,
+    tenants: &[&RunTenant],
+    folder: &Path,
+) -> Result<u64, BackupError> {
+    let total: u64 = tenants.iter().flat_map(|t| &t.files).chain(&run.control).map(|f| f.bytes).sum();
+    vfs.create_dir_all(&folder.join("tenants"))?;
+    for tenant in tenants {
+        let dir = folder.join("tenants").join(tenant.name.0.as_str());
+        for below in ["log", "segments"] {
+            vfs.create_dir_all(&dir.join(below))?;
+        }
+        // The manifest is the last file: a folder without one is no tenant.
+        let is_manifest = |file: &&RunFile| file.path.as_str() == "manifest";
+        let others = tenant.files.iter().filter(|f| !is_manifest(f));
+        for file in others.chain(tenant.files.iter().filter(is_manifest)) {
+            fetch_file(vfs, target, file, &dir.join(file.path.as_str()))?;
+        }
+        for below in ["log", "segments", ""] {
+            vfs.sync_dir(&dir.join(below))?;
+        }
+    }
+    if let Some(file) = &run.control {
+        fetch_file(vfs, target, file, &folder.join(CONTROL_LOG))?;
+    }
+    vfs.sync_dir(&folder.join("tenants"))?;
+    vfs.sync_dir(folder)?;
+    Ok(total)
+}
+
+fn fetch_file(vfs: &dyn Vfs, target: &dyn Target, file: &RunFile, to: &Path) -> Result<(), BackupError> {
+    if let Some(folder) = to.parent() {
+        vfs.create_dir_all(folder)?;
+    }
+    let written = vfs.create(to)?;
+    let mut at = 0;
+    get_checked(target, &file.blake3, file.bytes, &mut |chunk| {
+        written.write_all_at(at, chunk)?;
+        at += chunk.len() as u64;
+        Ok(())
+    })?;
+    Ok(written.sync()?)
+}
+
+/// An error where the verifier finds anything.
+fn is_right(folder: &Path) -> Result<(), BackupError> {
+    let report = verify(&[folder], false);
+    match report.findings.first() {
+        None => Ok(()),
+        Some(finding) => Err(BackupError::NotRight { path: folder.into(), finding: finding.to_string() }),
+    }
+}
+
+/// Gives a store that got some tenants a control log of its own: it must not know of tokens and tenants of others.
+fn own_catalog(
+    vfs: &dyn Vfs,
+    store: &Path,
+    tenants: &[&RunTenant],
+    new_name: Option<&TenantId>,
+) -> Result<(), BackupError> {
+    let control = store.join(CONTROL_LOG);
+    let (infos, _) = Catalog::read(vfs, store)?;
+    if vfs.exists(&control)? {
+        vfs.remove(&control)?;
+    }
+    settings(store, &infos, tenants, new_name)
+}
+
+fn settings(
+    store: &Path,
+    infos: &[TenantInfo],
+    tenants: &[&RunTenant],
+    new_name: Option<&TenantId>,
+) -> Result<(), BackupError> {
+    let opened = Store::open_with(store, Options::default())?;
+    let catalog = opened.catalog()?;
+    for tenant in tenants {
+        let name = new_name.unwrap_or(&tenant.name.0);
+        catalog.ensure_tenant(name)?;
+        let known = infos.iter().find(|info| info.name == tenant.name.0);
+        for (setting, value) in known.iter().flat_map(|info| &info.settings) {
+            catalog.set(name, setting, Some(value))?;
+        }
+    }
+    Ok(opened.close()?)
+}
+
+/// Writes records of the copy into the store.
+fn write_anew(
+    scratch: &Scratch,
+    tenants: &[&RunTenant],
+    run: &Run,
+    options: &RestoreOptions,
+    report: &mut RestoreReport,
+) -> Result<(), BackupError> {
+    let new_name = options.new_name.as_deref().map(tenant_id).transpose()?;
+    let from = Store::open_read_only_with(&scratch.copy, options.store.clone())?;
+    let to = Store::open_with(&scratch.store, options.store.clone())?;
+    let mut written: Vec<&RunTenant> = Vec::new();
+    for tenant in tenants {
+        let source = from.existing_tenant(tenant.name.0.as_str())?;
+        let name = new_name.as_ref().unwrap_or(&tenant.name.0);
+        let made = to.tenant(name.as_str())?;
+        let records = copy_records(&source, &made, &options.stream)?;
+        made.seal()?;
+        drop(made);
+        if records == 0 && !options.stream.is_empty() {
+            to.delete_tenant(name.as_str())?;
+            continue;
+        }
+        written.push(tenant);
+        let (tenant, name) = (tenant.name.0.to_string(), name.to_string());
+        report.tenants.push(Restored { tenant, name, records, rewritten: true });
+    }
+    to.close()?;
+    from.close()?;
+    if written.is_empty() {
+        return Err(BackupError::NoRecords { stream: options.stream.to_string(), at: run.time() });
+    }
+    let (infos, _) = Catalog::read(&*scratch.vfs, &scratch.copy)?;
+    settings(&scratch.store, &infos, &written, new_name.as_ref())?;
+    Ok(scratch.vfs.remove_dir_all(&scratch.copy)?)
+}
