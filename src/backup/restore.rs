@@ -72,28 +72,6 @@ pub fn restore(target: &dyn Target, data: &Path, options: &RestoreOptions) -> Re
     Ok(report)
 }
 
-/// Restores one tenant into a folder of its own below `near`, for a store that is open. What is returned is the
-/// tenant's folder, verified, with its header's name right; `take` gives it its place.
-#[doc(hidden)]
-pub fn restore_tenant(
-    target: &dyn Target,
-    near: &Path,
-    options: &RestoreOptions,
-    take: &mut dyn FnMut(&Path, &TenantId, Option<&TenantInfo>) -> Result<(), BackupError>,
-) -> Result<RestoreReport, BackupError> {
-    let Some(tenant) = &options.tenant else {
-        return Err(BackupError::Request("which tenant is to be restored is not said".into()));
-    };
-    let run = choose(target, options)?;
-    let scratch = Scratch::beside(Arc::new(RealVfs), near)?;
-    let report = build(target, &run, &scratch, options)?;
-    let name = tenant_id(options.new_name.as_ref().unwrap_or(tenant))?;
-    let (infos, _) = Catalog::read(&RealVfs, &scratch.store)?;
-    let info = infos.into_iter().find(|info| info.name == name);
-    take(&scratch.store.join("tenants").join(name.as_str()), &name, info.as_ref())?;
-    Ok(report)
-}
-
 /// A folder beside the one to be made, which goes again unless it takes its place.
 struct Scratch {
     vfs: Arc<dyn Vfs>,
