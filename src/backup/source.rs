@@ -2,7 +2,7 @@
 
 use super::BackupError;
 use super::run::FilePath;
-use super::target::CHUNK_BYTES;
+use super::target::{CHUNK_BYTES, Chunks};
 use crate::catalog::CONTROL_LOG;
 use crate::error::{Damage, StorageError};
 use crate::format::control;
@@ -174,10 +174,7 @@ pub(super) fn read_control(vfs: &dyn Vfs, data: &Path) -> Result<Option<(SourceF
 
 impl SourceFile {
     /// The bytes in parts, for the copy.
-    pub fn chunks(
-        &self,
-        vfs: &dyn Vfs,
-    ) -> Result<Box<dyn Iterator<Item = Result<Vec<u8>, BackupError>> + '_>, StorageError> {
+    pub fn chunks(&self, vfs: &dyn Vfs) -> Result<Box<Chunks<'_>>, StorageError> {
         match &self.from {
             Bytes::Memory(bytes) => Ok(Box::new(bytes.chunks(CHUNK_BYTES).map(|c| Ok(c.to_vec())))),
             Bytes::File(path) => Ok(Box::new(Parts { file: vfs.open(path)?, at: 0, end: self.bytes }.map(|c| Ok(c?)))),
