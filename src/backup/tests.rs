@@ -18,10 +18,7 @@ const DATA: &str = "/data";
 const SET: &str = "/backups";
 
 fn options() -> Options {
-    let mut options = Options::default();
-    options.background_threads = 0;
-    options.query_threads = 1;
-    options
+    Options { background_threads: 0, query_threads: 1, ..Options::default() }
 }
 
 fn open(vfs: &SimVfs, path: &str, write: bool) -> Store {
