@@ -53,6 +53,11 @@ impl StorageError {
         StorageError::Io { op, path: path.to_path_buf(), source: std::sync::Arc::new(source) }
     }
 
+    /// Are bytes not what they should be? Reading again does not help, as it may with the system's errors.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, StorageError::Damage(_))
+    }
+
     /// Is the file missing?
     pub fn is_not_found(&self) -> bool {
         matches!(self, StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)

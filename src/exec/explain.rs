@@ -15,6 +15,8 @@ pub struct Explanation {
     pub blocks_total: u64,
     /// Those that lie outside of the span of time.
     pub blocks_pruned_time: u64,
+    /// Those inside of the span that are damaged, so that an answer misses what they have.
+    pub blocks_damaged: u64,
     /// What each part of the filter that must hold does alone, among the blocks inside of the span.
     pub predicates: Vec<PredicateExplanation>,
     /// What is left of each source.
@@ -74,7 +76,14 @@ pub fn explain(plan: &Plan, sources: &[Arc<dyn Source>]) -> Result<Explanation, 
                 explanation.blocks_pruned_time += 1;
                 continue;
             }
-            let block = source.block(at)?;
+            let block = match source.damage(at).map_or_else(|| source.block(at), Err) {
+                Ok(block) => block,
+                Err(error) if error.is_damage() => {
+                    explanation.blocks_damaged += 1;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let mut may = true;
             for ((part, blocks), told) in conjuncts.iter().zip(&indexed).zip(&mut explanation.predicates) {
                 let verdict = zone::verdict(part, &*block)?;
@@ -108,6 +117,9 @@ impl fmt::Display for Explanation {
         }
         let (blocks, sources) = (few(self.blocks_total, "block"), few(self.sources.len() as u64, "source"));
         writeln!(f, "\n{blocks} in {sources}, {} outside of the span of time", self.blocks_pruned_time)?;
+        if self.blocks_damaged > 0 {
+            writeln!(f, "{} damaged, which answers miss", few(self.blocks_damaged, "block"))?;
+        }
         for part in &self.predicates {
             let PredicateExplanation { condition, blocks_pruned_zone, blocks_pruned_index, blocks_whole } = part;
             writeln!(f, "\n  {condition}")?;

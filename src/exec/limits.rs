@@ -78,6 +78,16 @@ impl<'a> Budget<'a> {
         self.memory.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Memory that is accounted for.
+    pub(crate) fn charged(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// Back to an account of before, where all that was kept since was let go.
+    pub(crate) fn recharge(&self, bytes: u64) {
+        self.memory.store(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn check_rows_sorted(&self, rows: usize) -> Result<(), ExecError> {
         if rows as u64 > self.limits.rows_sorted {
             let max = self.limits.rows_sorted;

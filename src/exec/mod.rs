@@ -1,6 +1,7 @@
 //! A plan, run over blocks of columns: filters, pipes and aggregates, pushed to a sink.
 //!
-//! Promises: a query answers right or ends with an error, never with part of an answer; what it keeps in memory is
+//! Promises: a query answers right or ends with an error. Blocks that are damaged are left out, and then the answer
+//! says so, unless it was asked for strictly; it is never part of an answer in silence. What it keeps in memory is
 //! counted, and every bound is a named limit. Pruning, columns, threads and early ends change how fast an answer
 //! comes, never what it is. May not know: the text of queries, HTTP, tenants and how they are looked up, nom, tantivy.
 //!
@@ -13,6 +14,7 @@ mod explain;
 mod filter;
 mod limits;
 mod materialise;
+mod missing;
 mod newest;
 mod order;
 mod parallel;
@@ -37,6 +39,7 @@ mod view;
 pub use error::ExecError;
 pub use explain::{Explanation, PredicateExplanation, SourceExplanation, explain};
 pub use limits::{Limits, QUERY_GROUPS_MAX, QUERY_MEMORY_BYTES_MAX, QUERY_ROWS_SORTED_MAX};
+pub use missing::{Missed, Missing};
 pub use plan::Plan;
 pub use row::{Cell, Row};
 pub use run::Execution;

@@ -22,6 +22,8 @@ const KEEP_COLUMNS_ROWS_MIN: usize = 1024;
 
 /// The matching rows of a block that did not go out yet.
 struct Open {
+    /// Its number in the scan.
+    unit: usize,
     view: BlockView,
     /// Rising; taken from the end.
     rows: Vec<u32>,
@@ -49,6 +51,7 @@ pub(crate) fn run<'p>(
 ) -> Result<(), ExecError> {
     let rows_max = scan.plan.rows_max().and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
     let mut merge = Merge {
+        scan,
         blocks: Vec::new(),
         heads: BinaryHeap::new(),
         batch: Vec::new(),
@@ -60,8 +63,8 @@ pub(crate) fn run<'p>(
     if rows_max == 0 || chain.is_done() {
         return Ok(());
     }
-    let work = |unit: usize| -> Result<Option<Open>, ExecError> {
-        let Some(candidate) = scan.candidate(unit)? else { return Ok(None) };
+    let read = |unit: usize| -> Result<Option<Open>, ExecError> {
+        let Some(candidate) = scan.decide(unit)? else { return Ok(None) };
         let matching = scan.matching(&candidate)?;
         if matching.is_empty() {
             return Ok(None);
@@ -74,13 +77,17 @@ pub(crate) fn run<'p>(
         budget.charge(memory)?;
         let keep_columns = rows.len() > KEEP_COLUMNS_ROWS_MIN;
         let view = if keep_columns { candidate.view } else { BlockView::new(candidate.view.block().clone()) };
-        Ok(Some(Open { view, rows, times, seqs, memory, keep_columns }))
+        Ok(Some(Open { unit, view, rows, times, seqs, memory, keep_columns }))
     };
+    // Work goes ahead: damage counts only where the query comes to that block.
+    let work = |unit: usize| Ok(read(unit));
     let units = scan.units.len();
     let mut ended = false;
     parallel::ordered(threads, units, budget, work, |unit, open| {
-        if let Some(open) = open {
-            merge.open(open);
+        match open {
+            Ok(Some(open)) => merge.open(open),
+            Ok(None) => {}
+            Err(error) => scan.leave_out(unit, error)?,
         }
         let bound = scan.units.get(unit + 1).map(|next| next.info.time.1.0);
         let flow = merge.emit(bound, chain, sink)?;
@@ -96,6 +103,7 @@ pub(crate) fn run<'p>(
 
 /// The blocks that rows are still to come from.
 struct Merge<'m, 'b> {
+    scan: &'m Scan<'m>,
     blocks: Vec<Option<Open>>,
     /// The newest row of each block.
     heads: BinaryHeap<(i64, u64, usize)>,
@@ -147,7 +155,6 @@ impl Merge<'_, '_> {
     fn flush(&mut self, chain: &mut Chain<'_>, sink: &mut Sink<'_>) -> Result<ControlFlow<()>, ExecError> {
         self.budget.check()?;
         let batch = std::mem::take(&mut self.batch);
-        self.rows_left = self.rows_left.saturating_sub(batch.len());
         self.batch_rows = (self.batch_rows * 2).clamp(1, *BATCH_ROWS.end());
         let mut order: Vec<usize> = (0..batch.len()).collect();
         order.sort_unstable_by_key(|&i| batch[i]);
@@ -156,15 +163,20 @@ impl Merge<'_, '_> {
             let Some(block) = same.first().map(|&i| batch[i].0) else { continue };
             let Some(Some(open)) = self.blocks.get(block) else { continue };
             let rows: Vec<u32> = same.iter().map(|&i| batch[i].1).collect();
-            for (&i, row) in same.iter().zip(self.materialiser.rows(&open.view, &rows, open.keep_columns)?) {
-                made[i] = Some(row);
+            let of_block = self.materialiser.rows(&open.view, &rows, open.keep_columns);
+            let is_damaged = of_block.is_err();
+            match of_block {
+                Ok(of_block) => same.iter().zip(of_block).for_each(|(&i, row)| made[i] = Some(row)),
+                // Rows of it that went out before are right; those that were still to come are missing.
+                Err(error) => self.scan.leave_out(open.unit, error.into())?,
             }
-            if open.rows.is_empty() {
+            if open.rows.is_empty() || is_damaged {
                 self.budget.release(open.memory);
                 self.blocks[block] = None;
             }
         }
         for row in made.into_iter().flatten() {
+            self.rows_left = self.rows_left.saturating_sub(1);
             if chain.push(row, sink)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }

@@ -6,7 +6,7 @@ use super::plan::{GroupOutput, Step};
 use super::row::Row;
 use super::scan::{QueryStats, Scan};
 use super::stats::{Counted, Grouping, Groups, RowOrder};
-use super::{ExecError, Plan, newest, parallel, sorted};
+use super::{ExecError, Missed, Plan, newest, sorted};
 use crate::query::ast::StatsKind;
 use crate::record::{Source, Tag};
 use std::ops::ControlFlow;
@@ -30,6 +30,8 @@ use std::sync::atomic::AtomicBool;
 pub struct Execution<'c> {
     threads: usize,
     cancel: Option<&'c AtomicBool>,
+    missed: Option<&'c Missed>,
+    strict: bool,
 }
 
 impl Default for Execution<'_> {
@@ -41,7 +43,7 @@ impl Default for Execution<'_> {
 impl<'c> Execution<'c> {
     /// On the calling thread alone.
     pub fn new() -> Self {
-        Execution { threads: 1, cancel: None }
+        Execution { threads: 1, cancel: None, missed: None, strict: false }
     }
     /// On so many threads. What comes out is the same.
     pub fn threads(mut self, threads: usize) -> Self {
@@ -54,6 +56,17 @@ impl<'c> Execution<'c> {
         self
     }
 
+    /// Notes here what the answer misses, as it is found; else only the figures say how much that is.
+    pub fn missed(mut self, missed: &'c Missed) -> Self {
+        self.missed = Some(missed);
+        self
+    }
+    /// Where a block that might have matches is damaged: an error, in place of an answer that misses it.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
     /// Runs a plan, and hands its rows to the sink, on the calling thread, until it breaks.
     pub fn run(
         &self,
@@ -62,7 +75,8 @@ impl<'c> Execution<'c> {
         sink: &mut dyn FnMut(Row) -> ControlFlow<()>,
     ) -> Result<QueryStats, ExecError> {
         let budget = Budget::new(*plan.limits(), self.cancel);
-        let scan = Scan::new(plan, sources);
+        let own = Missed::default();
+        let scan = Scan::new(plan, sources, self.missed.unwrap_or(&own), self.strict);
         let mut rows_out = 0u64;
         let mut ended = false;
         let mut counting = |row: Row| {
@@ -140,7 +154,7 @@ impl<'c> Execution<'c> {
             }
             counted.add_block(&candidate.view, &matching, grouping, budget)
         };
-        parallel::fold(self.threads, scan.units.len(), budget, || Counted::new(are_rows), work)
+        scan.fold(self.threads, budget, || Counted::new(are_rows), work)
     }
 
     /// Groups straight from columns.
@@ -159,7 +173,7 @@ impl<'c> Execution<'c> {
             }
             groups.add_block(&candidate.view, &matching, grouping, budget)
         };
-        let mut parts = parallel::fold(self.threads, scan.units.len(), budget, Groups::default, work)?.into_iter();
+        let mut parts = scan.fold(self.threads, budget, Groups::default, work)?.into_iter();
         let mut all = parts.next().unwrap_or_default();
         parts.try_for_each(|part| all.merge(part, grouping, budget))?;
         all.finish(what, budget)

@@ -1,12 +1,15 @@
 //! Blocks of a snapshot, the newest first, and what became of each.
 
+use super::limits::Budget;
+use super::missing::Missed;
 use super::prune::{Decision, PrunedBy, Pruner, zone};
 use super::view::BlockView;
-use super::{ExecError, Plan};
+use super::{ExecError, Plan, parallel};
 use crate::record::{Block, BlockInfo, Source};
 use roaring::RoaringBitmap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What a query did.
@@ -30,6 +33,8 @@ pub struct QueryStats {
     pub blocks_from_metadata: u64,
     /// Blocks of which columns were read.
     pub blocks_read: u64,
+    /// Records in blocks that are damaged and might have had matches: the answer misses at most so many.
+    pub records_missing: u64,
     /// Wall time.
     pub elapsed: Duration,
 }
@@ -43,6 +48,15 @@ struct Counters {
     index: AtomicU64,
     metadata: AtomicU64,
     read: AtomicU64,
+}
+
+impl Counters {
+    fn clear(&self) {
+        let Counters { rows_matched, rows_scanned, time, zone, index, metadata, read } = self;
+        for counter in [rows_matched, rows_scanned, time, zone, index, metadata, read] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 /// One block of a snapshot.
@@ -68,16 +82,87 @@ pub(crate) struct Scan<'a> {
     sources: &'a [Arc<dyn Source>],
     pruner: Pruner<'a>,
     counters: Counters,
+    /// Is damage an error?
+    strict: bool,
+    missed: &'a Missed,
+    /// The blocks that are damaged, and whether there are any.
+    left_out: Mutex<BTreeSet<usize>>,
+    has_left_out: AtomicBool,
 }
 
 impl<'a> Scan<'a> {
-    pub(crate) fn new(plan: &'a Plan, sources: &'a [Arc<dyn Source>]) -> Self {
+    pub(crate) fn new(plan: &'a Plan, sources: &'a [Arc<dyn Source>], missed: &'a Missed, strict: bool) -> Self {
         let mut units = Vec::new();
         for (at, source) in sources.iter().enumerate() {
             units.extend((0..source.len()).map(|block| Unit { source: at, block, info: source.info(block) }));
         }
         units.sort_by_key(|u| std::cmp::Reverse((u.info.time.1, u.info.seq.1, u.source, u.block)));
-        Scan { plan, units, sources, pruner: Pruner::new(plan, sources), counters: Counters::default() }
+        Scan {
+            plan,
+            units,
+            sources,
+            pruner: Pruner::new(plan, sources),
+            counters: Counters::default(),
+            strict,
+            missed,
+            left_out: Mutex::default(),
+            has_left_out: AtomicBool::new(false),
+        }
+    }
+
+    /// After an error in a block: where that is damage, the block is left out from here on and noted as missed; else
+    /// the error ends the query. A disk that refused may answer the next time, so that its error is not for noting.
+    pub(crate) fn leave_out(&self, unit: usize, error: ExecError) -> Result<(), ExecError> {
+        let ExecError::Storage(damage) = &error else { return Err(error) };
+        if self.strict || !damage.is_damage() {
+            return Err(error);
+        }
+        let at = self.units[unit];
+        let source = &self.sources[at.source];
+        source.note_damage(at.block, damage);
+        self.has_left_out.store(true, Ordering::Release);
+        if self.left_out.lock().unwrap_or_else(PoisonError::into_inner).insert(unit) {
+            self.missed.note(source.label(), at.info, damage);
+        }
+        Ok(())
+    }
+
+    fn is_left_out(&self, unit: usize) -> bool {
+        self.has_left_out.load(Ordering::Acquire)
+            && self.left_out.lock().unwrap_or_else(PoisonError::into_inner).contains(&unit)
+    }
+
+    /// Runs `work` for each block, each thread with a state of its own; gives the states back. Where a block shows
+    /// damaged when a part of it is in a state already, all is done again without it: it counts as a whole or not.
+    pub(crate) fn fold<S: Send>(
+        &self,
+        threads: usize,
+        budget: &Budget,
+        make: impl Fn() -> S + Sync,
+        work: impl Fn(&mut S, usize) -> Result<(), ExecError> + Sync,
+    ) -> Result<Vec<S>, ExecError> {
+        loop {
+            let charged = budget.charged();
+            let is_spoilt = AtomicBool::new(false);
+            let careful = |state: &mut S, unit: usize| {
+                work(state, unit).or_else(|error| {
+                    is_spoilt.store(true, Ordering::Relaxed);
+                    self.leave_out(unit, error)
+                })
+            };
+            let states = parallel::fold(threads, self.units.len(), budget, &make, careful)?;
+            if !is_spoilt.load(Ordering::Relaxed) {
+                return Ok(states);
+            }
+            drop(states);
+            self.begin_again(budget, charged);
+        }
+    }
+
+    /// Forgets what was counted, before all is done again.
+    pub(crate) fn begin_again(&self, budget: &Budget, charged: u64) {
+        budget.recharge(charged);
+        self.counters.clear();
     }
 
     pub(crate) fn handle(&self, unit: usize) -> Result<Arc<dyn Block>, ExecError> {
@@ -87,9 +172,20 @@ impl<'a> Scan<'a> {
 
     /// Decides about a block; `None` where it is left out.
     pub(crate) fn candidate(&self, unit: usize) -> Result<Option<Candidate>, ExecError> {
+        if self.is_left_out(unit) {
+            return Ok(None);
+        }
+        self.decide(unit).or_else(|error| self.leave_out(unit, error).map(|()| None))
+    }
+
+    /// Decides about a block, where damage is an error, for whoever may not come to need it.
+    pub(crate) fn decide(&self, unit: usize) -> Result<Option<Candidate>, ExecError> {
         let unit = self.units[unit];
         let counter = match self.pruner.decide(unit.source, unit.block)? {
             Decision::Read { block, all } => {
+                if let Some(damage) = self.sources[unit.source].damage(unit.block) {
+                    return Err(damage.into());
+                }
                 return Ok(Some(Candidate { view: BlockView::new(block), info: unit.info, all }));
             }
             Decision::Skip(PrunedBy::Time) => &self.counters.time,
@@ -147,6 +243,7 @@ impl<'a> Scan<'a> {
             blocks_pruned_index: get(&self.counters.index),
             blocks_from_metadata: get(&self.counters.metadata),
             blocks_read: get(&self.counters.read),
+            records_missing: self.missed.records(),
             elapsed,
         }
     }

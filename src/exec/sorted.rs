@@ -2,7 +2,6 @@
 
 use super::limits::Budget;
 use super::materialise::Materialiser;
-use super::parallel;
 use super::pipe::{Chain, Sink, Sorter, add_rank, sort_key};
 use super::places::Places;
 use super::plan::{SortOn, SortStep};
@@ -72,22 +71,31 @@ pub(crate) fn run<'p>(
         }
         Ok(())
     };
-    let mut sorters = parallel::fold(threads, scan.units.len(), budget, make, work)?.into_iter();
-    let Some(mut all) = sorters.next() else { return Ok(()) };
-    sorters.try_for_each(|sorter| all.merge(sorter))?;
     let materialiser = Materialiser::new(scan.plan.wanted());
-    let mut place = 0;
-    for batch in all.finish().chunks(BATCH_ROWS) {
-        budget.check()?;
-        for mut row in rows_of(scan, &materialiser, batch)? {
-            add_rank(&mut row, step, place);
-            place += 1;
-            if chain.push(row, sink)?.is_break() {
-                return Ok(());
+    let charged = budget.charged();
+    'again: loop {
+        let mut sorters = scan.fold(threads, budget, make, work)?.into_iter();
+        let Some(mut all) = sorters.next() else { return Ok(()) };
+        sorters.try_for_each(|sorter| all.merge(sorter))?;
+        let mut place = 0;
+        for batch in all.finish().chunks(BATCH_ROWS) {
+            budget.check()?;
+            let (rows, is_whole) = rows_of(scan, &materialiser, batch)?;
+            if !is_whole && place == 0 {
+                // Nothing went out yet: others take the places of the rows that can't be read.
+                scan.begin_again(budget, charged);
+                continue 'again;
+            }
+            for mut row in rows {
+                add_rank(&mut row, step, place);
+                place += 1;
+                if chain.push(row, sink)?.is_break() {
+                    return Ok(());
+                }
             }
         }
+        return Ok(());
     }
-    Ok(())
 }
 
 /// What zone maps say of the rank that the best row of a block may have under the first key.
@@ -192,18 +200,24 @@ impl<'a> Ranks<'a> {
     }
 }
 
-/// Makes rows of any blocks, in the order asked for.
-fn rows_of(scan: &Scan<'_>, materialiser: &Materialiser<'_>, batch: &[RowRef]) -> Result<Vec<Row>, ExecError> {
+/// Makes rows of any blocks, in the order asked for; and says whether these are all, with none in a damaged block.
+fn rows_of(scan: &Scan<'_>, materialiser: &Materialiser<'_>, batch: &[RowRef]) -> Result<(Vec<Row>, bool), ExecError> {
     let mut order: Vec<usize> = (0..batch.len()).collect();
     order.sort_unstable_by_key(|&i| batch[i]);
     let mut made: Vec<Option<Row>> = vec![None; batch.len()];
+    let mut is_whole = true;
     for same in order.chunk_by(|&a, &b| batch[a].0 == batch[b].0) {
         let Some(unit) = same.first().map(|&i| batch[i].0) else { continue };
-        let view = BlockView::new(scan.handle(unit as usize)?);
         let rows: Vec<u32> = same.iter().map(|&i| batch[i].1).collect();
-        for (&i, row) in same.iter().zip(materialiser.rows(&view, &rows, false)?) {
-            made[i] = Some(row);
+        let of_block =
+            scan.handle(unit as usize).and_then(|block| Ok(materialiser.rows(&BlockView::new(block), &rows, false)?));
+        match of_block {
+            Ok(of_block) => same.iter().zip(of_block).for_each(|(&i, row)| made[i] = Some(row)),
+            Err(error) => {
+                scan.leave_out(unit as usize, error)?;
+                is_whole = false;
+            }
         }
     }
-    Ok(made.into_iter().flatten().collect())
+    Ok((made.into_iter().flatten().collect(), is_whole))
 }

@@ -22,6 +22,15 @@ pub trait Source: Send + Sync {
     fn block(&self, block: usize) -> Result<Arc<dyn Block>, StorageError>;
     /// The index over the words of all fields, where there is one that can be used.
     fn terms(&self) -> Option<Arc<dyn TermIndex>>;
+    /// The damage that a block is known to have, so that its records are left out as a whole.
+    fn damage(&self, block: usize) -> Option<StorageError> {
+        let _ = block;
+        None
+    }
+    /// Told where a block turned out to be damaged.
+    fn note_damage(&self, block: usize, error: &StorageError) {
+        let _ = (block, error);
+    }
 }
 
 /// What is known of a block without reading it.

@@ -6,15 +6,15 @@ use super::params::Params;
 use super::{App, auth, layer};
 use crate::front::{RowFormat, RowWriter, parse_time, stats_json};
 use crate::record::Timestamp;
-use crate::store::{QueryOptions, Roles, Rows, Tenant};
+use crate::store::{Missed, QueryOptions, Roles, Rows, Tenant};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
@@ -22,6 +22,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Bytes of rows that go out at a time.
 const PART_BYTES: usize = 64 << 10;
+/// In the head of an answer that misses damaged records: how many at most.
+const MISSING_HEADER: HeaderName = HeaderName::from_static("x-duramen-missing");
 /// Parts under way to a slow reader.
 const PARTS_MAX: usize = 4;
 
@@ -63,11 +65,20 @@ pub(super) async fn query(
     let permit = layer::turn(&app, &app.queries, "limits.queries_max").await?;
     let (sender, receiver) = channel(PARTS_MAX);
     let (started, start) = tokio::sync::oneshot::channel();
-    tokio::task::spawn_blocking(move || run(&app, &tenant, &asked, permit, started, sender));
+    let told = Told::default();
+    let tells = told.clone();
+    tokio::task::spawn_blocking(move || run(&app, &tenant, &asked, permit, started, (sender, tells)));
     // Errors before the first bytes have a status of their own.
     start.await.map_err(|_| ApiError::internal("the query ended without an answer"))??;
-    answered(media_type, receiver, dropped).await
+    let mut response = answered(media_type, receiver, dropped).await?;
+    if let Some(records) = told.get().filter(|records| **records > 0) {
+        response.headers_mut().insert(MISSING_HEADER, HeaderValue::from(*records));
+    }
+    Ok(response)
 }
+
+/// How many records the head of the answer says are missing; set before the first part is handed on.
+type Told = Arc<OnceLock<u64>>;
 
 /// An answer that fits in one part goes out whole, with its length; others as they come.
 async fn answered(
@@ -132,6 +143,7 @@ fn asked(app: &App, params: &Params, headers: &HeaderMap, cancel: Arc<AtomicBool
         offset: params.parsed("offset", str::parse)?.unwrap_or(0),
         now: Some(now),
         cancel: Some(cancel),
+        strict: params.parsed("strict", str::parse)?.unwrap_or(false),
         ..QueryOptions::default()
     };
     options.limits.time = Some(Duration::from_millis(app.limits.query_time_ms_max));
@@ -169,7 +181,7 @@ fn run(
     asked: &Asked,
     _permit: OwnedSemaphorePermit,
     started: Started,
-    parts: Sender<Bytes>,
+    (parts, told): (Sender<Bytes>, Told),
 ) {
     let begun = Instant::now();
     let mut rows = match tenant.query_with(&asked.text, &asked.options) {
@@ -191,15 +203,16 @@ fn run(
         return;
     }
     let idle = Duration::from_millis(app.limits.body_idle_ms_max);
-    let mut out = PartWriter { parts, buffer: Vec::with_capacity(PART_BYTES), runtime: Handle::current(), idle };
+    let buffer = Vec::with_capacity(PART_BYTES);
+    let mut out = PartWriter { parts, buffer, runtime: Handle::current(), idle, missed: rows.missed(), told };
     let written = write(&mut rows, first, asked.form, &mut out);
     app.metrics.queried(begun.elapsed(), written.is_ok().then(|| rows.stats()));
 }
 
 fn write(rows: &mut Rows, first: Option<crate::store::Row>, form: Form, out: &mut PartWriter) -> io::Result<()> {
-    let broken = |error: crate::store::Error| {
+    let broken = |error: String| {
         eprintln!("duramen: a query broke off: {error}");
-        io::Error::other(error.to_string())
+        io::Error::other(error)
     };
     let format = match form {
         Form::Rows(format) => format,
@@ -212,16 +225,23 @@ fn write(rows: &mut Rows, first: Option<crate::store::Row>, form: Form, out: &mu
     if let Some(first) = first {
         writer.row(&first)?;
         for row in &mut *rows {
-            writer.row(&row.map_err(broken)?)?;
+            writer.row(&row.map_err(|e| broken(e.to_string()))?)?;
         }
     }
     writer.end()?;
     if form == Form::Whole {
-        let stats = stats_json(&rows.stats());
+        let mut stats = stats_json(&rows.stats());
+        if let Some(members) = stats.as_object_mut() {
+            members.insert("missing".into(), serde_json::to_value(rows.missing()).unwrap_or_default());
+        }
         let canonical = serde_json::Value::from(rows.canonical());
         writeln!(out, ",\"query\":{canonical},\"stats\":{stats}}}}}")?;
     }
     out.send()?;
+    if form != Form::Whole && out.told.get().copied().unwrap_or(0) != out.missed.records() {
+        // Rows alone have no place to say so behind the head. It is remembered: the next answer says it in its head.
+        return Err(broken(format!("{} records can't be read", out.missed.records())));
+    }
     // The end; without it the answer breaks off, which is all that is left to do once it has begun.
     out.hand_on(Bytes::new())
 }
@@ -233,6 +253,8 @@ struct PartWriter {
     runtime: Handle,
     /// How long a reader may stand still: its query holds a place that others wait for.
     idle: Duration,
+    missed: Arc<Missed>,
+    told: Told,
 }
 
 impl PartWriter {
@@ -245,6 +267,7 @@ impl PartWriter {
     }
 
     fn hand_on(&self, part: Bytes) -> io::Result<()> {
+        self.told.get_or_init(|| self.missed.records());
         let sent = self.runtime.block_on(async { tokio::time::timeout(self.idle, self.parts.send(part)).await });
         match sent {
             Ok(Ok(())) => Ok(()),

@@ -15,7 +15,7 @@ pub use options::{MEMTABLE_BYTES_MAX, Options};
 pub use rows::{QueryOptions, Rows, Tail};
 
 pub use crate::catalog::{AuthError, Catalog, CatalogError, Principal, Roles, Scope};
-pub use crate::exec::{Cell, ExecError, QueryStats, Row};
+pub use crate::exec::{Cell, ExecError, Missed, Missing, QueryStats, Row};
 pub use crate::log::Ack;
 
 use crate::error::StorageError;
@@ -174,7 +174,7 @@ impl Store {
             merge_bytes_max: inner.options.merge_bytes_max,
         };
         let core = if inner.read_only {
-            if !inner.vfs.exists(&dir.join("manifest"))? {
+            if !crate::tenant::exists(&*inner.vfs, &dir)? {
                 return Err(ErrorKind::NoSuchTenant(name.into()).into());
             }
             TenantCore::open_read_only(&id, options)?
@@ -210,7 +210,9 @@ impl Store {
         let mut names = Vec::new();
         for entry in self.0.vfs.list(&self.0.path.join("tenants"))? {
             let Ok(id) = TenantId::new(&entry.name) else { continue };
-            if entry.is_dir && self.0.vfs.exists(&self.0.tenant_dir(&id).join("manifest"))? {
+            // A folder that can't be looked into is a tenant that can't be opened now; one that lost its manifest and
+            // has files is one that needs repair. Neither is gone.
+            if entry.is_dir && crate::tenant::exists(&*self.0.vfs, &self.0.tenant_dir(&id)).unwrap_or(true) {
                 names.push(entry.name);
             }
         }
@@ -306,6 +308,9 @@ impl Inner {
         for tenant in &open {
             // One tenant's trouble does not keep another's records in memory.
             if let Err(e) = tenant.maintain(self.options.seal_age_max) {
+                first_error = first_error.and(Err(e));
+            }
+            if let Err(e) = tenant.rebuild_index() {
                 first_error = first_error.and(Err(e));
             }
         }

@@ -3,7 +3,7 @@
 use super::error::ErrorKind;
 use super::{Error, Tenant};
 use crate::error::StorageError;
-use crate::exec::{ExecError, Execution, Explanation, Limits, Plan, QueryStats, Row, TimeSpan};
+use crate::exec::{ExecError, Execution, Explanation, Limits, Missed, Missing, Plan, QueryStats, Row, TimeSpan};
 use crate::id::Seq;
 use crate::query::ast::{Pipe, Query};
 use crate::record::{Block, BlockInfo, Source, TermIndex, Timestamp};
@@ -39,6 +39,9 @@ pub struct QueryOptions {
     pub limits: Limits,
     /// Ends the query soon after it is set.
     pub cancel: Option<Arc<AtomicBool>>,
+    /// Is it an error where records can't be read that might match? Otherwise the answer is what can be read, and
+    /// [`Rows::missing`] says what it misses.
+    pub strict: bool,
 }
 
 /// Parses a query and puts the options' limit and offset behind its pipes.
@@ -68,7 +71,8 @@ pub(super) fn explain(tenant: &Tenant, text: &str, options: &QueryOptions) -> Re
 impl Tenant {
     /// Runs a query and hands each row to `sink` on this thread, until it breaks.
     ///
-    /// Rows that came before an error are right, but not all.
+    /// Rows that came before an error are right, but not all. Where `records_missing` of what this gives is above zero,
+    /// damaged records were left out.
     pub fn query_each(
         &self,
         text: &str,
@@ -79,7 +83,8 @@ impl Tenant {
         let sources = self.core.snapshot().sources(span.first, span.last)?;
         let never = AtomicBool::new(false);
         let cancel = options.cancel.as_deref().unwrap_or(&never);
-        let execution = Execution::new().threads(self.store.options().query_threads).cancel(cancel);
+        let execution =
+            Execution::new().threads(self.store.options().query_threads).cancel(cancel).strict(options.strict);
         Ok(execution.run(&plan, &sources, sink)?)
     }
 }
@@ -101,6 +106,7 @@ pub struct Rows {
     ready: VecDeque<Row>,
     cancel: Arc<AtomicBool>,
     stats: Arc<Mutex<QueryStats>>,
+    missed: Arc<Missed>,
     ended: bool,
 }
 
@@ -114,13 +120,16 @@ impl Rows {
         let (sender, receiver) = sync_channel(MESSAGES_MAX);
         let threads = tenant.store.options().query_threads;
         let (flag, out) = (cancel.clone(), stats.clone());
+        let missed = Arc::new(Missed::default());
+        let (noted, strict) = (missed.clone(), options.strict);
         // The tenant is kept open while its rows are read.
         let tenant = tenant.clone();
         let thread = std::thread::Builder::new()
             .name("duramen-query".into())
             .spawn(move || {
                 let _open = tenant;
-                run(&plan, &sources, threads, &flag, &sender, &out);
+                let execution = Execution::new().threads(threads).cancel(&flag).missed(&noted).strict(strict);
+                run(execution, &plan, &sources, &sender, &out);
             })
             .map_err(|e| StorageError::io("start a thread", std::path::Path::new("query"), e))?;
         Ok(Rows {
@@ -130,6 +139,7 @@ impl Rows {
             ready: VecDeque::new(),
             cancel,
             stats,
+            missed,
             ended: false,
         })
     }
@@ -139,6 +149,17 @@ impl Rows {
         &self.canonical
     }
 
+    /// The damaged records that the answer misses, where it was not asked for strictly: those that were come upon so
+    /// far, and all of them when the rows have ended. Empty where the answer is whole.
+    pub fn missing(&self) -> Vec<Missing> {
+        self.missed.list()
+    }
+
+    /// What [`Rows::missing`] lists, as it is noted, for another thread.
+    pub fn missed(&self) -> Arc<Missed> {
+        self.missed.clone()
+    }
+
     /// What the query did; complete when the rows have ended.
     pub fn stats(&self) -> QueryStats {
         *self.stats.lock().unwrap_or_else(|e| e.into_inner())
@@ -146,10 +167,9 @@ impl Rows {
 }
 
 fn run(
+    execution: Execution<'_>,
     plan: &Plan,
     sources: &[Arc<dyn Source>],
-    threads: usize,
-    cancel: &AtomicBool,
     sender: &SyncSender<Message>,
     out: &Mutex<QueryStats>,
 ) {
@@ -166,7 +186,7 @@ fn run(
         }
         ControlFlow::Continue(())
     };
-    let result = Execution::new().threads(threads).cancel(cancel).run(plan, sources, &mut sink);
+    let result = execution.run(plan, sources, &mut sink);
     let end = result.map(|stats| *out.lock().unwrap_or_else(|e| e.into_inner()) = stats);
     // Where nobody listens any more there is nobody to tell.
     let _ = sender.send(Message::Rows(batch));
@@ -218,6 +238,7 @@ pub struct Tail {
     tenant: Tenant,
     plan: Plan,
     after: Seq,
+    missed: Missed,
     ready: VecDeque<(Seq, Row)>,
 }
 
@@ -231,7 +252,7 @@ impl Tail {
         }
         let plan = Plan::new(&query, Timestamp::now(), None, Limits::default())?;
         let after = after.unwrap_or_else(|| tenant.core.last_seq());
-        Ok(Tail { tenant: tenant.clone(), plan, after, ready: VecDeque::new() })
+        Ok(Tail { tenant: tenant.clone(), plan, after, missed: Missed::default(), ready: VecDeque::new() })
     }
 
     /// The next record, or `None` where none came in time. A record's number is what to go on after.
@@ -252,13 +273,18 @@ impl Tail {
         }
     }
 
+    /// The damaged records that it misses, of what it looked through so far.
+    pub fn missing(&self) -> Vec<Missing> {
+        self.missed.list()
+    }
+
     fn read(&mut self, to: Seq) -> Result<(), Error> {
         let from = self.after;
         let all = self.tenant.core.snapshot().sources(Timestamp(i64::MIN), Timestamp(i64::MAX))?;
         let sources: Vec<Arc<dyn Source>> =
             all.into_iter().map(|source| Arc::new(Window::new(source, from, to)) as Arc<dyn Source>).collect();
         let mut rows = Vec::new();
-        Execution::new().run(&self.plan, &sources, &mut |row| {
+        Execution::new().missed(&self.missed).run(&self.plan, &sources, &mut |row| {
             if let Some(seq) = row.seq().filter(|&seq| seq > from && seq <= to) {
                 rows.push((seq, row));
             }
@@ -296,6 +322,12 @@ impl Source for Window {
     }
     fn block(&self, block: usize) -> Result<Arc<dyn Block>, StorageError> {
         self.source.block(self.blocks[block])
+    }
+    fn damage(&self, block: usize) -> Option<StorageError> {
+        self.source.damage(self.blocks[block])
+    }
+    fn note_damage(&self, block: usize, error: &StorageError) {
+        self.source.note_damage(self.blocks[block], error);
     }
     fn terms(&self) -> Option<Arc<dyn TermIndex>> {
         // Its answers are in the source's numbers of blocks; a few recent blocks are scanned as fast.

@@ -29,11 +29,15 @@ pub struct CompactReport {
     pub segments_expired: u64,
     /// Their records.
     pub records_expired: u64,
+    /// Segments that are damaged, and were left as they are.
+    pub segments_damaged: u64,
 }
 
 impl TenantCore {
     /// Seals, merges small segments, and lets segments go whose newest record is older than the retention.
     pub fn compact(&self, retention_ns: Option<i64>) -> Result<CompactReport, Error> {
+        // Files may have been put back.
+        self.state().segments.values().for_each(|segment| segment.forget_damage());
         let mut report = CompactReport { records_sealed: self.seal()?, ..CompactReport::default() };
         if let Some(retention) = retention_ns {
             self.expire_segments(retention, &mut report)?;

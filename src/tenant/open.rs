@@ -3,7 +3,7 @@
 use super::receipts::Receipts;
 use super::segments::{SegmentSource, segment_path};
 use super::{State, TenantCore, TenantOptions, Writer};
-use crate::error::StorageError;
+use crate::error::{Damage, StorageError};
 use crate::format::payload::Payload;
 use crate::format::version::Version;
 use crate::id::{SegmentId, Seq, TenantId};
@@ -13,8 +13,9 @@ use crate::memtable::{CommittedBatch, Memtable};
 use crate::record::Timestamp;
 use crate::segment::{Cache, SegmentReader};
 use crate::store::Error;
+use crate::vfs::Vfs;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
@@ -45,6 +46,10 @@ impl TenantCore {
             let (manifest, recovery) = Manifest::open(vfs.clone(), manifest_path, id)?;
             report.manifest = Some(recovery);
             manifest
+        } else if exists(&*vfs, &options.dir)? {
+            let (expected, found) = ("a manifest beside segments or logs".to_string(), "no such file".to_string());
+            let damage = Damage { file: manifest_path, offset: 0, what: "manifest", expected, found };
+            return Err(StorageError::from(damage).into());
         } else if create {
             vfs.create_dir_all(&options.dir.join("segments"))?;
             vfs.create_dir_all(&options.dir.join("log"))?;
@@ -146,6 +151,21 @@ impl Drop for TenantCore {
     }
 }
 
+/// Is there a tenant in this folder: a manifest, or segments or logs that lost theirs? Folders with nothing in them are
+/// what a crash left while a tenant was made.
+pub fn exists(vfs: &dyn Vfs, dir: &Path) -> Result<bool, StorageError> {
+    if vfs.exists(&dir.join("manifest"))? {
+        return Ok(true);
+    }
+    for (folder, suffix) in [("segments", ".seg"), ("log", ".log")] {
+        let folder = dir.join(folder);
+        if vfs.exists(&folder)? && vfs.list(&folder)?.iter().any(|e| e.name.ends_with(suffix)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The segments of a version; those that are open already stay so.
 pub(super) fn open_segments(
     id: &TenantId,
@@ -163,6 +183,10 @@ pub(super) fn open_segments(
 fn remove_orphans(options: &TenantOptions, version: &Version, report: &mut OpenReport) -> Result<(), StorageError> {
     let dir = options.dir.join("segments");
     for entry in options.vfs.list(&dir)? {
+        if let Some(index) = entry.name.strip_suffix(".tmp").unwrap_or(&entry.name).strip_suffix(".idx") {
+            remove_stale_index(options, version, &dir.join(&entry.name), index)?;
+            continue;
+        }
         let Some(id) = entry.name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()) else {
             continue;
         };
@@ -184,6 +208,19 @@ fn remove_orphans(options: &TenantOptions, version: &Version, report: &mut OpenR
         }
     }
     Ok(())
+}
+
+/// Removes an index that was made anew where no entry of the manifest says so: a crash came between, or its segment is
+/// gone. What it is made of is in the segment.
+fn remove_stale_index(options: &TenantOptions, version: &Version, path: &Path, hex: &str) -> Result<(), StorageError> {
+    let meta = u64::from_str_radix(hex, 16).ok().and_then(|id| version.segments.get(&SegmentId(id)));
+    let is_named = match meta {
+        Some(meta) if path.extension().is_some_and(|e| e == "idx") => {
+            blake3::hash(&options.vfs.read(path)?).as_bytes() == &meta.index_root
+        }
+        _ => false,
+    };
+    if is_named { Ok(()) } else { options.vfs.remove(path) }
 }
 
 /// Was the file cut off while it was written, or does it hold only records that are not sealed yet?

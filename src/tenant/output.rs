@@ -20,11 +20,11 @@ pub(super) struct IndexSink {
 }
 
 impl IndexSink {
-    fn new() -> Self {
+    pub fn new() -> Self {
         IndexSink { builder: IndexBuilder::new(), error: None }
     }
 
-    fn finish(mut self) -> Result<Vec<u8>, BuildError> {
+    pub fn finish(mut self) -> Result<Vec<u8>, BuildError> {
         match self.error {
             Some(e) => Err(e),
             None => self.builder.finish(),

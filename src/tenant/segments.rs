@@ -1,16 +1,27 @@
-//! A segment and its index, as execution sees them.
+//! A segment and its index, as execution sees them; and what is known of the damage of both.
+//!
+//! Damage is remembered for a while and then looked for again, so that each answer tells of it from its beginning.
+//! What the system refused is not: the cause may be gone with the next query.
 
 use super::TenantOptions;
 use crate::error::{Damage, StorageError};
 use crate::format::edit::SegmentMeta;
+use crate::format::segment::Trailer;
 use crate::id::{SegmentId, TenantId};
 use crate::index::{IndexReader, OpenError};
-use crate::record::{Block, BlockInfo, Source, TermIndex};
+use crate::record::{Block, BlockInfo, Source, TermIndex, TermQuery};
 use crate::segment::{SegmentBlock, SegmentReader};
 use crate::vfs::{MappedFile, VfsFile};
-use std::path::PathBuf;
+use roaring::RoaringBitmap;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// After so long a damaged segment or block is read again: the file may have been put back, or the damage been the
+/// memory's and not the disk's.
+const DAMAGE_KEPT: Duration = Duration::from_secs(60);
 
 /// One live segment of a tenant. It is opened by the first query that needs more than the manifest says.
 #[derive(Debug)]
@@ -18,14 +29,41 @@ pub struct SegmentSource {
     tenant: TenantId,
     options: TenantOptions,
     meta: Arc<SegmentMeta>,
-    open: OnceLock<Result<Open, StorageError>>,
+    /// Only what could be opened; errors are not for ever.
+    open: OnceLock<Open>,
+    /// Held while it is opened, so that one thread does.
+    opening: Mutex<()>,
+    known: Mutex<Known>,
     /// Is the segment no longer live, so that its file goes with the last one who reads it?
     doomed: AtomicBool,
 }
 
+/// The damage that was found, and when.
+#[derive(Debug, Default)]
+struct Known {
+    whole: Option<(Instant, StorageError)>,
+    blocks: BTreeMap<usize, (Instant, StorageError)>,
+    /// Why the index can't be used: queries scan instead, until it was made anew.
+    index: Option<String>,
+    /// When that was tried.
+    reindexed: Option<Instant>,
+}
+
+/// What can't be read of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentDamage {
+    /// Which one.
+    pub segment: SegmentId,
+    /// Which of its blocks; none where the segment can't be opened.
+    pub blocks: Vec<usize>,
+    /// The damage, with file and offset.
+    pub reason: String,
+}
+
 impl std::fmt::Debug for Open {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Open").field("reader", &self.reader).field("index_error", &self.index_error).finish()
+        f.debug_struct("Open").field("reader", &self.reader).field("has_index", &self.index.is_some()).finish()
     }
 }
 
@@ -34,6 +72,7 @@ impl Drop for SegmentSource {
         if self.doomed.load(Ordering::Acquire) {
             // Where this fails, the next open finds a file that no version names, and removes it then.
             let _ = self.options.vfs.remove(&segment_path(&self.options, self.meta.id));
+            let _ = self.options.vfs.remove(&index_path(&self.options.dir, self.meta.id));
         }
     }
 }
@@ -41,13 +80,16 @@ impl Drop for SegmentSource {
 struct Open {
     reader: Arc<SegmentReader>,
     index: Option<Arc<IndexReader>>,
-    /// Why the index can't be used: queries scan instead.
-    index_error: Option<OpenError>,
 }
 
 /// Where a segment's file is, within a tenant's directory.
 pub fn segment_path(options: &TenantOptions, id: SegmentId) -> PathBuf {
     options.dir.join("segments").join(format!("{id}.seg"))
+}
+
+/// Where the index of a segment is that was made anew, within a tenant's directory.
+pub fn index_path(dir: &Path, id: SegmentId) -> PathBuf {
+    dir.join("segments").join(format!("{id}.idx"))
 }
 
 impl SegmentSource {
@@ -58,6 +100,8 @@ impl SegmentSource {
             options: options.clone(),
             meta,
             open: OnceLock::new(),
+            opening: Mutex::default(),
+            known: Mutex::default(),
             doomed: AtomicBool::new(false),
         }
     }
@@ -72,24 +116,100 @@ impl SegmentSource {
         &self.meta
     }
 
-    /// The open segment. An error is kept: a damaged file does not get better, and each query says so again.
+    /// The open segment. Damage is remembered for a while; what the system refused is tried again each time.
     pub fn reader(&self) -> Result<&Arc<SegmentReader>, StorageError> {
         Ok(&self.opened()?.reader)
     }
 
-    /// Why the segment's index is not used, if it is not.
-    pub fn index_error(&self) -> Option<&OpenError> {
-        self.opened().ok()?.index_error.as_ref()
+    /// What a query reads: the segment's blocks, or where it can't be opened since it is damaged or missing, one that
+    /// stands for all of them and fails. An error where the system refused.
+    pub(super) fn source(self: &Arc<Self>) -> Result<Arc<dyn Source>, StorageError> {
+        match self.reader() {
+            Ok(reader) => Ok(Arc::new(OpenSource { segment: self.clone(), reader: reader.clone() })),
+            Err(damage) if damage.is_damage() => Ok(Arc::new(DamagedSource { meta: self.meta.clone(), damage })),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The damage that is known of it.
+    pub fn damage(&self) -> Option<SegmentDamage> {
+        let known = self.known();
+        let first = known.whole.as_ref().or_else(|| known.blocks.values().next())?;
+        let blocks = if known.whole.is_some() { Vec::new() } else { known.blocks.keys().copied().collect() };
+        Some(SegmentDamage { segment: self.meta.id, blocks, reason: first.1.to_string() })
+    }
+
+    /// Why the segment's index is not used, as far as that is known.
+    pub fn index_error(&self) -> Option<String> {
+        self.known().index.clone()
+    }
+
+    /// Is it time to make the index anew: was it not tried, or a while ago?
+    pub(super) fn may_reindex(&self) -> bool {
+        self.known().reindexed.is_none_or(|at| at.elapsed() >= DAMAGE_KEPT)
+    }
+
+    pub(super) fn note_reindex(&self) {
+        self.known().reindexed = Some(Instant::now());
+    }
+
+    /// Forgets what damage was found, so that the next query looks for itself.
+    pub fn forget_damage(&self) {
+        let mut known = self.known();
+        known.whole = None;
+        known.blocks.clear();
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn opened(&self) -> Result<&Open, StorageError> {
-        self.open.get_or_init(|| self.load()).as_ref().map_err(Clone::clone)
+        if let Some(open) = self.open.get() {
+            return Ok(open);
+        }
+        let _one = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = self.open.get() {
+            return Ok(open);
+        }
+        if let Some((_, damage)) = self.known().whole.as_ref().filter(|(at, _)| at.elapsed() < DAMAGE_KEPT) {
+            return Err(damage.clone());
+        }
+        match self.load() {
+            Ok(open) => {
+                self.known().whole = None;
+                Ok(self.open.get_or_init(|| open))
+            }
+            Err(error) => {
+                let error = self.as_damage(error);
+                if error.is_damage() {
+                    self.known().whole = Some((Instant::now(), error.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A file that is missing although the manifest names it is damage. To a reader beside a writer it may also have
+    /// been merged away since the manifest was read, which is the system's error that it was.
+    fn as_damage(&self, error: StorageError) -> StorageError {
+        if !error.is_not_found() {
+            return error;
+        }
+        let manifest = self.options.dir.join("manifest");
+        match crate::manifest::open_read_only(&*self.options.vfs, &manifest, &self.tenant) {
+            Ok((version, _)) if version.segments.contains_key(&self.meta.id) => {
+                let file = segment_path(&self.options, self.meta.id);
+                let (expected, found) = ("a file that the manifest names".to_string(), "no such file".to_string());
+                Damage { file, offset: 0, what: "segment", expected, found }.into()
+            }
+            _ => error,
+        }
     }
 
     fn load(&self) -> Result<Open, StorageError> {
         let path = segment_path(&self.options, self.meta.id);
-        let file: Arc<dyn VfsFile> =
-            if self.options.mapped { Arc::new(MappedFile::open(&path)?) } else { self.options.vfs.open(&path)? };
+        let file = self.file(&path)?;
         let reader = SegmentReader::open(file.clone(), self.options.cache.clone())?;
         let found = reader.header();
         let trailer = *reader.trailer();
@@ -99,11 +219,49 @@ impl SegmentSource {
         if expect != is {
             return Err(Damage { file: path, offset: 0, what: "segment", expected: expect, found: is }.into());
         }
-        let (index, index_error) = match IndexReader::open(file, trailer.index_offset, trailer.index_len) {
-            Ok(index) => (Some(Arc::new(index)), None),
-            Err(e) => (None, Some(e)),
+        let index = match self.load_index(file, &trailer, reader.blocks()) {
+            Ok(index) => Some(Arc::new(index)),
+            Err(e) => {
+                self.known().index = Some(e.to_string());
+                None
+            }
         };
-        Ok(Open { reader: Arc::new(reader), index, index_error })
+        Ok(Open { reader: Arc::new(reader), index })
+    }
+
+    fn file(&self, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
+        if self.options.mapped { Ok(Arc::new(MappedFile::open(path)?)) } else { self.options.vfs.open(path) }
+    }
+
+    /// The index that was made anew where there is one, else the one in the segment.
+    fn load_index(
+        &self,
+        segment: Arc<dyn VfsFile>,
+        trailer: &Trailer,
+        blocks: usize,
+    ) -> Result<IndexReader, OpenError> {
+        let path = index_path(&self.options.dir, self.meta.id);
+        let (file, offset, len, root) = match self.options.vfs.exists(&path)? {
+            true => {
+                // The file itself does not say whose it is. There are few of these.
+                let root = *blake3::hash(&self.options.vfs.read(&path)?).as_bytes();
+                let file = self.file(&path)?;
+                let len = file.len()?;
+                (file, 0, len, root)
+            }
+            false => (segment, trailer.index_offset, trailer.index_len, trailer.index_root),
+        };
+        let damage = |expected: String, found: String| {
+            StorageError::from(Damage { file: file.path().to_path_buf(), offset, what: "index", expected, found })
+        };
+        if root != self.meta.index_root {
+            return Err(damage(format!("root {}", hex(&self.meta.index_root)), hex(&root)).into());
+        }
+        let index = IndexReader::open(file.clone(), offset, len)?;
+        if index.blocks() as usize != blocks {
+            return Err(damage(format!("{blocks} blocks"), index.blocks().to_string()).into());
+        }
+        Ok(index)
     }
 }
 
@@ -113,9 +271,9 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// A segment that a query has opened.
 #[derive(Debug)]
-pub(super) struct OpenSource {
-    pub segment: Arc<SegmentSource>,
-    pub reader: Arc<SegmentReader>,
+struct OpenSource {
+    segment: Arc<SegmentSource>,
+    reader: Arc<SegmentReader>,
 }
 
 impl Source for OpenSource {
@@ -132,7 +290,70 @@ impl Source for OpenSource {
         Ok(Arc::new(SegmentBlock::open(&self.reader, block)?))
     }
     fn terms(&self) -> Option<Arc<dyn TermIndex>> {
-        let open = self.segment.opened().ok()?;
-        open.index.clone().map(|index| index as Arc<dyn TermIndex>)
+        if self.segment.known().index.is_some() {
+            return None;
+        }
+        let index = self.segment.open.get()?.index.clone()?;
+        Some(Arc::new(Terms { segment: self.segment.clone(), index }))
+    }
+    fn damage(&self, block: usize) -> Option<StorageError> {
+        let known = self.segment.known();
+        let (at, damage) = known.blocks.get(&block)?;
+        (at.elapsed() < DAMAGE_KEPT).then(|| damage.clone())
+    }
+    fn note_damage(&self, block: usize, error: &StorageError) {
+        let mut known = self.segment.known();
+        match known.blocks.get(&block) {
+            Some((at, _)) if at.elapsed() < DAMAGE_KEPT => {}
+            _ => drop(known.blocks.insert(block, (Instant::now(), error.clone()))),
+        }
+    }
+}
+
+/// A segment's index. Where it turns out to be damaged, every block may have a match, and it is not used again.
+struct Terms {
+    segment: Arc<SegmentSource>,
+    index: Arc<IndexReader>,
+}
+
+impl TermIndex for Terms {
+    fn may_match(&self, query: &TermQuery<'_>) -> Result<RoaringBitmap, StorageError> {
+        match self.index.may_match(query) {
+            Err(damage) if damage.is_damage() => {
+                self.segment.known().index = Some(damage.to_string());
+                Ok((0..self.index.blocks()).collect())
+            }
+            other => other,
+        }
+    }
+}
+
+/// A segment that can't be opened: as far as the manifest knows it, a block that can't be read.
+#[derive(Debug)]
+struct DamagedSource {
+    meta: Arc<SegmentMeta>,
+    damage: StorageError,
+}
+
+impl Source for DamagedSource {
+    fn label(&self) -> String {
+        format!("segment {}", self.meta.id)
+    }
+    fn len(&self) -> usize {
+        1
+    }
+    fn info(&self, _: usize) -> BlockInfo {
+        let meta = &self.meta;
+        BlockInfo {
+            rows: u32::try_from(meta.rows).unwrap_or(u32::MAX),
+            time: (meta.min_time, meta.max_time),
+            seq: (meta.min_seq, meta.max_seq),
+        }
+    }
+    fn block(&self, _: usize) -> Result<Arc<dyn Block>, StorageError> {
+        Err(self.damage.clone())
+    }
+    fn terms(&self) -> Option<Arc<dyn TermIndex>> {
+        None
     }
 }

@@ -1,7 +1,7 @@
 //! What a query runs on: the segments of one version and the records that are not in them, taken at once.
 
 use super::TenantCore;
-use super::segments::{OpenSource, SegmentSource};
+use super::segments::SegmentSource;
 use crate::error::StorageError;
 use crate::id::Seq;
 use crate::record::{Source, Timestamp};
@@ -31,14 +31,14 @@ impl TenantCore {
 }
 
 impl Snapshot {
-    /// What execution reads, for a span of time (both ends taken in): segments outside of it are not opened.
+    /// What execution reads, for a span of time (both ends taken in): segments outside of it are not opened. A segment
+    /// that is damaged is a source all the same, whose block fails; an error is what the system refused.
     pub fn sources(&self, low: Timestamp, high: Timestamp) -> Result<Vec<Arc<dyn Source>>, StorageError> {
         let mut sources: Vec<Arc<dyn Source>> = Vec::new();
         for segment in &self.segments {
             let meta = segment.meta();
             if meta.max_time >= low && meta.min_time <= high {
-                let reader = segment.reader()?.clone();
-                sources.push(Arc::new(OpenSource { segment: segment.clone(), reader }));
+                sources.push(segment.source()?);
             }
         }
         for memory in &self.memory {

@@ -33,6 +33,12 @@ pub struct TenantStats {
     pub last_time: Option<String>,
     /// Number of the last record.
     pub last_seq: u64,
+    /// Segments of which something is known to be damaged, as far as queries came upon it.
+    pub segments_damaged: u64,
+    /// The first damage, with file and offset.
+    pub damage: Option<String>,
+    /// Segments whose index can't be used, so that queries scan them.
+    pub indexes_damaged: u64,
     /// Why the last attempt to seal failed, if it did.
     pub seal_error: Option<String>,
 }
@@ -63,6 +69,11 @@ impl TenantCore {
             stats.segments += 1;
             stats.blocks += u64::from(meta.blocks);
             stats.segment_bytes += meta.bytes;
+            stats.indexes_damaged += u64::from(segment.index_error().is_some());
+            if let Some(damage) = segment.damage() {
+                stats.segments_damaged += 1;
+                stats.damage.get_or_insert(damage.reason);
+            }
             take(meta.min_time, meta.max_time);
         }
         for memory in snapshot.memory() {

@@ -164,9 +164,7 @@ pub(super) fn verify_segment(segment: &Segment, mut leaves: Option<&mut Leaves>,
 }
 
 fn bundle(segment: &Segment) -> Option<Bundle> {
-    let at = usize::try_from(segment.trailer.index_offset).ok()?;
-    let len = usize::try_from(segment.trailer.index_len).ok()?;
-    let bytes = segment.map.bytes().get(at..)?.get(..len)?;
+    let bytes = segment.bundle();
     if bytes.is_empty() {
         return None;
     }

@@ -23,6 +23,20 @@ pub(super) struct Segment {
     pub footer: Footer,
     /// For each block that could be read: its number, head, header, and where its pages begin.
     pub blocks: Vec<(usize, BlockHead, BlockHeader, usize)>,
+    /// The file of the index that was made anew, where there is one.
+    pub index: Option<MappedFile>,
+}
+
+impl Segment {
+    /// The bytes of the index that counts.
+    pub fn bundle(&self) -> &[u8] {
+        match &self.index {
+            Some(index) => index.bytes(),
+            None => {
+                part(self.map.bytes(), self.trailer.index_offset, self.trailer.index_len, "index").unwrap_or_default()
+            }
+        }
+    }
 }
 
 /// All chunks of a block, in the order of their pages.
@@ -38,7 +52,8 @@ pub(super) fn chunks(header: &BlockHeader) -> Vec<&Chunk> {
     all
 }
 
-/// Verifies a file; what the manifest says of it is compared where there is one.
+/// Verifies a file, and the index beside it that was made anew; what the manifest says of them is compared where there
+/// is one.
 pub(super) fn verify_file(
     path: &Path,
     expect: Option<(&Version, &SegmentMeta)>,
@@ -51,11 +66,20 @@ pub(super) fn verify_file(
             return None;
         }
     };
-    report.files += 1;
+    let beside = path.with_extension("idx");
+    let index = match beside.exists().then(|| MappedFile::open(&beside)).transpose() {
+        Ok(index) => index,
+        Err(e) => {
+            report.add(Finding::error(&beside, &e));
+            None
+        }
+    };
+    report.files += 1 + u64::from(index.is_some());
     report.segments += 1;
-    report.bytes += map.bytes().len() as u64;
+    report.bytes += (map.bytes().len() + index.as_ref().map_or(0, |i| i.bytes().len())) as u64;
     let before = report.findings.len();
-    let (header, trailer, footer) = match ends(path, map.bytes(), expect, report) {
+    let new_root = index.as_ref().map(|index| *blake3::hash(index.bytes()).as_bytes());
+    let (header, trailer, footer) = match ends(path, map.bytes(), expect, new_root, report) {
         Ok(ends) => ends,
         Err(e) => {
             report.add(Finding::damage(FindingKind::Corruption, e.in_file(path)));
@@ -63,7 +87,7 @@ pub(super) fn verify_file(
             return None;
         }
     };
-    let mut segment = Segment { path: path.to_path_buf(), map, header, trailer, footer, blocks: Vec::new() };
+    let mut segment = Segment { path: path.to_path_buf(), map, header, trailer, footer, blocks: Vec::new(), index };
     for number in 0..segment.footer.blocks.len() {
         match verify_block(&segment, number) {
             Ok(found) => {
@@ -91,6 +115,7 @@ fn ends(
     path: &Path,
     bytes: &[u8],
     expect: Option<(&Version, &SegmentMeta)>,
+    new_root: Option<[u8; 32]>,
     report: &mut Report,
 ) -> Result<(SegmentHeader, Trailer, Footer), DecodeError> {
     let header = read_segment_header(part(bytes, 0, SEGMENT_HEADER_BYTES as u64, "segment header")?)?;
@@ -132,8 +157,14 @@ fn ends(
             rows,
             footer.blocks.len(),
             crate::format::header::hex(&trailer.data_root),
-            crate::format::header::hex(&trailer.index_root),
+            // That of a new one is compared by itself.
+            crate::format::header::hex(&new_root.map_or(trailer.index_root, |_| meta.index_root)),
         );
+        if let Some(root) = new_root.filter(|root| *root != meta.index_root) {
+            let hex = crate::format::header::hex;
+            let (expected, found) = (format!("BLAKE3 {}", hex(&meta.index_root)), hex(&root));
+            report.add(Finding::new(FindingKind::Corruption, &path.with_extension("idx"), 0, expected, found));
+        }
         if said != is {
             report.add(Finding::new(
                 FindingKind::Mismatch,
@@ -188,18 +219,30 @@ fn verify_block(segment: &Segment, number: usize) -> Result<(BlockHead, BlockHea
 fn roots(segment: &Segment, report: &mut Report, findings_before: usize) {
     let (bytes, trailer, path) = (segment.map.bytes(), &segment.trailer, &segment.path);
     let within = |from: u64, len: u64| part(bytes, from, len, "segment").unwrap_or_default();
-    let bundle = within(trailer.index_offset, trailer.index_len);
+    let bundle = segment.bundle();
+    let (bundle_path, bundle_at) = match &segment.index {
+        Some(_) => (path.with_extension("idx"), 0),
+        None => (path.clone(), trailer.index_offset),
+    };
     if !bundle.is_empty()
         && let Err(e) = check_bundle(bundle)
     {
-        report.add(Finding::damage(FindingKind::Corruption, e.within(trailer.index_offset).in_file(path)));
+        report.add(Finding::damage(FindingKind::Corruption, e.within(bundle_at).in_file(&bundle_path)));
+    }
+    if segment.index.is_some() {
+        report.skipped.push(format!("{}: its own index, which another took the place of", path.display()));
     }
     let mut hasher = blake3::Hasher::new();
     hasher.update(within(0, trailer.index_offset));
     hasher.update(within(trailer.footer_offset, trailer.footer_len));
     for (root, found, at) in [
         (trailer.data_root, *hasher.finalize().as_bytes(), 0),
-        (trailer.index_root, *blake3::hash(bundle).as_bytes(), trailer.index_offset),
+        (
+            trailer.index_root,
+            // The new one's root was compared with what the manifest says.
+            if segment.index.is_some() { trailer.index_root } else { *blake3::hash(bundle).as_bytes() },
+            trailer.index_offset,
+        ),
     ] {
         // A root says that something is wrong, and not where: where a part has said so, that is enough.
         if root != found && report.findings.len() == findings_before {

@@ -101,6 +101,18 @@ fn verify_segments(
     let mut files: BTreeMap<SegmentId, PathBuf> = BTreeMap::new();
     for entry in if vfs.exists(&segments)? { vfs.list(&segments)? } else { Vec::new() } {
         let path = segments.join(&entry.name);
+        if let Some(index) = entry.name.strip_suffix(".idx").filter(|_| !entry.is_dir) {
+            // Looked at with its segment.
+            let id = u64::from_str_radix(index, 16).ok().map(SegmentId).filter(|id| id.to_string() == index);
+            if !live && id.is_none_or(|id| !version.segments.contains_key(&id)) {
+                let expected = "the index of a segment that the manifest names";
+                report.add(Finding::new(FindingKind::Orphan, &path, 0, expected, "that of another"));
+            }
+            continue;
+        }
+        if live && entry.name.ends_with(".idx.tmp") {
+            continue;
+        }
         let id = entry.name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()).map(SegmentId);
         match id.filter(|id| !entry.is_dir && format!("{id}.seg") == entry.name) {
             Some(id) => drop(files.insert(id, path)),

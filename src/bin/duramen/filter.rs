@@ -23,6 +23,9 @@ pub struct FilterArgs {
     /// Leave out so many rows first
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     offset: u64,
+    /// Fail where damaged records might match, in place of an answer without them
+    #[arg(long)]
+    strict: bool,
     /// The query; everything where none is given
     #[arg(value_name = "QUERY")]
     pub query: Option<String>,
@@ -48,6 +51,7 @@ impl FilterArgs {
             limit: self.limit,
             offset: self.offset,
             now: Some(now),
+            strict: self.strict,
             ..QueryOptions::default()
         })
     }

@@ -1,9 +1,10 @@
 //! Rows to stdout.
 
-use crate::failure::Failure;
-use duramen::exec::Row;
+use crate::failure::{Failure, PROBLEM};
+use duramen::exec::{Missing, Row};
 use duramen::front::{RowFormat, RowWriter};
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::process::ExitCode;
 
 /// `--format` of rows.
 #[derive(clap::Args, Clone, Debug)]
@@ -24,6 +25,14 @@ impl FormatArgs {
     pub fn or(&self, other: RowFormat) -> RowFormat {
         self.format.unwrap_or(other)
     }
+}
+
+/// Says on stderr what an answer misses; the exit status that goes with that.
+pub fn tell_missing(missing: &[Missing]) -> ExitCode {
+    for one in missing {
+        eprintln!("duramen: the answer is not whole: {one}");
+    }
+    if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(PROBLEM) }
 }
 
 /// A writer of rows to stdout.

@@ -1,12 +1,13 @@
 //! The same commands against a server.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, PROBLEM};
 use crate::input;
 use duramen::QueryOptions;
 use duramen::exec::Row;
 use duramen::front::row_from_json;
 use duramen::record::{Batch, write_json_string, write_json_value};
 use std::io::{BufRead, BufReader, Read};
+use std::process::ExitCode;
 use std::time::Duration;
 
 /// Bytes of a request that carries records: far below what servers take by default.
@@ -55,12 +56,12 @@ impl Remote {
         Failure::Failed(format!("{}: {error}", self.base))
     }
 
-    /// Runs a query; rows come as the server sends them.
+    /// Runs a query; rows come as the server sends them. Gives the number of records, too, that the answer misses.
     pub fn query(
         &self,
         text: &str,
         options: &QueryOptions,
-    ) -> Result<impl Iterator<Item = Result<Row, Failure>>, Failure> {
+    ) -> Result<(impl Iterator<Item = Result<Row, Failure>>, u64), Failure> {
         let mut form: Vec<(&str, String)> = vec![("query", text.to_string()), ("format", "ndjson".into())];
         form.extend(options.start.map(|t| ("start", t.to_string())));
         form.extend(options.end.map(|t| ("end", t.to_string())));
@@ -68,16 +69,30 @@ impl Remote {
         if options.offset > 0 {
             form.push(("offset", options.offset.to_string()));
         }
+        if options.strict {
+            form.push(("strict", "true".into()));
+        }
         let url = format!("{}/api/v1/query", self.base);
         let request = self.headers(self.agent.post(&url)).send_form(form);
         let response = checked(request.map_err(|e| self.failed(&e))?)?;
+        let missing = response.headers().get("X-Duramen-Missing").and_then(|n| n.to_str().ok()?.parse().ok());
         let lines = BufReader::with_capacity(64 << 10, response.into_body().into_reader()).lines();
         let base = self.base.clone();
-        Ok(lines.filter(|line| !matches!(line, Ok(line) if line.is_empty())).map(move |line| {
+        let rows = lines.filter(|line| !matches!(line, Ok(line) if line.is_empty())).map(move |line| {
             let fail = |e: &dyn std::fmt::Display| Failure::Failed(format!("{base}: the answer broke off: {e}"));
             let line = line.map_err(|e| fail(&e))?;
             row_from_json(&line).map_err(|e| fail(&e))
-        }))
+        });
+        Ok((rows, missing.unwrap_or(0)))
+    }
+
+    /// Says on stderr how many records an answer misses; the exit status that goes with that.
+    pub fn tell_missing(&self, records: u64) -> ExitCode {
+        if records == 0 {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("duramen: the answer is not whole: up to {records} records can't be read by {}", self.base);
+        ExitCode::from(PROBLEM)
     }
 
     /// A store that appends to the server.

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::filter::FilterArgs;
 use crate::location::{Location, LocationArgs, open_to_read};
-use crate::output::{FormatArgs, stdout, write_rows};
+use crate::output::{FormatArgs, stdout, tell_missing, write_rows};
 use duramen::front::{RowFormat, RowWriter};
 use flate2::write::GzEncoder;
 use std::fs::File;
@@ -35,39 +35,47 @@ pub struct Args {
     filter: FilterArgs,
 }
 
+/// What came out.
+struct Exported {
+    rows: u64,
+    /// Of an answer that misses something it is not 0.
+    status: ExitCode,
+}
+
 impl Args {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let format = self.format.or(RowFormat::Ndjson);
-        let rows = match &self.output {
+        let exported = match &self.output {
             None => {
-                self.write(stdout(format))?;
-                return Ok(ExitCode::SUCCESS);
+                let (_, exported) = self.write(stdout(format))?;
+                return Ok(exported.status);
             }
             Some(path) => self.write_file(path, format)?,
         };
-        eprintln!("{rows} rows exported");
-        Ok(ExitCode::SUCCESS)
+        eprintln!("{} rows exported", exported.rows);
+        Ok(exported.status)
     }
 
-    /// Runs the query into the writer; gives what is below it back, and the number of rows.
-    fn write<W: Write>(&self, writer: RowWriter<W>) -> Result<(W, u64), Failure> {
+    /// Runs the query into the writer; gives what is below it back.
+    fn write<W: Write>(&self, writer: RowWriter<W>) -> Result<(W, Exported), Failure> {
         let options = self.filter.options()?;
-        let mut count = 0;
-        let out = match self.location.settle()? {
+        let mut rows = 0;
+        match self.location.settle()? {
             Location::Folder(folder) => {
                 let tenant = open_to_read(&folder, self.location.tenant_name())?;
-                let mut rows = tenant.query_with(self.filter.text(), &options)?.inspect(|_| count += 1);
-                write_rows(&mut rows, writer)?
+                let mut found = tenant.query_with(self.filter.text(), &options)?;
+                let out = write_rows(&mut found.by_ref().inspect(|_| rows += 1), writer)?;
+                Ok((out, Exported { rows, status: tell_missing(&found.missing()) }))
             }
             Location::Server(remote) => {
-                let mut rows = remote.query(self.filter.text(), &options)?.inspect(|_| count += 1);
-                write_rows(&mut rows, writer)?
+                let (found, missing) = remote.query(self.filter.text(), &options)?;
+                let out = write_rows(&mut found.inspect(|_| rows += 1), writer)?;
+                Ok((out, Exported { rows, status: remote.tell_missing(missing) }))
             }
-        };
-        Ok((out, count))
+        }
     }
 
-    fn write_file(&self, path: &Path, format: RowFormat) -> Result<u64, Failure> {
+    fn write_file(&self, path: &Path, format: RowFormat) -> Result<Exported, Failure> {
         let fail = |e: io::Error| Failure::file(path, &e);
         if !self.force && path.exists() {
             return Err(Failure::Usage(format!("{}: exists; --force writes over it", path.display())));
@@ -76,28 +84,28 @@ impl Args {
         let beside = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
         let file = BufWriter::new(beside.as_file().try_clone().map_err(fail)?);
         let suffix = path.extension().and_then(|e| e.to_str());
-        let count = match suffix {
+        let exported = match suffix {
             Some("gz") => {
                 let packer = GzEncoder::new(file, flate2::Compression::default());
-                let (packer, count) = self.write(RowWriter::new(BufWriter::new(packer), format))?;
+                let (packer, exported) = self.write(RowWriter::new(BufWriter::new(packer), format))?;
                 let packer = packer.into_inner().map_err(|e| fail(e.into_error()))?;
                 sync(packer.finish().map_err(fail)?).map_err(fail)?;
-                count
+                exported
             }
             Some("zst") => {
                 let packer = zstd::Encoder::new(file, ZSTD_LEVEL).map_err(fail)?;
-                let (packer, count) = self.write(RowWriter::new(packer, format))?;
+                let (packer, exported) = self.write(RowWriter::new(packer, format))?;
                 sync(packer.finish().map_err(fail)?).map_err(fail)?;
-                count
+                exported
             }
             _ => {
-                let (file, count) = self.write(RowWriter::new(file, format))?;
+                let (file, exported) = self.write(RowWriter::new(file, format))?;
                 sync(file).map_err(fail)?;
-                count
+                exported
             }
         };
         beside.persist(path).map_err(|e| fail(e.error))?;
-        Ok(count)
+        Ok(exported)
     }
 }
 

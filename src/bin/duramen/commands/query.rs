@@ -55,12 +55,14 @@ impl Args {
                 let mut rows = tenant.query_with(self.filter.text(), &options)?;
                 output::write_rows(&mut rows, writer)?;
                 self.tell(&rows);
+                Ok(output::tell_missing(&rows.missing()))
             }
             Location::Server(remote) => {
-                output::write_rows(&mut remote.query(self.filter.text(), &options)?, writer)?;
+                let (mut rows, missing) = remote.query(self.filter.text(), &options)?;
+                output::write_rows(&mut rows, writer)?;
+                Ok(remote.tell_missing(missing))
             }
         }
-        Ok(ExitCode::SUCCESS)
     }
 
     fn tell(&self, rows: &duramen::Rows) {

@@ -1,6 +1,6 @@
 //! `duramen stats`.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, PROBLEM};
 use crate::location::{LocationArgs, options};
 use crate::output::{self, FormatArgs};
 use duramen::Store;
@@ -29,17 +29,27 @@ impl Args {
             Some(name) => vec![name.to_string()],
             None => store.tenants()?,
         };
+        let mut failed = false;
         let mut rows = Vec::new();
         for name in &names {
-            let tenant = store.existing_tenant(name)?;
-            if self.columns {
-                rows.extend(tenant.part_costs()?.iter().map(|cost| row_of(name, cost)));
-            } else {
-                rows.push(row_of(name, &tenant.stats()?));
+            let of_tenant = store.existing_tenant(name).and_then(|tenant| {
+                Ok(match self.columns {
+                    true => tenant.part_costs()?.iter().map(|cost| row_of(name, cost)).collect(),
+                    false => vec![row_of(name, &tenant.stats()?)],
+                })
+            });
+            match of_tenant {
+                Ok(of_tenant) => rows.extend(of_tenant),
+                Err(error) if error.is_no_such_tenant() => return Err(error.into()),
+                // One tenant that can't be opened does not hide the others.
+                Err(error) => {
+                    failed = true;
+                    rows.push(row_of(name, &serde_json::json!({"error": error.to_string()})));
+                }
             }
         }
         output::write_rows(&mut rows.into_iter(), output::stdout(self.format.or_fitting()))?;
-        Ok(ExitCode::SUCCESS)
+        Ok(if failed { ExitCode::from(PROBLEM) } else { ExitCode::SUCCESS })
     }
 }
 

@@ -42,13 +42,15 @@ impl Args {
         let mut writer = output::stdout(self.format.or(RowFormat::Ndjson));
         let mut seen = Seq(tenant.stats()?.last_seq);
         let options = QueryOptions { limit: Some(self.last), ..QueryOptions::default() };
-        let mut before = tenant.query_with(&self.filter, &options)?.collect::<Result<Vec<_>, _>>()?;
+        let mut found = tenant.query_with(&self.filter, &options)?;
+        let mut before = found.by_ref().collect::<Result<Vec<_>, _>>()?;
+        let status = output::tell_missing(&found.missing());
         before.reverse();
         before.iter().try_for_each(|row| writer.row(row))?;
         writer.flush()?;
         if self.no_follow {
             writer.finish()?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(status);
         }
         loop {
             std::thread::sleep(LOOK);
@@ -60,6 +62,7 @@ impl Args {
                 writer.row(&row)?;
             }
             writer.flush()?;
+            output::tell_missing(&tail.missing());
             seen = seen.max(last);
         }
     }
