@@ -49,7 +49,7 @@ impl Fixture {
         let root = tempfile::tempdir().unwrap();
         let made = root.path().join("made");
         let store = Store::open_with(&made, options()).unwrap();
-        let tenant = store.tenant("t").unwrap();
+        let tenant = store.tenant("default").unwrap();
         tenant.append(&records(0, FIRST)).unwrap();
         tenant.seal().unwrap();
         tenant.append(&records(FIRST, SECOND)).unwrap();
@@ -70,7 +70,7 @@ impl Fixture {
 }
 
 fn segment(data: &Path, number: u64) -> PathBuf {
-    data.join(format!("tenants/t/segments/{number:016x}.seg"))
+    data.join(format!("tenants/default/segments/{number:016x}.seg"))
 }
 
 fn ends(bytes: &[u8]) -> (Trailer, Footer) {
@@ -140,7 +140,7 @@ fn answers_serve_the_rest_and_say_what_they_miss() {
         let whole = std::fs::read(segment(&data, 1)).unwrap();
         damage(&data);
         let store = Store::open_with(&data, options()).unwrap();
-        let tenant = store.tenant("t").unwrap();
+        let tenant = store.tenant("default").unwrap();
         let last = FIRST + SECOND + UNSEALED;
         let left: Vec<i64> = (0..last).rev().filter(|n| !lost.contains(n)).collect();
         let count = lost.end - lost.start;
@@ -193,7 +193,7 @@ fn answers_serve_the_rest_and_say_what_they_miss() {
         drop((tail, tenant));
         store.close().unwrap();
         let store = Store::open_with(&data, options()).unwrap();
-        let (rows, missing) = ask(&store.tenant("t").unwrap(), "* | stats count() as n");
+        let (rows, missing) = ask(&store.tenant("default").unwrap(), "* | stats count() as n");
         assert_eq!((numbers(&rows), missing.len()), (vec![last], 0), "{name}");
     }
     program_and_server_say_so(&fixture);
@@ -203,15 +203,88 @@ fn program_and_server_say_so(fixture: &Fixture) {
     let data = fixture.copy("program");
     flip(&segment(&data, 1), |b| ends(b).0.footer_offset + 5);
     let path = data.to_str().unwrap();
-    let output = support::bin::run(&["query", "--data", path, "--tenant", "t", "* | stats count() as n"], b"");
+    let output = support::bin::run(&["query", "--data", path, "--tenant", "default", "* | stats count() as n"], b"");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(out.contains(&format!("{}", SECOND + UNSEALED)), "{out}");
     for part in ["0000000000000001", &FIRST.to_string(), "2025-03-01T00:00:00"] {
         assert!(err.contains(part), "{part}: {err}");
     }
-    support::bin::run_ok(&["query", "--data", path, "--tenant", "t", "--strict", "*"], b"", 3);
-    support::bin::run_ok(&["query", "--data", path, "--tenant", "t", "--limit", "3", "*"], b"", 0);
+    support::bin::run_ok(&["query", "--data", path, "--tenant", "default", "--strict", "*"], b"", 3);
+    support::bin::run_ok(&["query", "--data", path, "--tenant", "default", "--limit", "3", "*"], b"", 0);
+    #[cfg(feature = "server")]
+    server_says_so(&data);
+}
+
+#[cfg(feature = "server")]
+fn server_says_so(data: &Path) {
+    // A block that turns out to be damaged when the answer has begun, and not.
+    let server = support::bin::Server::start(data);
+    let ask = |query: &str, more: &str| {
+        let path = format!("/api/v1/query?query={query}{more}");
+        support::http::get(&server.address, &path)
+    };
+    let told = |answer: &support::http::Answer| {
+        let line = answer.head.lines().find_map(|l| l.strip_prefix("x-duramen-missing: ").map(str::to_string));
+        line.map(|n| n.parse::<i64>().unwrap())
+    };
+    let whole = ask("*|stats+count()+as+n", "").unwrap();
+    assert_eq!((whole.status, told(&whole)), (200, Some(FIRST)), "{whole:?}");
+    let body = support::json::parse(&whole.body).unwrap();
+    let missing = body.get("data").and_then(|d| d.get("stats")?.get("missing")).unwrap().items();
+    assert_eq!(missing.len(), 1, "{}", whole.body);
+    assert_eq!(missing[0].get("records").and_then(|n| n.as_u64()), Some(FIRST as u64), "{}", whole.body);
+    for format in ["ndjson", "csv"] {
+        let rows = ask("*|fields+n", &format!("&format={format}")).unwrap();
+        assert_eq!((rows.status, told(&rows)), (200, Some(FIRST)), "{format}");
+    }
+    let rows = ask("*", "&limit=3&format=ndjson").unwrap();
+    assert_eq!((rows.body.lines().count(), told(&rows)), (3, None));
+    let strict = ask("*|stats+count()+as+n", "&strict=true").unwrap();
+    assert_eq!(strict.status, 500, "{strict:?}");
+    assert!(strict.body.contains("damaged"), "{strict:?}");
+}
+
+#[test]
+#[cfg(feature = "server")]
+fn rows_that_can_not_say_so_any_more_break_off() {
+    let fixture = Fixture::new();
+    // The oldest block: much goes out before it is come to.
+    flip(&segment(&fixture.data, 1), |b| {
+        let p = ends(b).1.blocks[0];
+        p.offset + p.len - 9
+    });
+    let server = support::bin::Server::start(&fixture.data);
+    let ask = || {
+        let path = "/api/v1/query?query=*&format=ndjson";
+        support::http::get(&server.address, path)
+    };
+    assert!(ask().is_err(), "the head is out when the damage shows");
+    let again = ask().unwrap();
+    assert!(again.head.contains("x-duramen-missing: 16384"), "{}", again.head);
+    assert_eq!(again.body.lines().count() as i64, FIRST + SECOND + UNSEALED - 16384);
+}
+
+#[test]
+fn what_is_damaged_is_not_merged() {
+    let fixture = Fixture::new();
+    for (name, at) in [("block", None), ("footer", Some(5))] {
+        let data = fixture.copy(name);
+        flip(&segment(&data, 1), |b| match at {
+            None => ends(b).1.blocks[1].offset + 300,
+            Some(at) => ends(b).0.footer_offset + at,
+        });
+        let store = Store::open_with(&data, options()).unwrap();
+        let tenant = store.tenant("default").unwrap();
+        let report = tenant.compact(None).unwrap();
+        assert_eq!((report.segments_merged, report.segments_made, report.segments_damaged), (2, 1, 1), "{name}");
+        let (rows, missing) = ask(&tenant, &format!("n:>={FIRST}"));
+        assert_eq!((rows.len() as i64, missing.len()), (SECOND + UNSEALED, 1), "{name}");
+        drop(tenant);
+        store.close().unwrap();
+        let findings = verify(&[&data], false).findings;
+        assert!(findings.iter().all(|f| f.file == segment(&data, 1)), "{name}: {findings:?}");
+    }
 }
 
 #[test]
@@ -219,7 +292,7 @@ fn a_damaged_index_is_not_used_and_made_anew() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
     let store = Store::open_with(&data, options()).unwrap();
-    store.tenant("t").unwrap().append(&records(0, 400)).unwrap();
+    store.tenant("default").unwrap().append(&records(0, 400)).unwrap();
     store.close().unwrap();
     let (trailer, _) = ends(&std::fs::read(segment(&data, 1)).unwrap());
     let expect = |tenant: &Tenant| {
@@ -234,7 +307,7 @@ fn a_damaged_index_is_not_used_and_made_anew() {
         folder::copy(&data, &scratch);
         flip(&segment(&scratch, 1), |_| trailer.index_offset + at);
         let store = Store::open_with(&scratch, options()).unwrap();
-        let tenant = store.tenant("t").unwrap();
+        let tenant = store.tenant("default").unwrap();
         expect(&tenant);
         assert_eq!(tenant.stats().unwrap().indexes_damaged, 1, "at {at}");
         store.maintain().unwrap();
@@ -255,7 +328,7 @@ fn a_damaged_index_is_not_used_and_made_anew() {
             }
             assert_eq!(verify(&[&scratch], true).ok, harm.is_none(), "at {at}, {harm:?}");
             let store = Store::open_with(&scratch, options()).unwrap();
-            let tenant = store.tenant("t").unwrap();
+            let tenant = store.tenant("default").unwrap();
             expect(&tenant);
             assert_eq!(tenant.stats().unwrap().indexes_damaged, u64::from(harm.is_some()), "at {at}, {harm:?}");
             store.maintain().unwrap();
@@ -267,7 +340,7 @@ fn a_damaged_index_is_not_used_and_made_anew() {
         }
         // It goes with its segment.
         let store = Store::open_with(&scratch, options()).unwrap();
-        let tenant = store.tenant("t").unwrap();
+        let tenant = store.tenant("default").unwrap();
         tenant.append(&records(400, 100)).unwrap();
         tenant.compact(None).unwrap();
         assert!(!index.exists());
@@ -288,7 +361,7 @@ fn a_disk_that_refused_is_asked_again() {
     let mut options = options();
     options.cache_bytes_max = 0;
     let store = Store::open_on(Arc::new(vfs.clone()), Path::new("/s"), options, true).unwrap();
-    let tenant = store.tenant("t").unwrap();
+    let tenant = store.tenant("default").unwrap();
     tenant.append(&records(0, 300)).unwrap();
     tenant.seal().unwrap();
     // At the opening of the segment, and when it is open.
@@ -308,10 +381,10 @@ fn a_disk_that_refused_is_asked_again() {
 #[test]
 fn a_tenant_that_lost_its_manifest_refuses_and_keeps_its_files() {
     let fixture = Fixture::new();
-    let whole = std::fs::read(fixture.data.join("tenants/t/manifest")).unwrap();
+    let whole = std::fs::read(fixture.data.join("tenants/default/manifest")).unwrap();
     for (name, damage) in [("flip", Some(300)), ("missing", None)] {
         let data = fixture.copy(name);
-        let manifest = data.join("tenants/t/manifest");
+        let manifest = data.join("tenants/default/manifest");
         match damage {
             Some(at) => flip(&manifest, |_| at),
             None => std::fs::remove_file(&manifest).unwrap(),
@@ -319,9 +392,9 @@ fn a_tenant_that_lost_its_manifest_refuses_and_keeps_its_files() {
         for write in [true, false] {
             let open = if write { Store::open_with } else { Store::open_read_only_with };
             let store = open(&data, options()).unwrap();
-            assert_eq!(store.tenants().unwrap(), ["other", "t"], "{name}");
+            assert_eq!(store.tenants().unwrap(), ["default", "other"], "{name}");
             expect_count(&store.tenant("other").unwrap(), 10);
-            for refused in [store.tenant("t"), store.existing_tenant("t")] {
+            for refused in [store.tenant("default"), store.existing_tenant("default")] {
                 let error = refused.unwrap_err();
                 assert!(write == error.is_damage() || name == "flip" || !write, "{name}: {error}");
                 assert!(error.to_string().contains("manifest"), "{name}: {error}");
@@ -330,7 +403,7 @@ fn a_tenant_that_lost_its_manifest_refuses_and_keeps_its_files() {
             if write {
                 // The cause is gone: no restart.
                 std::fs::write(&manifest, &whole).unwrap();
-                expect_count(&store.tenant("t").unwrap(), FIRST + SECOND + UNSEALED);
+                expect_count(&store.tenant("default").unwrap(), FIRST + SECOND + UNSEALED);
                 store.close().unwrap();
                 match damage {
                     Some(at) => flip(&manifest, |_| at),

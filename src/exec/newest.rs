@@ -63,6 +63,10 @@ pub(crate) fn run<'p>(
     if rows_max == 0 || chain.is_done() {
         return Ok(());
     }
+    if scan.plan.rows_max().is_none() {
+        // It will come to all of them: what is known to be missing is told before the first row.
+        scan.leave_out_known()?;
+    }
     let read = |unit: usize| -> Result<Option<Open>, ExecError> {
         let Some(candidate) = scan.decide(unit)? else { return Ok(None) };
         let matching = scan.matching(&candidate)?;

@@ -5,6 +5,7 @@ use super::missing::Missed;
 use super::prune::{Decision, PrunedBy, Pruner, zone};
 use super::view::BlockView;
 use super::{ExecError, Plan, parallel};
+use crate::error::StorageError;
 use crate::record::{Block, BlockInfo, Source};
 use roaring::RoaringBitmap;
 use std::collections::BTreeSet;
@@ -127,6 +128,26 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
+    /// Leaves out the blocks that are known to be damaged and may have matches.
+    pub(crate) fn leave_out_known(&self) -> Result<(), ExecError> {
+        for (number, unit) in self.units.iter().enumerate() {
+            if self.sources[unit.source].damage(unit.block).is_some() {
+                // Pruned it is counted when its turn comes.
+                let error = match self.pruner.decide(unit.source, unit.block) {
+                    Ok(Decision::Skip(_)) => continue,
+                    Ok(Decision::Read { .. }) => self.known_damage(*unit).map(ExecError::from),
+                    Err(error) => Some(error),
+                };
+                error.map_or(Ok(()), |error| self.leave_out(number, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn known_damage(&self, unit: Unit) -> Option<StorageError> {
+        self.sources[unit.source].damage(unit.block)
+    }
+
     fn is_left_out(&self, unit: usize) -> bool {
         self.has_left_out.load(Ordering::Acquire)
             && self.left_out.lock().unwrap_or_else(PoisonError::into_inner).contains(&unit)
@@ -183,7 +204,7 @@ impl<'a> Scan<'a> {
         let unit = self.units[unit];
         let counter = match self.pruner.decide(unit.source, unit.block)? {
             Decision::Read { block, all } => {
-                if let Some(damage) = self.sources[unit.source].damage(unit.block) {
+                if let Some(damage) = self.known_damage(unit) {
                     return Err(damage.into());
                 }
                 return Ok(Some(Candidate { view: BlockView::new(block), info: unit.info, all }));

@@ -9,10 +9,12 @@
 //! acknowledged, the second damage.
 
 mod event;
+mod salvage;
 #[cfg(test)]
 mod tests;
 
 pub use event::{BadToken, Cidr, Event, EventKind, Roles, TokenEntry};
+pub use salvage::{Salvaged, salvage};
 
 use super::bytes::{DecodeError, Reader, put_i64, put_u16, put_u32, put_u64};
 use crate::record::Timestamp;

@@ -38,6 +38,13 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
+    /// What the header at the beginning of a file says although it may be damaged: for repair, which finds out with the
+    /// first frame whether it is right.
+    pub fn of_damaged(bytes: &[u8]) -> Option<FileStamp> {
+        let number = |at: usize| bytes.get(at..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
+        Some(FileStamp { id: number(80)?, salt: number(88)? })
+    }
+
     /// A checksum that has taken in the stamp.
     pub(super) fn hasher(&self) -> crc32fast::Hasher {
         let mut hasher = crc32fast::Hasher::new();

@@ -76,6 +76,27 @@ impl Version {
         Ok(version)
     }
 
+    /// A version made of what could be found of a store whose manifest is damaged. What is found goes on the chain of
+    /// `before`, the last version that can be read; without one the chain begins here.
+    pub fn rebuilt(
+        tenant: &TenantId,
+        before: Option<&Version>,
+        segments: &[SegmentMeta],
+        leaves: &[Leaf],
+        sealed_below: Seq,
+    ) -> Result<Version, BadEdit> {
+        let mut version = Version::new(tenant.clone(), before.map_or(0, |before| before.created_at_ns));
+        let next_segment_id = before.map_or(SegmentId(1), |before| before.next_segment_id);
+        if let Some(before) = before {
+            (version.head, version.edits) = (before.head, before.edits);
+            version.records_removed = before.records_removed;
+        }
+        version.next_segment_id = SegmentId(0);
+        version.seal(segments, leaves, sealed_below)?;
+        version.next_segment_id = version.next_segment_id.max(next_segment_id);
+        Ok(version)
+    }
+
     /// The leaves of all records that are sealed and live, by rising Seq.
     pub fn leaves(&self) -> impl Iterator<Item = &Leaf> {
         self.leaves.values().flat_map(|run| run.iter())

@@ -166,6 +166,20 @@ impl Manifest {
         Ok(Manifest { writer: Mutex::new(writer), version: RwLock::new(Arc::new(version)) })
     }
 
+    /// Puts a manifest in the place of one that is damaged or missing: a snapshot of what was found, which goes on the
+    /// chain as far as that can be read. What was there is overwritten, so that the caller has a copy.
+    pub fn rebuild(
+        vfs: Arc<dyn Vfs>,
+        path: PathBuf,
+        found: &Version,
+        at: Timestamp,
+    ) -> Result<Arc<Version>, StorageError> {
+        let edits = vec![Edit::Snapshot(Box::new(found.clone()))];
+        let entry = Entry { number: found.edits + 1, previous: found.head, at, edits };
+        let (_, version) = Writer::start(vfs, path, &found.tenant, Some(found), &entry)?;
+        Ok(Arc::new(version))
+    }
+
     /// Opens a manifest. A torn last entry, which nobody acted upon, is copied to `quarantine` beside the file, cut
     /// off and reported; damage is an error, and then nothing was changed. One of an earlier version of the format is
     /// written anew, and kept beside it as compacting does.

@@ -67,6 +67,24 @@ impl SegmentReader {
         Ok(SegmentReader { file, cache, number, header, trailer, footer })
     }
 
+    /// A segment of which only some blocks are to be read, by a footer that lists them: what repair found of one that
+    /// is damaged.
+    pub fn of_blocks(file: Arc<dyn VfsFile>, cache: Arc<Cache>, header: SegmentHeader, footer: Footer) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1 << 62);
+        let trailer = Trailer {
+            index_offset: 0,
+            index_len: 0,
+            footer_offset: 0,
+            footer_len: 0,
+            footer_raw: 0,
+            footer_codec: crate::format::compress::Codec::Raw,
+            footer_crc: 0,
+            data_root: [0; 32],
+            index_root: [0; 32],
+        };
+        SegmentReader { file, cache, number: NEXT.fetch_add(1, Ordering::Relaxed), header, trailer, footer }
+    }
+
     /// Whose it is and which.
     pub fn header(&self) -> &SegmentHeader {
         &self.header

@@ -2,8 +2,9 @@
 
 use super::open::open_segments;
 use super::output::Output;
-use super::segments::SegmentSource;
+use super::segments::{SegmentSource, segment_path};
 use super::{TenantCore, Writer};
+use crate::error::StorageError;
 use crate::format::compress::LEVEL_MERGE;
 use crate::format::edit::{Edit, SegmentMeta};
 use crate::format::segment::SEGMENT_BYTES_MAX;
@@ -14,6 +15,7 @@ use crate::segment::{Merger, SegmentReader, encode_block};
 use crate::store::Error;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What [`TenantCore::compact`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -36,13 +38,17 @@ pub struct CompactReport {
 impl TenantCore {
     /// Seals, merges small segments, and lets segments go whose newest record is older than the retention.
     pub fn compact(&self, retention_ns: Option<i64>) -> Result<CompactReport, Error> {
-        // Files may have been put back.
-        self.state().segments.values().for_each(|segment| segment.forget_damage());
         let mut report = CompactReport { records_sealed: self.seal()?, ..CompactReport::default() };
         if let Some(retention) = retention_ns {
             self.expire_segments(retention, &mut report)?;
         }
-        self.merge_small(&mut report)?;
+        while let Err(error) = self.merge_small(&mut report) {
+            // A damaged segment stays as it is, and the others are merged without it.
+            if !self.note_damage(&error) {
+                return Err(error);
+            }
+        }
+        report.segments_damaged = self.snapshot().segments().iter().filter(|s| s.damage().is_some()).count() as u64;
         Ok(report)
     }
 
@@ -102,12 +108,32 @@ impl TenantCore {
         drop(before);
     }
 
+    /// Notes what an error says of a segment that was read to be merged; says whether that is news.
+    fn note_damage(&self, error: &Error) -> bool {
+        let Some(error @ StorageError::Damage(damage)) = error.as_storage_error() else { return false };
+        let snapshot = self.snapshot();
+        let segment = snapshot.segments().iter().find(|s| segment_path(&self.options, s.meta().id) == damage.file);
+        segment.is_some_and(|segment| {
+            let is_news = segment.damage().is_none();
+            segment.note_damage_at(damage.offset, error);
+            is_news && segment.damage().is_some()
+        })
+    }
+
     fn merge_small(&self, report: &mut CompactReport) -> Result<(), Error> {
         let writer = self.writer()?;
         let _turn = self.turn(writer);
         let segments = self.state().segments.clone();
         let classes: BTreeSet<&Class> = segments.values().map(|s| &s.meta().class).collect();
-        classes.into_iter().try_for_each(|class| self.merge_class(writer, &segments, class, report))
+        let merged = classes.into_iter().try_for_each(|class| self.merge_class(writer, &segments, class, report));
+        if merged.as_ref().is_err_and(Error::is_damage) {
+            // Files that no entry will name; the next open would remove them, too.
+            let from = writer.manifest.version().next_segment_id.0;
+            for number in from..writer.next_segment.load(Ordering::Relaxed) {
+                let _ = self.options.vfs.remove(&segment_path(&self.options, SegmentId(number)));
+            }
+        }
+        merged
     }
 
     /// Merges the small segments of a class whose files are in the tenant's own folder.
@@ -119,7 +145,8 @@ impl TenantCore {
         report: &mut CompactReport,
     ) -> Result<(), Error> {
         let fits = |m: &SegmentMeta| m.class == *class && m.place.is_own() && m.bytes < self.options.merge_bytes_max;
-        let mut small: Vec<&Arc<SegmentSource>> = segments.values().filter(|s| fits(s.meta())).collect();
+        let is_whole = |s: &SegmentSource| s.damage().is_none() && !s.reader().is_err_and(|e| e.is_damage());
+        let mut small: Vec<&Arc<SegmentSource>> = segments.values().filter(|s| fits(s.meta()) && is_whole(s)).collect();
         if small.len() < 2 {
             return Ok(());
         }

@@ -13,7 +13,7 @@ use crate::store::Error;
 use std::sync::atomic::Ordering;
 
 /// Feeds an index with what blocks are built from.
-pub(super) struct IndexSink {
+pub(crate) struct IndexSink {
     builder: IndexBuilder,
     /// The first error; the sink's calls return none.
     error: Option<BuildError>,

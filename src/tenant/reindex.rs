@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Why there is no index.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum IndexError {
+pub(super) enum IndexError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
@@ -25,7 +25,7 @@ pub(crate) enum IndexError {
 }
 
 /// The index of a segment from its records alone. Holds one decoded block at a time.
-pub(crate) fn build_index(reader: &Arc<SegmentReader>) -> Result<Vec<u8>, IndexError> {
+pub(super) fn build_index(reader: &Arc<SegmentReader>) -> Result<Vec<u8>, IndexError> {
     let mut sink = IndexSink::new();
     for number in 0..reader.blocks() {
         let block = SegmentBlock::open(reader, number)?;

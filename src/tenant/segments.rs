@@ -153,11 +153,13 @@ impl SegmentSource {
         self.known().reindexed = Some(Instant::now());
     }
 
-    /// Forgets what damage was found, so that the next query looks for itself.
-    pub fn forget_damage(&self) {
-        let mut known = self.known();
-        known.whole = None;
-        known.blocks.clear();
+    /// Notes damage at a place of the file, found by whoever read its blocks for something else than a query.
+    pub(super) fn note_damage_at(&self, offset: u64, error: &StorageError) {
+        let Some(open) = self.open.get() else { return };
+        let blocks = &open.reader.footer().blocks;
+        if let Some(block) = blocks.iter().rposition(|b| b.offset <= offset) {
+            self.known().blocks.insert(block, (Instant::now(), error.clone()));
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -352,6 +354,9 @@ impl Source for DamagedSource {
     }
     fn block(&self, _: usize) -> Result<Arc<dyn Block>, StorageError> {
         Err(self.damage.clone())
+    }
+    fn damage(&self, _: usize) -> Option<StorageError> {
+        Some(self.damage.clone())
     }
     fn terms(&self) -> Option<Arc<dyn TermIndex>> {
         None

@@ -37,6 +37,7 @@ impl Args {
                 "segments_made": report.segments_made,
                 "segments_expired": report.segments_expired,
                 "records_expired": report.records_expired,
+                "segments_damaged": report.segments_damaged,
             });
             writeln!(out, "{line}")?;
         }

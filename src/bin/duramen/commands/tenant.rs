@@ -116,6 +116,8 @@ fn list(data: &DataArgs, format: &FormatArgs) -> Result<ExitCode, Failure> {
             row.cells.push(Cell { name: name.into(), tag, text: value.unwrap_or_default().into() });
         };
         cell("tenant", Some(name.clone()));
+        // One tenant that can't be opened does not hide the others.
+        cell("error", store.existing_tenant(&name).err().map(|e| e.to_string()));
         cell("created", info.map(|i| i.created.to_string()));
         cell("retention", info.and_then(|i| i.settings.get("retention").map(|r| r.to_string())));
         Ok::<Row, Failure>(row)
