@@ -56,6 +56,13 @@ fn is_folder(path: &Path, name: &str) -> bool {
     path.file_name().is_some_and(|last| last == name)
 }
 
+#[test]
+fn a_seed_gives_the_same_run_each_time() {
+    for seed in 0..20 {
+        assert_eq!(sim::trace(seed), sim::trace(seed), "seed {seed}");
+    }
+}
+
 /// The plain case, gone through without chance: a crash at every operation of one round.
 #[test]
 fn every_operation_of_a_round_may_be_the_last() {

@@ -2,7 +2,7 @@
 
 use super::CatalogError;
 use crate::error::StorageError;
-use crate::format::control::{self, Contents, ControlHeader, Event, Head};
+use crate::format::control::{self, CONTROL_FRAME_BYTES_MAX, Contents, ControlHeader, Event, Head};
 use crate::record::Timestamp;
 use crate::vfs::{Vfs, VfsFile};
 use std::path::Path;
@@ -30,17 +30,25 @@ impl ControlLog {
     /// Opens the log, making it where there is none, and cuts off what a crash left.
     pub(super) fn open(vfs: &dyn Vfs, path: &Path) -> Result<(Self, Contents), CatalogError> {
         if !vfs.exists(path)? {
-            let salt = getrandom::u64().map_err(|e| CatalogError::NoRandom(e.to_string()))?;
-            let header = ControlHeader { salt, created: Timestamp::now() };
+            let header = ControlHeader { salt: vfs.salt(), created: Timestamp::now() };
             vfs.replace(path, &header.encode())?;
         }
-        let contents = read(vfs, path)?;
+        let bytes = vfs.read(path)?;
+        let contents = control::decode(&bytes).map_err(|error| StorageError::from(error.in_file(path)))?;
         let file = vfs.open_write(path)?;
         if contents.torn.is_some() {
             file.set_len(contents.head.bytes)?;
         }
-        // What was read may be in the page cache alone, from a process that was killed before it synced.
+        // What was read may be in the page cache alone, from a process that was killed before it synced; and where a sync
+        // of its last frame failed, only writing it again makes a sync write it.
+        let end = usize::try_from(contents.head.bytes).unwrap_or(usize::MAX).min(bytes.len());
+        let from = end.saturating_sub(CONTROL_FRAME_BYTES_MAX);
+        file.write_all_at(from as u64, &bytes[from..end])?;
         file.sync()?;
+        // So may its name.
+        if let Some(folder) = path.parent() {
+            vfs.sync_dir(folder)?;
+        }
         let log =
             ControlLog { file, header: contents.header.clone(), head: contents.head, dirty: false, stopped: false };
         Ok((log, contents))

@@ -12,6 +12,8 @@ mod token;
 mod view;
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod tests;
 
 pub use crate::format::control::{BadToken, Cidr, Roles, TokenEntry};

@@ -25,6 +25,8 @@ pub const CONTROL_HEADER_BYTES: usize = 256;
 pub const CONTROL_VERSION: u16 = 1;
 /// Longest payload of a frame in bytes: the longest event is far below it.
 pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 64 << 10;
+/// Most bytes of a frame.
+pub const CONTROL_FRAME_BYTES_MAX: usize = CONTROL_FRAME_HEADER_BYTES + CONTROL_PAYLOAD_BYTES_MAX + 8;
 /// Length of a frame's header in bytes; the payload, its padding and the trailer follow.
 pub const CONTROL_FRAME_HEADER_BYTES: usize = 56;
 
@@ -250,9 +252,8 @@ fn frame_header(header: &ControlHeader, frame: &[u8]) -> Result<usize, DecodeErr
 fn torn_at(header: &ControlHeader, bytes: &[u8], at: usize) -> Option<&'static str> {
     let rest = &bytes[at..];
     let whole = frame_header(header, rest).ok().map(|n| CONTROL_FRAME_HEADER_BYTES + n.next_multiple_of(8) + 8);
-    let longest = CONTROL_FRAME_HEADER_BYTES + CONTROL_PAYLOAD_BYTES_MAX + 8;
     // Nothing follows a torn frame: the next write begins where it began.
-    if rest.len() > whole.unwrap_or(longest) {
+    if rest.len() > whole.unwrap_or(CONTROL_FRAME_BYTES_MAX) {
         return None;
     }
     let later = (8..rest.len()).step_by(8).any(|skip| frame_header(header, &rest[skip..]).is_ok());

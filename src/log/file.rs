@@ -93,6 +93,13 @@ impl ActiveFile {
         Ok(ActiveFile { file, id: header.id, stamp: header.stamp(), end, reserved, chain, is_marked })
     }
 
+    /// Writes what was read. After a sync that failed, the system may show what is not on the disk, and think that it is;
+    /// a process that was killed then leaves that to the next one, whose sync alone would change nothing.
+    pub(super) fn write_again(&mut self, from: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        debug_assert!(from + bytes.len() as u64 <= self.end);
+        if bytes.is_empty() { Ok(()) } else { self.file.write_all_at(from, bytes) }
+    }
+
     pub(super) fn id(&self) -> LogId {
         self.id
     }

@@ -168,12 +168,16 @@ impl Log {
             vfs.sync_dir(&dir)?;
         }
         let mut sizes: BTreeMap<LogId, u64> = plan.kept.iter().map(|k| (k.source.header.id, k.scan.end)).collect();
-        let newest = plan.kept.last().filter(|kept| kept.scan.chain.next == plan.next);
+        let next = plan.next;
+        let newest = plan.kept.last_mut().filter(|kept| kept.scan.chain.next == next);
         let mut next_id = plan.next_id;
         let mut active = match newest {
             Some(kept) => {
                 let at = (kept.scan.end, kept.scan.chain.hash, kept.scan.chain.is_marked);
-                ActiveFile::resume(&*vfs, &dir, &kept.source.header, at)?
+                let (from, bytes) = kept.unproven()?;
+                let mut active = ActiveFile::resume(&*vfs, &dir, &kept.source.header, at)?;
+                active.write_again(from, &bytes)?;
+                active
             }
             None => {
                 let (tenant, id, salt) = (tenant.clone(), next_id, vfs.salt());

@@ -2,6 +2,7 @@
 
 use super::scan::{Broken, FrameAt, LogSource, Scan, file_name, id_of};
 use crate::error::{Damage, StorageError};
+use crate::format::header::FILE_HEADER_BYTES;
 use crate::id::{LogId, Seq, TenantId};
 use crate::vfs::{Vfs, set_aside};
 use std::path::{Path, PathBuf};
@@ -209,6 +210,14 @@ impl Kept {
             batches += 1;
         }
         Ok(batches)
+    }
+
+    /// The end of the file that it does not itself say is durable: from which offset on, and the bytes.
+    pub(super) fn unproven(&mut self) -> Result<(u64, Vec<u8>), StorageError> {
+        let durable = self.scan.chain.durable;
+        let proven = self.scan.frames.iter().take_while(|frame| frame.last() <= durable).last();
+        let from = proven.map_or(FILE_HEADER_BYTES as u64, |frame| frame.offset + frame.bytes as u64);
+        Ok((from, self.source.copy(from, self.scan.end)?))
     }
 
     fn reported_cut(&self) -> Option<Cut> {

@@ -58,6 +58,8 @@ struct Loaded {
     version: Version,
     end: u64,
     base_end: u64,
+    /// Where the last mark begins: entries before it are durable. The mark itself may not be.
+    proven_end: u64,
     is_marked: bool,
     torn: Option<DecodeError>,
     report: ManifestRecovery,
@@ -72,7 +74,7 @@ fn load(path: &Path, bytes: &[u8], tenant: &TenantId) -> Result<Loaded, StorageE
         return Err(damage(DecodeError::new("manifest header", 11, expected, found)));
     }
     let mut version: Option<Version> = None;
-    let (mut base_end, mut is_marked, mut torn) = (0, false, None);
+    let (mut base_end, mut proven_end, mut is_marked, mut torn) = (0, 0, false, None);
     let mut report = ManifestRecovery::default();
     for at in entries.by_ref() {
         let at = match at {
@@ -83,7 +85,10 @@ fn load(path: &Path, bytes: &[u8], tenant: &TenantId) -> Result<Loaded, StorageE
             }
         };
         is_marked = at.entry.is_none();
-        let Some(entry) = at.entry else { continue };
+        let Some(entry) = at.entry else {
+            proven_end = at.offset;
+            continue;
+        };
         let unfit = |reason: String| Damage {
             file: path.to_path_buf(),
             offset: at.offset,
@@ -114,7 +119,7 @@ fn load(path: &Path, bytes: &[u8], tenant: &TenantId) -> Result<Loaded, StorageE
     let Some(version) = version else {
         return Err(damage(torn.unwrap_or_else(|| DecodeError::new("manifest", 0, "an entry", "the end"))));
     };
-    Ok(Loaded { header, version, end, base_end, is_marked, torn, report })
+    Ok(Loaded { header, version, end, base_end, proven_end, is_marked, torn, report })
 }
 
 /// Reads a manifest beside its writer, or with none: no lock is taken and nothing is written.
@@ -189,7 +194,8 @@ impl Manifest {
         tenant: &TenantId,
     ) -> Result<(Manifest, ManifestRecovery), StorageError> {
         let bytes = vfs.read(&path)?;
-        let Loaded { header, version, end, base_end, is_marked, torn, mut report } = load(&path, &bytes, tenant)?;
+        let Loaded { header, version, end, base_end, proven_end, is_marked, torn, mut report } =
+            load(&path, &bytes, tenant)?;
         let folder = path.parent().unwrap_or(Path::new(".")).to_path_buf();
         remove_unfinished(&*vfs, &folder, &path)?;
         let file = vfs.open_write(&path)?;
@@ -201,7 +207,10 @@ impl Manifest {
             file.set_len(end)?;
         }
         let mut writer = Writer { vfs, path, header, file, end, base_end, is_suspect: false };
-        // What was read may be with the operating system only; from here on it is acted upon.
+        // What was read may be with the operating system only; from here on it is acted upon. After a sync that failed,
+        // the system may take it for written, so that it is written again.
+        let [from, to] = [proven_end, end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+        writer.file.write_all_at(proven_end, bytes.get(from..to).unwrap_or_default())?;
         writer.file.sync()?;
         writer.vfs.sync_dir(&folder)?;
         if !is_marked {

@@ -4,11 +4,11 @@ pub mod model;
 pub mod world;
 
 use duramen::vfs::Vfs;
-use duramen::vfs::sim::{SIM_OPS, SimFault, SimVfs, SyncSkip};
+use duramen::vfs::sim::{SIM_OPS, SimFault, SimOp, SimVfs, SyncSkip};
 use model::Survives;
 use std::io::ErrorKind;
 use std::path::Path;
-use world::{DIR, Stop, TENANTS, World, read_all};
+use world::{DIR, Stop, TENANTS, Trouble, World, read_all};
 
 const ROUNDS_MAX: u64 = 4;
 const STEPS: u64 = 14;
@@ -35,6 +35,15 @@ impl Tally {
         self.operations += other.operations;
         self.refusals += other.refusals;
     }
+}
+
+/// What a seed does, step by step.
+pub fn trace(seed: u64) -> Vec<String> {
+    let mut world = World::new(seed);
+    let ended = rounds(&mut world, &mut Tally::default());
+    world.vfs.crash_at(0);
+    world.note(format!("{ended:?}"));
+    std::mem::take(&mut world.trace)
 }
 
 /// Runs a seed; `bug` leaves out syncs. The error says what is wrong, with what was done.
@@ -102,10 +111,16 @@ fn plan_trouble(world: &mut World) {
     if kind > 5 {
         return;
     }
-    let under = World::tenant_dir(TENANTS[random.below(2) as usize]);
+    let name = TENANTS[random.below(2) as usize];
+    let under = World::tenant_dir(name);
+    let mut trouble = Trouble::Anywhere;
     let planned = match kind {
         0..=2 => {
-            let op = SIM_OPS[random.below(SIM_OPS.len() as u64) as usize];
+            let often = [SimOp::Write, SimOp::Sync, SimOp::Sync];
+            let op = match random.coin() {
+                true => SIM_OPS[random.below(SIM_OPS.len() as u64) as usize],
+                false => often[random.below(3) as usize],
+            };
             let error = [ErrorKind::Other, ErrorKind::Other, ErrorKind::StorageFull][random.below(3) as usize];
             let mut fault = SimFault::new(op).after(random.below(25)).kind(error);
             fault = match random.below(4) {
@@ -114,6 +129,7 @@ fn plan_trouble(world: &mut World) {
             };
             if random.coin() {
                 fault = fault.under(under);
+                trouble = Trouble::Of(name);
             }
             let text = format!("{fault:?}");
             world.vfs.inject(fault);
@@ -126,6 +142,7 @@ fn plan_trouble(world: &mut World) {
         }
         4 => {
             world.vfs.refuse(&under, true);
+            trouble = Trouble::Of(name);
             format!("{} is refused", under.display())
         }
         _ => {
@@ -135,7 +152,7 @@ fn plan_trouble(world: &mut World) {
             text
         }
     };
-    world.is_troubled = true;
+    world.trouble = trouble;
     world.note(planned);
 }
 
@@ -151,7 +168,7 @@ fn heal(vfs: &SimVfs) {
 fn workload(world: &mut World) -> Result<(), Stop> {
     if world.store.is_none() {
         let opened = world.open_on(&world.vfs, true);
-        match world.judge("open", opened)? {
+        match world.judge("open", None, opened)? {
             Some(store) => world.store = Some(store),
             None => return Ok(()),
         }
@@ -168,7 +185,7 @@ fn workload(world: &mut World) -> Result<(), Stop> {
             31..=32 => world.reopen()?,
             33..=34 => world.read_beside()?,
             35 => world.tail()?,
-            36 if world.is_troubled => {
+            36 if world.trouble != Trouble::None => {
                 world.note("healed".into());
                 heal(&world.vfs);
             }
@@ -187,7 +204,8 @@ fn flip(world: &mut World) -> Result<(), Stop> {
     let bit = world.random.below(8 * len);
     world.vfs.flip_bit_once(file, bit);
     // A segment that was found damaged is taken for damaged until it is opened anew.
-    world.is_troubled = true;
+    let of = TENANTS.into_iter().find(|name| file.starts_with(World::tenant_dir(name)));
+    world.trouble = world.trouble.and(of.map_or(Trouble::Anywhere, Trouble::Of));
     world.note(format!("bit {bit} of {} is to flip", file.display()));
     if world.random.coin() { world.query_some() } else { world.compact(false) }
 }
@@ -199,18 +217,16 @@ fn end_round(world: &mut World, tally: &mut Tally) -> Result<(SimVfs, Survives),
         // In order.
         heal(&world.vfs);
         world.vfs.short(false);
-        let store = world.store.take();
-        let is_open = store.is_some();
-        match world.judge("close", store.map_or(Ok(()), duramen::Store::close)) {
-            Ok(Some(())) if is_open => world.tenants.values_mut().for_each(model::Tenant::all_durable),
-            Ok(_) | Err(Stop::Down) => {}
-            Err(wrong) => return Err(wrong),
+        if let Some(store) = world.store.take() {
+            match world.close(store) {
+                Ok(_) | Err(Stop::Down) => {}
+                Err(wrong) => return Err(wrong),
+            }
         }
         return Ok((world.vfs.after_kill(), Survives::PowerLoss));
     }
-    // A device that failed may have lost what was only with the system.
     let is_kill = how <= 2;
-    let need = if is_kill && !world.is_troubled { Survives::Kill } else { Survives::PowerLoss };
+    let need = if is_kill { Survives::Kill } else { Survives::PowerLoss };
     let seed = world.random.next_u64();
     let left = if is_kill { world.vfs.after_kill() } else { world.vfs.after_crash(seed) };
     world.note(if is_kill { "killed".into() } else { format!("the power is gone, {seed}") });
@@ -234,7 +250,7 @@ fn try_open(world: &World, vfs: &SimVfs) {
 
 /// Opens what is left, perhaps with more that goes wrong while that is done, and compares.
 fn recover(world: &mut World, mut left: SimVfs, mut need: Survives, tally: &mut Tally) -> Result<(), Stop> {
-    world.is_troubled = false;
+    let trouble = std::mem::replace(&mut world.trouble, Trouble::None);
     for _ in 0..world.random.below(3) {
         // What was only with the system may go now.
         need = Survives::PowerLoss;
@@ -271,6 +287,8 @@ fn recover(world: &mut World, mut left: SimVfs, mut need: Survives, tally: &mut 
         let found = read_all(&tenant).map_err(|e| format!("{name} does not answer: {e}"))??;
         let last = tenant.stats().map_err(|e| format!("{name}: {e}"))?.last_seq;
         let Some(model) = world.tenants.get_mut(name) else { continue };
+        // A device that failed may have lost what was only with the system.
+        let need = if trouble.meets(Some(name)) { Survives::PowerLoss } else { need };
         model.recover(&found, last, need).map_err(|e| format!("{name}, recovered: {e}"))?;
         if world.random.coin() {
             // Once more, with all that was kept in memory.

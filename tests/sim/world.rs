@@ -33,6 +33,34 @@ impl From<String> for Stop {
     }
 }
 
+/// Where something was made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    None,
+    /// In this tenant's folder: nobody else may notice.
+    Of(&'static str),
+    Anywhere,
+}
+
+impl Trouble {
+    /// May an operation on this tenant, or on the store as a whole, fail?
+    pub fn meets(self, tenant: Option<&'static str>) -> bool {
+        match (self, tenant) {
+            (Trouble::None, _) => false,
+            (Trouble::Anywhere, _) | (Trouble::Of(_), None) => true,
+            (Trouble::Of(of), Some(tenant)) => of == tenant,
+        }
+    }
+
+    pub fn and(self, other: Trouble) -> Trouble {
+        match (self, other) {
+            (one, Trouble::None) | (Trouble::None, one) => one,
+            (one, other) if one == other => one,
+            _ => Trouble::Anywhere,
+        }
+    }
+}
+
 /// Which batches a query asks for.
 type Wanted = Box<dyn Fn(u64, &Batch) -> bool>;
 
@@ -43,8 +71,8 @@ pub struct World {
     pub random: SimRandom,
     options: Options,
     next_batch: u64,
-    /// Was a fault asked for since the store was opened? Then operations may fail, each with a reason.
-    pub is_troubled: bool,
+    /// Where a fault was asked for since the store was opened. There operations may fail, each with a reason.
+    pub trouble: Trouble,
     /// What was done, for whoever looks at a failure.
     pub trace: Vec<String>,
 }
@@ -64,7 +92,7 @@ impl World {
         }
         let vfs = SimVfs::seeded(random.next_u64());
         let (tenants, trace) = (BTreeMap::new(), Vec::new());
-        World { vfs, store: None, tenants, random, options, next_batch: 0, is_troubled: false, trace }
+        World { vfs, store: None, tenants, random, options, next_batch: 0, trouble: Trouble::None, trace }
     }
 
     pub fn note(&mut self, text: String) {
@@ -83,8 +111,14 @@ impl World {
         Path::new(DIR).join("tenants").join(name)
     }
 
-    /// Takes what an operation gave. An error is right where the power is gone, or a fault was asked for.
-    pub fn judge<T>(&mut self, what: &str, result: Result<T, Error>) -> Result<Option<T>, Stop> {
+    /// Takes what an operation gave, on a tenant or on the whole store. An error is right where the power is gone, or a
+    /// fault was asked for there.
+    pub fn judge<T>(
+        &mut self,
+        what: &str,
+        tenant: Option<&'static str>,
+        result: Result<T, Error>,
+    ) -> Result<Option<T>, Stop> {
         match result {
             Ok(value) => {
                 self.note(format!("{what}: done"));
@@ -94,7 +128,7 @@ impl World {
                 self.note(format!("{what}: {e}"));
                 match () {
                     () if self.vfs.is_down() => Err(Stop::Down),
-                    () if self.is_troubled && !e.to_string().is_empty() => Ok(None),
+                    () if self.trouble.meets(tenant) && !e.to_string().is_empty() => Ok(None),
                     () => Err(Stop::Wrong(format!("{what}: {e}"))),
                 }
             }
@@ -112,7 +146,7 @@ impl World {
         // A crash while it is made may leave something of it.
         self.tenants.entry(name).or_default();
         let opened = self.store()?.tenant(name);
-        let handle = self.judge(&format!("open {name}"), opened)?;
+        let handle = self.judge(&format!("open {name}"), Some(name), opened)?;
         self.trace.pop();
         Ok(handle)
     }
@@ -142,7 +176,8 @@ impl World {
         self.tenants.entry(name).or_default().batches.insert(number, entry);
         let result = tenant.append_batch(&batch, ack);
         let is_full = result.as_ref().is_err_and(|e| e.to_string().starts_with("no room for the log"));
-        let appended = self.judge(&format!("append batch {number} of {records} to {name} at {ack}"), result)?;
+        let appended =
+            self.judge(&format!("append batch {number} of {records} to {name} at {ack}"), Some(name), result)?;
         let model = self.tenants.entry(name).or_default();
         let Some(appended) = appended else {
             if is_full {
@@ -185,7 +220,7 @@ impl World {
             true => ("seal", tenant.seal().map(drop)),
             false => ("flush", tenant.flush()),
         };
-        if self.judge(&format!("{what} {name}"), result)?.is_some() {
+        if self.judge(&format!("{what} {name}"), Some(name), result)?.is_some() {
             self.tenants.entry(name).or_default().all_durable();
         }
         Ok(())
@@ -201,9 +236,11 @@ impl World {
         let expired = |model: &Tenant| model.batches.values().map(|b| b.expired.len() as u64).sum::<u64>();
         let before = expired(model);
         let result = tenant.compact(expire.then_some(RETENTION_NS));
-        let Some(report) = self.judge(&format!("compact {name}, expire {expire}"), result)? else { return Ok(()) };
+        let Some(report) = self.judge(&format!("compact {name}, expire {expire}"), Some(name), result)? else {
+            return Ok(());
+        };
         self.tenants.entry(name).or_default().all_durable();
-        let was_troubled = self.is_troubled;
+        let was_troubled = self.trouble.meets(Some(name));
         if self.query_all(name)? {
             let model = self.tenants.entry(name).or_default();
             model.expiry_ended();
@@ -217,7 +254,7 @@ impl World {
 
     pub fn maintain(&mut self) -> Result<(), Stop> {
         let result = self.store()?.maintain();
-        self.judge("maintain", result)?;
+        self.judge("maintain", None, result)?;
         Ok(())
     }
 
@@ -234,9 +271,22 @@ impl World {
     pub fn end_deletion(&mut self, name: &'static str) -> Result<bool, Stop> {
         let result = self.store()?.delete_tenant(name);
         let result = if result.as_ref().is_err_and(|e| e.is_no_such_tenant()) { Ok(()) } else { result };
-        let is_done = self.judge(&format!("delete {name}"), result)?.is_some();
+        let is_done = self.judge(&format!("delete {name}"), Some(name), result)?.is_some();
         if is_done {
             self.tenants.remove(name);
+        }
+        Ok(is_done)
+    }
+
+    /// Closes the store in order; says whether that went well. What a tenant was closed with is durable, however it was
+    /// acknowledged, and one tenant's trouble is not another's.
+    pub fn close(&mut self, store: Store) -> Result<bool, Stop> {
+        let result = store.close();
+        let is_done = self.judge("close", None, result)?.is_some();
+        for (name, model) in &mut self.tenants {
+            if is_done || !self.trouble.meets(Some(name)) {
+                model.all_durable();
+            }
         }
         Ok(is_done)
     }
@@ -244,15 +294,11 @@ impl World {
     /// Closes the store in order and opens it again.
     pub fn reopen(&mut self) -> Result<(), Stop> {
         let Some(store) = self.store.take() else { return Ok(()) };
-        let result = store.close();
-        if self.judge("close", result)?.is_some() {
-            // What was closed in order is durable, however it was acknowledged.
-            self.tenants.values_mut().for_each(Tenant::all_durable);
-        } else {
+        if !self.close(store)? {
             return Err(Stop::Down);
         }
         let result = self.open_on(&self.vfs, true);
-        match self.judge("open", result)? {
+        match self.judge("open", None, result)? {
             Some(store) => self.store = Some(store),
             None => return Err(Stop::Down),
         }
@@ -262,7 +308,9 @@ impl World {
     /// Reads everything, and compares; false where that could not be done because of a fault.
     pub fn query_all(&mut self, name: &'static str) -> Result<bool, Stop> {
         let Some(tenant) = self.handle(name)? else { return Ok(false) };
-        let Some(found) = self.judge(&format!("query {name}"), read_all(&tenant))? else { return Ok(false) };
+        let Some(found) = self.judge(&format!("query {name}"), Some(name), read_all(&tenant))? else {
+            return Ok(false);
+        };
         let model = self.tenants.entry(name).or_default();
         model.compare(&found?).map_err(|e| format!("{name}: {e}"))?;
         Ok(true)
@@ -294,7 +342,7 @@ impl World {
             Ok(n)
         };
         let result = tenant.query(&text).and_then(count);
-        match self.judge(&format!("{name}: {text}"), result)? {
+        match self.judge(&format!("{name}: {text}"), Some(name), result)? {
             Some(n) if n < least || n > most => {
                 Err(Stop::Wrong(format!("{name}: {text} gives {n}, not {least} to {most}")))
             }
@@ -315,7 +363,9 @@ impl World {
             }
             Ok(seqs)
         };
-        let Some(seqs) = self.judge(&format!("tail {name} after {after}"), follow())? else { return Ok(()) };
+        let Some(seqs) = self.judge(&format!("tail {name} after {after}"), Some(name), follow())? else {
+            return Ok(());
+        };
         let model = self.tenants.entry(name).or_default();
         let mut expect = Vec::new();
         let mut may_lack = std::collections::BTreeSet::new();
@@ -340,14 +390,14 @@ impl World {
     /// Opens the store beside itself: what is durable is there, and nothing by halves.
     pub fn read_beside(&mut self) -> Result<(), Stop> {
         let store = self.open_on(&self.vfs, false);
-        let Some(store) = self.judge("open read-only", store)? else { return Ok(()) };
+        let Some(store) = self.judge("open read-only", None, store)? else { return Ok(()) };
         let whole = |(name, model): (&&'static str, &Tenant)| (!model.is_half_deleted).then_some(*name);
         let names: Vec<&'static str> = self.tenants.iter().filter_map(whole).collect();
         for name in names {
             let result = store.existing_tenant(name).and_then(|tenant| read_all(&tenant));
-            let Some(found) = self.judge(&format!("read {name} beside"), result)? else { continue };
+            let Some(found) = self.judge(&format!("read {name} beside"), Some(name), result)? else { continue };
             let mut model = self.tenants.entry(name).or_default().clone();
-            let need = if self.is_troubled { None } else { Some(Survives::PowerLoss) };
+            let need = (!self.trouble.meets(Some(name))).then_some(Survives::PowerLoss);
             model.beside(&found?, need).map_err(|e| format!("{name}, read beside: {e}"))?;
         }
         Ok(())

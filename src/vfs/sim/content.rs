@@ -119,9 +119,10 @@ enum Fate {
 
 impl Inode {
     /// What is there after the power went. `stale` is what other files' blocks held.
-    pub(super) fn after_crash(&self, random: &mut SimRandom, stale: &Content) -> Content {
+    pub(super) fn after_crash(&self, random: &mut SimRandom, stale: &Content, is_orderly: bool) -> Content {
         use Fate::*;
-        let fate = [Lost, Prefix, Some, TornSectors, TornBytes, Stale, Kept][random.index(7)];
+        let fates = [Lost, Prefix, Some, TornSectors, Kept, TornBytes, Stale];
+        let fate = fates[random.index(if is_orderly { 5 } else { fates.len() })];
         let mut content = self.durable.clone();
         let kept = random.index(self.unsynced.len() + 1);
         for (n, change) in self.unsynced.iter().enumerate() {

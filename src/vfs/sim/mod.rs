@@ -166,6 +166,12 @@ impl SimVfs {
         self.state().short = short;
     }
 
+    /// Makes a loss of power tear writes only between sectors, and show zeros where nothing was written, as ext4 with
+    /// `data=ordered` and XFS do on a disk that keeps its word.
+    pub fn orderly(&self, is_orderly: bool) {
+        self.state().is_orderly = is_orderly;
+    }
+
     /// From now on this bit of the file, counted from its beginning, reads flipped; `None` for none.
     pub fn flip_bit(&self, flip: Option<(&Path, u64)>) {
         self.state().flip = flip.map(|(path, bit)| (path.to_path_buf(), bit));

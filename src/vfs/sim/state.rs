@@ -27,6 +27,7 @@ pub(super) struct State {
     pub(super) space_bytes: Option<u64>,
     pub(super) faults: Faults,
     pub(super) short: bool,
+    pub(super) is_orderly: bool,
     pub(super) flip: Option<(PathBuf, u64)>,
     pub(super) flip_once: Option<(PathBuf, u64)>,
     pub(super) random: SimRandom,
@@ -273,6 +274,7 @@ impl State {
             name_changes: self.name_changes.clone(),
             last_number: self.last_number,
             skips: self.skips,
+            is_orderly: self.is_orderly,
             random: self.random.clone(),
             ..State::default()
         }
@@ -287,7 +289,7 @@ impl State {
         for (_, number) in tree.files() {
             let Some(inode) = self.files.get(&number) else { continue };
             let stale = &others[random.index(others.len())].live;
-            let content = inode.after_crash(&mut random, stale);
+            let content = inode.after_crash(&mut random, stale, self.is_orderly);
             files.insert(number, Inode { durable: content.clone(), live: content, unsynced: Vec::new() });
         }
         State {
@@ -296,6 +298,7 @@ impl State {
             durable: tree,
             last_number: self.last_number,
             skips: self.skips,
+            is_orderly: self.is_orderly,
             random,
             ..State::default()
         }
