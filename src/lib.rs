@@ -43,6 +43,7 @@ pub mod manifest;
 pub mod memtable;
 pub mod query;
 pub mod record;
+pub mod repair;
 pub mod segment;
 #[cfg(feature = "server")]
 pub mod server;

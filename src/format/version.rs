@@ -83,10 +83,9 @@ impl Version {
         before: Option<&Version>,
         segments: &[SegmentMeta],
         leaves: &[Leaf],
-        sealed_below: Seq,
+        (sealed_below, next_segment_id): (Seq, SegmentId),
     ) -> Result<Version, BadEdit> {
         let mut version = Version::new(tenant.clone(), before.map_or(0, |before| before.created_at_ns));
-        let next_segment_id = before.map_or(SegmentId(1), |before| before.next_segment_id);
         if let Some(before) = before {
             (version.head, version.edits) = (before.head, before.edits);
             version.records_removed = before.records_removed;

@@ -15,6 +15,10 @@ mod snapshot;
 mod stats;
 
 pub use crate::format::receipt::RECEIPT_ANSWER_BYTES_MAX;
+pub(crate) use output::IndexSink;
+pub(crate) use reindex::{IndexError, build_index};
+pub(crate) use segments::index_path;
+
 pub use append::{AppendOptions, Appended, Committed};
 pub use compact::CompactReport;
 pub use open::{OpenReport, exists};

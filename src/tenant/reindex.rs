@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Why there is no index.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum IndexError {
+pub(crate) enum IndexError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
@@ -25,7 +25,7 @@ pub(super) enum IndexError {
 }
 
 /// The index of a segment from its records alone. Holds one decoded block at a time.
-pub(super) fn build_index(reader: &Arc<SegmentReader>) -> Result<Vec<u8>, IndexError> {
+pub(crate) fn build_index(reader: &Arc<SegmentReader>) -> Result<Vec<u8>, IndexError> {
     let mut sink = IndexSink::new();
     for number in 0..reader.blocks() {
         let block = SegmentBlock::open(reader, number)?;
@@ -46,11 +46,6 @@ impl TenantCore {
     pub fn rebuild_index(&self) -> Result<bool, Error> {
         let Some(writer) = &self.writer else { return Ok(false) };
         let needs = |s: &&Arc<SegmentSource>| s.index_error().is_some() && s.damage().is_none() && s.may_reindex();
-        if self.state().segments.values().find(needs).is_none() {
-            return Ok(false);
-        }
-        let _turn = self.turn(writer);
-        // It may have been merged away while this waited.
         let found = self.state().segments.values().find(needs).cloned();
         let Some(segment) = found else { return Ok(false) };
         let id = segment.meta().id;
@@ -60,6 +55,11 @@ impl TenantCore {
             Err(IndexError::Storage(e)) => return Err(e.into()),
             Err(IndexError::Build(e)) => return Err(e.into()),
         };
+        // Only now: others seal and merge while an index is built. The segment may have been merged away meanwhile.
+        let _turn = self.turn(writer);
+        if !self.state().segments.get(&id).is_some_and(|live| Arc::ptr_eq(live, &segment)) {
+            return Ok(false);
+        }
         self.options.vfs.replace(&index_path(&self.options.dir, id), &bundle)?;
         let edit = Edit::IndexRebuilt { segment: id, index_root: *blake3::hash(&bundle).as_bytes() };
         let version = self.apply(writer, edit)?;

@@ -65,6 +65,7 @@ fn verify_store(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<(), St
         let path = dir.join(&entry.name);
         match (entry.name.as_str(), entry.is_dir) {
             ("tenants", true) => {}
+            ("quarantine", true) => quarantine::verify_quarantine(vfs, &path, report)?,
             ("catalog", true) => report.skipped.push(format!("{}: derived from control.log", path.display())),
             ("LOCK", false) => verify_lock(vfs, &path, report),
             ("control.log", false) => known = verify_control(vfs, &path, report),

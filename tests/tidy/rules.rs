@@ -106,6 +106,8 @@ pub const MODULES: &[Module] = &[
     ),
     module("ingest", &["id", "record"]),
     module("verify", &["id", "record", "format", "vfs"]),
+    // Below queries: files, and what a tenant makes of them.
+    module("repair", &["id", "record", "format", "vfs", "log", "segment", "manifest", "catalog", "tenant", "store"]),
     // What the command line and the server share: the same options and the same rows, however they come and go.
     module("front", &["record", "store", "format::Reader", "format::put_bytes", "format::put_varint"]),
     module("server", &["id", "record", "query", "store", "tenant", "ingest", "front"]),

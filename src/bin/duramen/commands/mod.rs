@@ -8,6 +8,7 @@ mod export;
 mod ingest;
 mod parse;
 mod query;
+mod repair;
 mod restore;
 mod run;
 #[cfg(feature = "server")]
@@ -49,6 +50,7 @@ pub enum Command {
     Token(token::Args),
     Compact(compact::Args),
     Verify(verify::Args),
+    Repair(repair::Args),
     Export(export::Args),
     Backup(backup::Args),
     Restore(restore::Args),
@@ -71,6 +73,7 @@ impl Command {
             Command::Token(args) => args.run(),
             Command::Compact(args) => args.run(),
             Command::Verify(args) => args.run(),
+            Command::Repair(args) => args.run(),
             Command::Export(args) => args.run(),
             Command::Backup(args) => args.run(),
             Command::Restore(args) => args.run(),

@@ -1,0 +1,190 @@
+//! A tenant whose manifest is damaged or missing: what there is, by its files.
+
+use super::history::History;
+use super::loss::count;
+use super::records::{Records, ranges_without};
+use super::report::Loss;
+use super::segment::{Found, Part, inspect};
+use super::tenant::{KEPT, Look, Made, Tenant, readers};
+use super::write::segment_file;
+use crate::error::StorageError;
+use crate::format::edit::{Leaf, SegmentMeta};
+use crate::format::segment::TRAILER_BYTES;
+use crate::format::version::Version;
+use crate::id::{Class, Place, SegmentId, Seq};
+use crate::manifest::Manifest;
+use crate::record::Timestamp;
+use crate::segment::SegmentReader;
+use crate::store::Error;
+use roaring::RoaringTreemap;
+use std::collections::BTreeSet;
+
+impl Tenant<'_> {
+    /// Without a manifest the files say what there is: the newest one that has a record counts.
+    pub(super) fn without_manifest(&mut self, history: History) -> Result<(), Error> {
+        let mut look = Look::new(SegmentId(1));
+        let mut taken = RoaringTreemap::new();
+        let mut files = BTreeSet::new();
+        let dir = self.dir.join("segments");
+        for entry in if self.vfs.exists(&dir)? { self.vfs.list(&dir)? } else { Vec::new() } {
+            let id = entry.name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()).map(SegmentId);
+            files.extend(id.filter(|id| format!("{id}.seg") == entry.name));
+        }
+        look.highest = files.iter().chain(history.segments.keys()).max().map_or(SegmentId(1), |id| SegmentId(id.0 + 1));
+        let mut overlapping = Vec::new();
+        for id in files.iter().rev() {
+            let path = segment_file(self.dir, *id);
+            if history.removed.contains(id) {
+                look.aside.push((path, "an entry of the manifest let it go".into(), "set aside"));
+                continue;
+            }
+            let meta = history.segments.get(id);
+            match inspect(&**self.vfs, &path, (self.id, *id), meta)? {
+                Found::Whole(reader) => {
+                    let seqs = Records::new(vec![reader.clone()]).seqs(Seq(0), Seq(u64::MAX))?;
+                    if seqs.is_subset(&taken) {
+                        look.aside.push((path, "newer segments have all of its records".into(), "set aside"));
+                    } else if seqs.is_disjoint(&taken) {
+                        taken |= seqs;
+                        let meta = meta.cloned().unwrap_or_else(|| meta_of(&reader));
+                        self.keep(&mut look, meta, reader)?;
+                    } else {
+                        let problem = StorageError::io(
+                            "keep",
+                            &path,
+                            std::io::Error::other("newer segments have some of its records: the others are copied"),
+                        );
+                        look.aside.push((path, problem.to_string(), KEPT));
+                        let part = Part { reader, lost: Vec::new(), is_listed: true, problem };
+                        overlapping.push((*id, meta.cloned(), part));
+                    }
+                }
+                Found::Part(part) => {
+                    look.aside.push((path, part.problem.to_string(), KEPT));
+                    look.parts.push((*id, meta.cloned(), part));
+                }
+                Found::Missing(_) => {}
+                Found::Foreign(why) => {
+                    look.aside.push((path, why.clone(), "none of its records count"));
+                    look.gone.extend(meta.map(|meta| (meta.clone(), why, true)));
+                }
+            }
+        }
+        for meta in history.segments.values().filter(|m| !history.removed.contains(&m.id) && !files.contains(&m.id)) {
+            if !meta.place.is_own() {
+                look.kept.push((meta.clone(), None));
+            } else if taken.range_cardinality(meta.min_seq.0..=meta.max_seq.0) < meta.rows {
+                // An entry that is lost may have let it go.
+                look.gone.push((meta.clone(), "no such file, and no entry that can be read let it go".into(), false));
+            }
+        }
+        look.log = Some(super::log::salvage(&**self.vfs, &self.dir.join("log"), self.id, history.sealed_below)?);
+        let floor = Seq(taken.max().unwrap_or(0)).max(history.sealed_below);
+        if let Some(log) = &mut look.log {
+            let why = "the manifest was made anew";
+            look.aside.extend(log.files.iter().map(|file| (file.clone(), why.into(), KEPT)));
+            // Up to there segments have what was not let go.
+            log.lost.retain_mut(|(first, last)| {
+                *first = (*first).max(Seq(floor.0 + 1));
+                first <= last
+            });
+        }
+        look.parts.extend(overlapping);
+        look.aside.extend(history.bad_parts.iter().map(|(path, why)| (path.clone(), why.clone(), "set aside")));
+        let made = self.recover(&look, &mut taken, history.sealed_below)?;
+        self.losses(&look, floor)?;
+        self.gaps(&history, &taken, floor)?;
+        let path = self.dir.join("manifest");
+        let reason = history.problem.to_string();
+        let found = format!("{reason}: made anew from segments and logs; the history before is not chained to it");
+        if self.report.dry_run {
+            self.act(&path, found, None);
+            return self.tell(&look, &[]);
+        }
+        let indexes = self.make_indexes(&look)?;
+        let copies = self.copies(&look)?;
+        let copy = self.copy(&path, &reason)?;
+        let version = self.rebuilt(&history, &look, &made, &taken, &indexes)?;
+        if let (Some(prefix), Some(before)) = (&history.prefix, &history.version) {
+            let part = self.dir.join(format!("manifest.{:016x}", before.edits));
+            self.vfs.replace(&part, prefix)?;
+        }
+        let after = Manifest::rebuild(self.vfs.clone(), path.clone(), &version, Timestamp::now())?;
+        self.act(&path, found, copy);
+        self.tell(&look, &copies)?;
+        self.clear(&look, after.sealed_below)
+    }
+
+    /// Seqs that no file has any more, up to those that are known to be in the log: their records are lost, or were let
+    /// go by an entry that is.
+    fn gaps(&mut self, history: &History, taken: &RoaringTreemap, floor: Seq) -> Result<(), Error> {
+        let mut ranges: Vec<(Seq, Seq)> = Vec::new();
+        let mut first = Seq(1);
+        if let Some(version) = &history.version {
+            ranges.extend(version.leaves().map(|leaf| (leaf.first, leaf.last())));
+            first = Seq(version.sealed_below.0 + 1);
+        }
+        ranges.extend((first <= floor).then_some((first, floor)));
+        let mut known = taken.clone();
+        for (first, last) in self.report.lost.iter().filter(|l| l.tenant == self.id.as_str()).flat_map(|l| &l.seqs) {
+            known.insert_range(first.0..=last.0);
+        }
+        let seqs = ranges_without(&ranges, &known);
+        if !seqs.is_empty() {
+            let file = self.dir.join("manifest");
+            let reason = "no file has these any more; an entry that is lost may have let them go".to_string();
+            let (tenant, records) = (String::new(), count(&seqs));
+            self.lose(Loss { tenant, file, records, is_exact: false, seqs, time: None, reason });
+        }
+        Ok(())
+    }
+
+    fn rebuilt(
+        &self,
+        history: &History,
+        look: &Look,
+        made: &Made,
+        taken: &RoaringTreemap,
+        indexes: &[(SegmentId, [u8; 32])],
+    ) -> Result<Version, Error> {
+        let mut segments: Vec<SegmentMeta> = look.kept.iter().map(|(meta, _)| meta.clone()).collect();
+        segments.extend(made.segments.iter().chain(&made.of_log).cloned());
+        for (id, root) in indexes {
+            segments.iter_mut().filter(|m| m.id == *id).for_each(|m| m.index_root = *root);
+        }
+        segments.sort_by_key(|meta| meta.id);
+        let reached = look.log.as_ref().map_or(Seq(0), |log| log.reached);
+        let sealed_below = history.sealed_below.max(reached).max(Seq(taken.max().unwrap_or(0)));
+        let known: Vec<Leaf> = history.version.iter().flat_map(|v| v.leaves().copied()).collect();
+        let leaves = Records::new(readers(look, made)).leaves(&known, taken)?;
+        let next = segments.last().map_or(look.highest, |last| look.highest.max(SegmentId(last.id.0 + 1)));
+        let before = history.version.as_ref().filter(|_| history.is_chained);
+        let bounds = (sealed_below, next);
+        Version::rebuilt(self.id, before, &segments, &leaves, bounds).map_err(|e| {
+            StorageError::io("make anew", &self.dir.join("manifest"), std::io::Error::other(e.to_string())).into()
+        })
+    }
+}
+
+/// What a manifest would say of a segment, by the segment alone.
+fn meta_of(reader: &SegmentReader) -> SegmentMeta {
+    let blocks = &reader.footer().blocks;
+    let infos = || blocks.iter().map(|b| b.info);
+    let trailer = reader.trailer();
+    SegmentMeta {
+        id: reader.header().id,
+        bytes: trailer.footer_offset + trailer.footer_len + TRAILER_BYTES as u64,
+        data_root: trailer.data_root,
+        index_root: trailer.index_root,
+        rows: infos().map(|i| u64::from(i.rows)).sum(),
+        min_time: infos().map(|i| i.time.0).min().unwrap_or_default(),
+        max_time: infos().map(|i| i.time.1).max().unwrap_or_default(),
+        min_seq: infos().map(|i| i.seq.0).min().unwrap_or_default(),
+        max_seq: infos().map(|i| i.seq.1).max().unwrap_or_default(),
+        blocks: blocks.len() as u32,
+        created_at_ns: reader.header().created.0,
+        level: 0,
+        class: Class::default(),
+        place: Place::default(),
+    }
+}

@@ -1,0 +1,145 @@
+//! Records of several segments by their Seqs: for leaves, and for what is lost.
+
+use super::segment::read_block;
+use crate::error::StorageError;
+use crate::format::edit::Leaf;
+use crate::format::payload::{Payload, Reencoder};
+use crate::id::Seq;
+use crate::record::Block;
+use crate::segment::{SegmentBlock, SegmentReader};
+use roaring::RoaringTreemap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Decoded blocks that are kept: records come in nearly in the order of their Seqs, so that few are needed at a time.
+const BLOCKS_KEPT_MAX: usize = 8;
+/// Seqs that a leaf spans which repair makes anew.
+const LEAF_SEQS: u64 = 4096;
+
+type Decoded = (Arc<Payload>, Arc<Vec<u64>>);
+
+/// The records of some segments, by Seq.
+#[derive(Default)]
+pub(super) struct Records {
+    readers: Vec<Arc<SegmentReader>>,
+    kept: VecDeque<((usize, usize), Decoded)>,
+}
+
+impl Records {
+    pub fn new(readers: Vec<Arc<SegmentReader>>) -> Self {
+        Records { readers, kept: VecDeque::new() }
+    }
+
+    fn block(&mut self, at: (usize, usize)) -> Result<Decoded, StorageError> {
+        if let Some((_, decoded)) = self.kept.iter().find(|(key, _)| *key == at) {
+            return Ok(decoded.clone());
+        }
+        let decoded = read_block(&self.readers[at.0], at.1)?;
+        if self.kept.len() == BLOCKS_KEPT_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back((at, decoded.clone()));
+        Ok(decoded)
+    }
+
+    fn blocks_of(&self, first: Seq, last: Seq) -> Vec<(usize, usize)> {
+        let of = |(i, reader): (usize, &Arc<SegmentReader>)| {
+            let blocks = reader.footer().blocks.iter().enumerate();
+            let meets = blocks.filter(|(_, b)| b.info.seq.0 <= last && b.info.seq.1 >= first);
+            meets.map(|(block, _)| (i, block)).collect::<Vec<_>>()
+        };
+        self.readers.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// The Seqs from `first` to `last` that have a record.
+    pub fn seqs(&self, first: Seq, last: Seq) -> Result<RoaringTreemap, StorageError> {
+        let mut seqs = RoaringTreemap::new();
+        for (reader, block) in self.blocks_of(first, last) {
+            let of_block = SegmentBlock::open(&self.readers[reader], block)?.seqs()?;
+            seqs.extend(of_block.iter().copied().filter(|seq| (first.0..=last.0).contains(seq)));
+        }
+        Ok(seqs)
+    }
+
+    /// The leaf of the records from `first` to `last`; `None` where there are none.
+    pub fn leaf(&mut self, first: Seq, last: Seq) -> Result<Option<Leaf>, StorageError> {
+        let mut records: BTreeMap<u64, (Arc<Payload>, usize)> = BTreeMap::new();
+        for at in self.blocks_of(first, last) {
+            let (payload, seqs) = self.block(at)?;
+            let within = seqs.iter().enumerate().filter(|(_, seq)| (first.0..=last.0).contains(seq));
+            records.extend(within.map(|(record, seq)| (*seq, (payload.clone(), record))));
+        }
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let mut encoder = Reencoder::default();
+        for (payload, record) in records.into_values() {
+            let record = &payload.records[record];
+            encoder.push(record.time, &payload.streams[record.stream as usize], payload.fields(record));
+        }
+        let hash = *blake3::hash(&encoder.finish().bytes).as_bytes();
+        // A leaf spans at most as many Seqs as its count says.
+        let count = u32::try_from(last.0 - first.0 + 1).unwrap_or(u32::MAX);
+        Ok(Some(Leaf { first, count, hash }))
+    }
+
+    /// Leaves over all records: those of `known` that still come out the same, and others for what they leave.
+    pub fn leaves(&mut self, known: &[Leaf], all: &RoaringTreemap) -> Result<Vec<Leaf>, StorageError> {
+        let mut leaves = Vec::new();
+        let mut rest = all.clone();
+        for leaf in known {
+            // Also where it comes out otherwise: its records are those that are left of it.
+            leaves.extend(self.leaf(leaf.first, leaf.last())?);
+            rest.remove_range(leaf.first.0..=leaf.last().0);
+        }
+        let starts: Vec<u64> = known.iter().map(|leaf| leaf.first.0).collect();
+        while let Some(first) = rest.min() {
+            let next = starts.get(starts.partition_point(|start| *start <= first)).copied().unwrap_or(u64::MAX);
+            let last = (first + LEAF_SEQS - 1).min(next - 1);
+            let present = rest.range_cardinality(first..=last);
+            let last = rest.select(present - 1).unwrap_or(first);
+            leaves.extend(self.leaf(Seq(first), Seq(last))?);
+            rest.remove_range(first..=last);
+        }
+        leaves.sort_by_key(|leaf| leaf.first);
+        Ok(leaves)
+    }
+}
+
+/// What is left of ranges of Seqs without some.
+pub(super) fn ranges_without(ranges: &[(Seq, Seq)], without: &RoaringTreemap) -> Vec<(Seq, Seq)> {
+    let mut left: Vec<(Seq, Seq)> = Vec::new();
+    for (first, last) in ranges {
+        let mut next = first.0;
+        let mut inside = without.iter();
+        inside.advance_to(first.0);
+        for seq in inside.take_while(|seq| *seq <= last.0) {
+            if seq > next {
+                left.push((Seq(next), Seq(seq - 1)));
+            }
+            next = seq + 1;
+        }
+        if next <= last.0 {
+            left.push((Seq(next), *last));
+        }
+    }
+    left.sort_unstable();
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        let without: RoaringTreemap = [3u64, 4, 9, 20].into_iter().collect();
+        let left = |ranges: &[(u64, u64)]| -> Vec<(u64, u64)> {
+            let ranges: Vec<_> = ranges.iter().map(|(a, b)| (Seq(*a), Seq(*b))).collect();
+            ranges_without(&ranges, &without).into_iter().map(|(a, b)| (a.0, b.0)).collect()
+        };
+        assert_eq!(left(&[(1, 10)]), [(1, 2), (5, 8), (10, 10)]);
+        assert_eq!(left(&[(3, 4), (20, 20), (30, 31)]), [(30, 31)]);
+        assert_eq!(left(&[(9, 12), (4, 5)]), [(5, 5), (10, 12)]);
+    }
+}

@@ -1,0 +1,124 @@
+//! Segments of what was recovered.
+
+use super::segment::read_block;
+use crate::error::StorageError;
+use crate::format::compress::LEVEL_MERGE;
+use crate::format::edit::SegmentMeta;
+use crate::format::payload::Payload;
+use crate::format::rows::{RowRef, order_rows, split_rows};
+use crate::format::segment::SegmentHeader;
+use crate::id::{Class, Place, SegmentId, Seq, TenantId};
+use crate::record::Timestamp;
+use crate::segment::{SegmentReader, SegmentWriter, encode_block};
+use crate::store::Error;
+use crate::tenant::IndexSink;
+use crate::vfs::Vfs;
+use roaring::RoaringTreemap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Makes segments with rising numbers in a tenant's folder.
+pub(super) struct Maker<'a> {
+    pub vfs: &'a dyn Vfs,
+    pub dir: &'a Path,
+    pub tenant: &'a TenantId,
+    pub next: SegmentId,
+}
+
+struct Output {
+    writer: SegmentWriter,
+    sink: IndexSink,
+    header: SegmentHeader,
+}
+
+impl Maker<'_> {
+    fn begin(&mut self) -> Result<Output, StorageError> {
+        let id = self.next;
+        self.next = SegmentId(id.0 + 1);
+        let header = SegmentHeader { tenant: self.tenant.clone(), id, created: Timestamp::now() };
+        let path = segment_file(self.dir, id);
+        if self.vfs.exists(&path)? {
+            // Of a repair that a crash ended before it was named.
+            self.vfs.remove(&path)?;
+        }
+        let writer = SegmentWriter::new(self.vfs.create(&path)?, &header)?;
+        Ok(Output { writer, sink: IndexSink::new(), header })
+    }
+
+    fn finish(&self, output: Output, class: Class, level: u8) -> Result<SegmentMeta, Error> {
+        let bundle = output.sink.finish()?;
+        let s = output.writer.finish(&bundle)?;
+        self.vfs.sync_dir(&self.dir.join("segments"))?;
+        Ok(SegmentMeta {
+            id: output.header.id,
+            bytes: s.bytes,
+            data_root: s.data_root,
+            index_root: s.index_root,
+            rows: s.rows,
+            min_time: s.time.0,
+            max_time: s.time.1,
+            min_seq: s.seq.0,
+            max_seq: s.seq.1,
+            blocks: s.blocks,
+            created_at_ns: output.header.created.0,
+            level,
+            class,
+            place: Place::default(),
+        })
+    }
+
+    /// A segment of the blocks of a reader, without records whose Seqs are `taken`; these are added to it.
+    pub fn of_blocks(
+        &mut self,
+        reader: &Arc<SegmentReader>,
+        taken: &mut RoaringTreemap,
+        (class, level): (Class, u8),
+    ) -> Result<Option<SegmentMeta>, Error> {
+        let mut output: Option<Output> = None;
+        for number in 0..reader.blocks() {
+            let (payload, seqs) = read_block(reader, number)?;
+            let rows: Vec<RowRef> = (payload.records.iter().zip(&**seqs).enumerate())
+                .filter(|(_, (_, seq))| taken.insert(**seq))
+                .map(|(i, (record, seq))| RowRef { time: record.time, seq: Seq(*seq), batch: 0, record: i as u32 })
+                .collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let mut target = match output.take() {
+                Some(output) => output,
+                None => self.begin()?,
+            };
+            let block = encode_block(&rows, &[(Seq(0), payload)], LEVEL_MERGE, &mut target.sink);
+            target.writer.block(&block)?;
+            output = Some(target);
+        }
+        output.map(|output| self.finish(output, class, level)).transpose()
+    }
+
+    /// A segment of batches from a log, of records behind `after` whose Seqs are not `taken`; these are added to it.
+    pub fn of_batches(
+        &mut self,
+        batches: &[(Seq, Arc<Payload>)],
+        taken: &mut RoaringTreemap,
+        after: Seq,
+    ) -> Result<Option<SegmentMeta>, Error> {
+        let mut rows = order_rows(batches);
+        rows.retain(|row| row.seq > after && taken.insert(row.seq.0));
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let mut output = self.begin()?;
+        let mut from = 0;
+        for end in split_rows(&rows, batches) {
+            let block = encode_block(&rows[from..end], batches, LEVEL_MERGE, &mut output.sink);
+            output.writer.block(&block)?;
+            from = end;
+        }
+        self.finish(output, Class::default(), 0).map(Some)
+    }
+}
+
+/// Where a segment's file is in a tenant's folder.
+pub(super) fn segment_file(dir: &Path, id: SegmentId) -> PathBuf {
+    dir.join("segments").join(format!("{id}.seg"))
+}
