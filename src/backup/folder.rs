@@ -3,8 +3,8 @@
 use super::BackupError;
 use super::target::{CHUNK_BYTES, Chunks, Stored, Target, TargetLock};
 use crate::error::{Damage, StorageError};
-use crate::vfs::{LockError, Vfs};
-use std::path::{Path, PathBuf};
+use crate::vfs::{LockError, Vfs, above, make_folder};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where objects are written before they have their names.
@@ -29,17 +29,14 @@ impl FolderTarget {
         self.root.join(name)
     }
 
-    /// Makes a folder below the root, with the names that lead to it durable.
-    fn make_folder(&self, folder: &Path) -> Result<(), StorageError> {
-        if self.vfs.exists(folder)? {
-            return Ok(());
-        }
-        self.vfs.create_dir_all(folder)?;
-        let mut at = folder;
-        while at.starts_with(&self.root) {
-            let Some(parent) = at.parent().filter(|p| !p.as_os_str().is_empty()) else { break };
-            self.vfs.sync_dir(parent)?;
-            at = parent;
+    /// Makes durable which folders and objects there are, whoever made them: a run that was killed may have given names
+    /// and not synced them, and the next one counts on what it sees.
+    fn settle(&self) -> Result<(), StorageError> {
+        self.vfs.sync_dir(&above(&self.root))?;
+        let mut folders = vec![self.root.clone()];
+        while let Some(folder) = folders.pop() {
+            self.vfs.sync_dir(&folder)?;
+            folders.extend(self.vfs.list(&folder)?.into_iter().filter(|e| e.is_dir).map(|e| folder.join(e.name)));
         }
         Ok(())
     }
@@ -70,9 +67,9 @@ impl Target for FolderTarget {
     fn put(&self, name: &str, bytes: u64, chunks: &mut Chunks<'_>) -> Result<(), BackupError> {
         let path = self.path(name);
         let folder = path.parent().unwrap_or(&self.root).to_path_buf();
-        self.make_folder(&folder)?;
-        self.make_folder(&self.path(UNFINISHED))?;
-        let beside = self.path(UNFINISHED).join(format!("{:016x}", crate::vfs::random_salt()));
+        make_folder(&*self.vfs, &folder)?;
+        make_folder(&*self.vfs, &self.path(UNFINISHED))?;
+        let beside = self.path(UNFINISHED).join(format!("{:016x}", self.vfs.salt()));
         let written = (|| {
             let file = self.vfs.create(&beside)?;
             let mut at = 0;
@@ -138,7 +135,7 @@ impl Target for FolderTarget {
     }
 
     fn lock(&self) -> Result<TargetLock, BackupError> {
-        self.make_folder(&self.root)?;
+        make_folder(&*self.vfs, &self.root)?;
         let lock = self.vfs.lock(&self.path(LOCK)).map_err(|e| match e {
             LockError::Held { pid, .. } => BackupError::Busy {
                 place: self.place(""),
@@ -153,6 +150,7 @@ impl Target for FolderTarget {
                 self.vfs.remove(&unfinished.join(entry.name))?;
             }
         }
+        self.settle()?;
         Ok(Box::new(lock))
     }
 }

@@ -262,26 +262,11 @@ impl Store {
 
 /// Makes a store's folders, durably: else a loss of power takes what is in them, however well that was synced.
 fn make_folders(vfs: &dyn Vfs, path: &Path) -> Result<(), StorageError> {
-    let above = |folder: &Path| match folder.parent() {
-        Some(above) if above != Path::new("") => above.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    let tenants = path.join("tenants");
-    let mut missing = Vec::new();
-    for folder in tenants.ancestors().filter(|folder| *folder != Path::new("")) {
-        if vfs.exists(folder)? {
-            break;
-        }
-        missing.push(folder);
-    }
-    vfs.create_dir_all(&tenants)?;
-    for folder in missing {
-        vfs.sync_dir(&above(folder))?;
-    }
-    // Also where they were there: whoever made them may have ended before this.
+    crate::vfs::make_folder(vfs, &path.join("tenants"))?;
+    // Also where they were there: whoever made them may have ended before they were durable.
     vfs.sync_dir(path)?;
     // The folder above need not be ours to open.
-    let _ = vfs.sync_dir(&above(path));
+    let _ = vfs.sync_dir(&crate::vfs::above(path));
     Ok(())
 }
 

@@ -79,6 +79,28 @@ pub trait Vfs: Send + Sync + std::fmt::Debug {
     }
 }
 
+/// The folder that a path's last name is in.
+pub fn above(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(above) if above != Path::new("") => above.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Makes a folder and those above it. The names of those that were missing are durable when this returns; one that was
+/// there may have been made by a process that ended before that.
+pub fn make_folder(vfs: &dyn Vfs, folder: &Path) -> Result<(), StorageError> {
+    let mut missing = Vec::new();
+    for folder in folder.ancestors().filter(|folder| *folder != Path::new("")) {
+        if vfs.exists(folder)? {
+            break;
+        }
+        missing.push(folder);
+    }
+    vfs.create_dir_all(folder)?;
+    missing.into_iter().try_for_each(|folder| vfs.sync_dir(&above(folder)))
+}
+
 /// See [`Vfs::salt`].
 pub(crate) fn random_salt() -> u64 {
     let mut bytes = [0; 8];

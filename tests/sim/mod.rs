@@ -8,7 +8,7 @@ use duramen::vfs::sim::{SIM_OPS, SimFault, SimOp, SimVfs, SyncSkip};
 use model::Survives;
 use std::io::ErrorKind;
 use std::path::Path;
-use world::{DIR, Stop, TENANTS, Trouble, World, read_all};
+use world::{BackedUp, DIR, Stop, TENANTS, Trouble, World, read_all};
 
 const ROUNDS_MAX: u64 = 4;
 const STEPS: u64 = 14;
@@ -185,6 +185,7 @@ fn workload(world: &mut World) -> Result<(), Stop> {
             31..=32 => world.reopen()?,
             33..=34 => world.read_beside()?,
             35 => world.tail()?,
+            37 => world.back_up()?,
             36 if world.trouble != Trouble::None => {
                 world.note("healed".into());
                 heal(&world.vfs);
@@ -275,6 +276,13 @@ fn recover(world: &mut World, mut left: SimVfs, mut need: Survives, tally: &mut 
     let store = world.open_on(&world.vfs, true).map_err(|e| format!("does not open: {e}"))?;
     world.store = Some(store.clone());
     world.note("recovered".into());
+    if world.backups > 0 {
+        let runs = duramen::backup::runs(&world::target(&world.vfs)).map_err(|e| format!("backups: {e}"))?;
+        if runs.len() < world.backups {
+            return Err(format!("{} backups of {} are there", runs.len(), world.backups).into());
+        }
+        world.backups = runs.len();
+    }
     let names: Vec<&'static str> = world.tenants.keys().copied().collect();
     for name in names {
         if world.tenants.get(name).is_some_and(|model| model.is_half_deleted) {
@@ -310,10 +318,33 @@ fn last_look(world: &mut World) -> Result<(), Stop> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     copy_out(&world.vfs, folder.path()).map_err(|e| e.to_string())?;
     let report = duramen::verify::verify(&[folder.path()], true);
-    match report.findings.first() {
-        Some(finding) => Err(format!("after closing: {finding}").into()),
+    if let Some(finding) = report.findings.first() {
+        return Err(format!("after closing: {finding}").into());
+    }
+    match world.backed_up.take() {
+        Some(held) => restore(world, held).map_err(|e| format!("restored: {e}").into()),
         None => Ok(()),
     }
+}
+
+/// Restores the last backup, and compares it with what the store held then.
+fn restore(world: &World, (at, held): BackedUp) -> Result<(), String> {
+    let target = world::target(&world.vfs);
+    let report = duramen::backup::check(&target).map_err(|e| e.to_string())?;
+    if let Some(finding) = report.findings.first() {
+        return Err(finding.clone());
+    }
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let data = folder.path().join("store");
+    let mut options = duramen::backup::RestoreOptions::default();
+    options.at = Some(at);
+    duramen::backup::restore(&target, &data, &options).map_err(|e| e.to_string())?;
+    let store = duramen::Store::open_read_only(&data).map_err(|e| e.to_string())?;
+    for (name, mut model) in held {
+        let tenant = store.existing_tenant(name).map_err(|e| format!("{name}: {e}"))?;
+        model.beside(&read_all(&tenant)??, Some(Survives::PowerLoss)).map_err(|e| format!("{name}: {e}"))?;
+    }
+    Ok(())
 }
 
 /// Writes the store into a real folder.

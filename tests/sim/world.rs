@@ -1,6 +1,7 @@
 //! A store on a simulated disk, the model beside it, and what can be done to both.
 
 use super::model::{Batch, Found, State, Survives, Tenant};
+use duramen::backup::{BackupOptions, FolderTarget};
 use duramen::vfs::sim::{SimRandom, SimVfs};
 use duramen::{Ack, BatchBuilder, Error, Labels, Options, Record, Store, Timestamp};
 use std::collections::BTreeMap;
@@ -61,6 +62,9 @@ impl Trouble {
     }
 }
 
+/// When a run was, and what the store held.
+pub type BackedUp = (Timestamp, BTreeMap<&'static str, Tenant>);
+
 /// Which batches a query asks for.
 type Wanted = Box<dyn Fn(u64, &Batch) -> bool>;
 
@@ -73,6 +77,9 @@ pub struct World {
     next_batch: u64,
     /// Where a fault was asked for since the store was opened. There operations may fail, each with a reason.
     pub trouble: Trouble,
+    /// What the store held when it was last backed up, and how often it was.
+    pub backed_up: Option<BackedUp>,
+    pub backups: usize,
     /// What was done, for whoever looks at a failure.
     pub trace: Vec<String>,
 }
@@ -92,10 +99,23 @@ impl World {
         }
         let vfs = SimVfs::seeded(random.next_u64());
         let (tenants, trace) = (BTreeMap::new(), Vec::new());
-        World { vfs, store: None, tenants, random, options, next_batch: 0, trouble: Trouble::None, trace }
+        World {
+            vfs,
+            store: None,
+            tenants,
+            random,
+            options,
+            next_batch: 0,
+            trouble: Trouble::None,
+            backed_up: None,
+            backups: 0,
+            trace,
+        }
     }
 
     pub fn note(&mut self, text: String) {
+        // An object of a backup has its name from its bytes, which have the time in them.
+        let text = text.split_once("/objects/").map_or(text.clone(), |(before, _)| format!("{before}/objects/.."));
         self.trace.push(format!("[{}] {text}", self.vfs.operations()));
     }
 
@@ -113,11 +133,11 @@ impl World {
 
     /// Takes what an operation gave, on a tenant or on the whole store. An error is right where the power is gone, or a
     /// fault was asked for there.
-    pub fn judge<T>(
+    pub fn judge<T, E: std::fmt::Display>(
         &mut self,
         what: &str,
         tenant: Option<&'static str>,
-        result: Result<T, Error>,
+        result: Result<T, E>,
     ) -> Result<Option<T>, Stop> {
         match result {
             Ok(value) => {
@@ -334,14 +354,8 @@ impl World {
         let least: u64 =
             model.committed().filter(|(n, b)| wanted(**n, b) && !b.may_expire).map(|(_, b)| counts(b)).sum();
         let text = format!("{text} | stats count() as n");
-        let count = |rows: duramen::Rows| -> Result<u64, Error> {
-            let mut n = 0;
-            for row in rows {
-                n = row?.get("n").and_then(|(_, text)| text.parse().ok()).unwrap_or(0);
-            }
-            Ok(n)
-        };
-        let result = tenant.query(&text).and_then(count);
+        let count = |rows: Vec<duramen::Row>| rows.first().and_then(|row| row.get("n")?.1.parse().ok()).unwrap_or(0u64);
+        let result = whole(&tenant, &text).map(count);
         match self.judge(&format!("{name}: {text}"), Some(name), result)? {
             Some(n) if n < least || n > most => {
                 Err(Stop::Wrong(format!("{name}: {text} gives {n}, not {least} to {most}")))
@@ -355,13 +369,16 @@ impl World {
         let name = self.some_tenant();
         let Some(tenant) = self.handle(name)? else { return Ok(()) };
         let after = self.tenants.entry(name).or_default().cursor;
-        let follow = || -> Result<Vec<u64>, Error> {
+        let follow = || -> Result<Vec<u64>, String> {
             let mut seqs = Vec::new();
-            let mut tail = tenant.tail("*", Some(duramen::Seq(after)))?;
-            while let Some((seq, _)) = tail.next(Duration::ZERO)? {
+            let mut tail = tenant.tail("*", Some(duramen::Seq(after))).map_err(|e| e.to_string())?;
+            while let Some((seq, _)) = tail.next(Duration::ZERO).map_err(|e| e.to_string())? {
                 seqs.push(seq.0);
             }
-            Ok(seqs)
+            match tail.missing().first() {
+                Some(missing) => Err(format!("misses records: {missing}")),
+                None => Ok(seqs),
+            }
         };
         let Some(seqs) = self.judge(&format!("tail {name} after {after}"), Some(name), follow())? else {
             return Ok(());
@@ -387,6 +404,22 @@ impl World {
         Ok(())
     }
 
+    /// Backs the store up beside its writer.
+    pub fn back_up(&mut self) -> Result<(), Stop> {
+        let made = duramen::backup::backup(&self.vfs, Path::new(DIR), &target(&self.vfs), &BackupOptions::default());
+        let Some(report) = self.judge("back up", None, made)? else { return Ok(()) };
+        if let Some(problem) = report.run.problems.first() {
+            let what = format!("back up: {problem:?}");
+            return self.judge::<(), _>(&what, None, Err(problem.reason.clone())).map(drop);
+        }
+        self.backups += 1;
+        let whole = self.tenants.iter().filter(|(_, model)| !model.is_half_deleted);
+        // A fault may keep from the files what is durable, and so from the copy.
+        let held = whole.map(|(name, model)| (*name, model.clone())).collect();
+        self.backed_up = (self.trouble == Trouble::None).then(|| (report.run.time(), held));
+        Ok(())
+    }
+
     /// Opens the store beside itself: what is durable is there, and nothing by halves.
     pub fn read_beside(&mut self) -> Result<(), Stop> {
         let store = self.open_on(&self.vfs, false);
@@ -394,7 +427,7 @@ impl World {
         let whole = |(name, model): (&&'static str, &Tenant)| (!model.is_half_deleted).then_some(*name);
         let names: Vec<&'static str> = self.tenants.iter().filter_map(whole).collect();
         for name in names {
-            let result = store.existing_tenant(name).and_then(|tenant| read_all(&tenant));
+            let result = store.existing_tenant(name).map_err(|e| e.to_string()).and_then(|tenant| read_all(&tenant));
             let Some(found) = self.judge(&format!("read {name} beside"), Some(name), result)? else { continue };
             let mut model = self.tenants.entry(name).or_default().clone();
             let need = (!self.trouble.meets(Some(name))).then_some(Survives::PowerLoss);
@@ -402,6 +435,11 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Where backups go: another folder of the same disk.
+pub fn target(vfs: &SimVfs) -> FolderTarget {
+    FolderTarget::new(Arc::new(vfs.clone()), PathBuf::from("/disk/backups/store"))
 }
 
 /// The records of a batch, each as it must come back.
@@ -428,10 +466,9 @@ fn text(number: u64, place: u32) -> String {
 }
 
 /// All rows of a tenant. The inner error is of a row that is not as it was written.
-pub fn read_all(tenant: &duramen::Tenant) -> Result<Result<Vec<Found>, String>, Error> {
+pub fn read_all(tenant: &duramen::Tenant) -> Result<Result<Vec<Found>, String>, String> {
     let mut found = Vec::new();
-    for row in tenant.query("*")? {
-        let row = row?;
+    for row in whole(tenant, "*")? {
         let number = |name: &str| row.get(name).and_then(|(_, text)| text.parse::<u64>().ok());
         let seq = row.seq().map(|seq| seq.0);
         let parts = (seq, number("batch"), number("place").and_then(|n| u32::try_from(n).ok()), row.get("text"));
@@ -443,4 +480,14 @@ pub fn read_all(tenant: &duramen::Tenant) -> Result<Result<Vec<Found>, String>, 
         }
     }
     Ok(Ok(found))
+}
+
+/// The rows of a query. An answer that says it misses something is an error, like one that ends early.
+fn whole(tenant: &duramen::Tenant, text: &str) -> Result<Vec<duramen::Row>, String> {
+    let mut rows = tenant.query(text).map_err(|e| e.to_string())?;
+    let found: Vec<_> = rows.by_ref().collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+    match rows.missing().first() {
+        Some(missing) => Err(format!("misses records: {missing}")),
+        None => Ok(found),
+    }
 }

@@ -288,6 +288,8 @@ impl State {
         let mut files = BTreeMap::new();
         for (_, number) in tree.files() {
             let Some(inode) = self.files.get(&number) else { continue };
+            // Each file has chances of its own, whatever the others are called.
+            let mut random = SimRandom(seed ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93));
             let stale = &others[random.index(others.len())].live;
             let content = inode.after_crash(&mut random, stale, self.is_orderly);
             files.insert(number, Inode { durable: content.clone(), live: content, unsynced: Vec::new() });

@@ -17,7 +17,7 @@ fn file(vfs: &SimVfs, path: &str, bytes: &[u8]) -> Arc<dyn VfsFile> {
 
 /// What the file holds after each of many crashes, without doubles.
 fn states(vfs: &SimVfs, path: &str) -> Vec<Option<Vec<u8>>> {
-    let mut all: Vec<_> = (0..400).map(|seed| vfs.after_crash(seed).read(Path::new(path)).ok()).collect();
+    let mut all: Vec<_> = (0..4000).map(|seed| vfs.after_crash(seed).read(Path::new(path)).ok()).collect();
     all.sort();
     all.dedup();
     all
