@@ -29,16 +29,25 @@ pub struct CheckReport {
 
 /// The runs of a target, oldest first, and what is wrong with those that can't be read.
 pub(super) fn load_runs(target: &dyn Target) -> Result<(Vec<Run>, Vec<BackupError>), BackupError> {
+    let (runs, damaged) = load_named(target)?;
+    Ok((runs.into_iter().map(|(_, run)| run).collect(), damaged))
+}
+
+/// The runs with the names of their documents, and what could not be read.
+type Named = (Vec<(String, Run)>, Vec<BackupError>);
+
+/// The same, each with the name of its document.
+pub(super) fn load_named(target: &dyn Target) -> Result<Named, BackupError> {
     let (mut runs, mut damaged) = (Vec::new(), Vec::new());
     for stored in target.list(RUNS)? {
         match load(target, &stored.name) {
-            Ok(run) => runs.push(run),
+            Ok(run) => runs.push((stored.name, run)),
             Err(e) if e.is_missing() => {}
             Err(e) if e.is_damage() => damaged.push(e),
             Err(e) => return Err(e),
         }
     }
-    runs.sort_by_key(|run| run.finished_ns);
+    runs.sort_by_key(|(_, run)| run.finished_ns);
     Ok((runs, damaged))
 }
 

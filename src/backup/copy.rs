@@ -95,17 +95,17 @@ pub fn backup(
         objects_new: 0,
         bytes_new: 0,
     };
-    for tenant in &tenants {
-        match copier.tenant(&data.join("tenants").join(tenant.as_str()), tenant) {
-            Ok(copied) => run.tenants.extend(copied),
-            // The target's trouble is every tenant's.
-            Err(e) if !is_of_source(&e, data) => return Err(e),
-            Err(e) => run.problems.push(Problem { tenant: TenantName(tenant.clone()), reason: e.to_string() }),
-        }
-    }
-    // Last, so that a token that was revoked meanwhile is revoked in the copy.
+    copier.tenants(data, &tenants, &mut run)?;
+    // After the tenants, so that a token that was revoked meanwhile is revoked in the copy. It may know tenants by then
+    // that were made meanwhile.
     if let Some((file, _)) = read_control(vfs, data)? {
         run.control = Some(copier.file("", &file).map_err(|e| copier.give_up(e))?);
+        if run.only.is_none() {
+            let mut made = self::tenants(vfs, data, &[])?;
+            made.retain(|id| !tenants.contains(id));
+            copier.tenants(data, &made, &mut run)?;
+            run.tenants.sort_by(|a, b| a.name.cmp(&b.name));
+        }
     }
     (run.objects_new, run.bytes_new) = (copier.objects_new, copier.bytes_new);
     let newest = runs.iter().map(|r| r.finished_ns).max().unwrap_or(0);
@@ -208,6 +208,19 @@ impl<'a> Copier<'a> {
                 self.known.insert(key, file.blake3);
             }
         }
+    }
+
+    /// Copies tenants; what can't be copied of the source is a problem of the run, and what the target refuses its end.
+    fn tenants(&mut self, data: &Path, tenants: &[TenantId], run: &mut Run) -> Result<(), BackupError> {
+        for tenant in tenants {
+            match self.tenant(&data.join("tenants").join(tenant.as_str()), tenant) {
+                Ok(copied) => run.tenants.extend(copied),
+                // The target's trouble is every tenant's.
+                Err(e) if !is_of_source(&e, data) => return Err(e),
+                Err(e) => run.problems.push(Problem { tenant: TenantName(tenant.clone()), reason: e.to_string() }),
+            }
+        }
+        Ok(())
     }
 
     fn check_cancel(&self) -> Result<(), BackupError> {

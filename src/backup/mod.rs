@@ -9,13 +9,16 @@
 
 mod check;
 mod copy;
+mod drill;
 mod error;
 mod folder;
 mod name;
 mod place;
+mod prune;
 mod records;
 mod restore;
 mod run;
+mod schedule;
 mod source;
 mod target;
 
@@ -24,10 +27,13 @@ mod tests;
 
 pub use check::{CheckReport, check, runs};
 pub use copy::{BackupOptions, BackupReport, backup};
+pub use drill::{Drill, drill, last_drill};
 pub use error::BackupError;
 pub use folder::FolderTarget;
 pub use name::ObjectId;
 pub use place::open_target;
-pub use restore::{RestoreOptions, RestoreReport, Restored, restore};
+pub use prune::{PruneReport, prune};
+pub use restore::{RestoreOptions, RestoreReport, Restored, remove_unfinished, restore, restore_into};
 pub use run::{Kind, Problem, Run, RunFile, RunTenant};
-pub use target::{Stored, Target};
+pub use schedule::{BadSchedule, Every, Last, Schedule, Task, TimeOfDay};
+pub use target::{Chunks, Stored, Target, TargetLock};

@@ -5,11 +5,12 @@ use super::records::copy_records;
 use super::run::{Run, RunFile, RunTenant};
 use super::target::get_checked;
 use super::{BackupError, Target};
-use crate::catalog::{CONTROL_LOG, Catalog, TenantInfo};
+use crate::catalog::{CONTROL_LOG, Catalog};
 use crate::id::TenantId;
 use crate::record::{Labels, Timestamp};
-use crate::store::{Options, Store};
-use crate::verify::verify;
+use crate::store::error::ErrorKind;
+use crate::store::{Error, Options, Store};
+use crate::verify::{FindingKind, Report, verify};
 use crate::vfs::{RealVfs, Vfs, random_salt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,17 +63,65 @@ pub struct Restored {
 /// Restores into a folder that does not exist, or is empty.
 pub fn restore(target: &dyn Target, data: &Path, options: &RestoreOptions) -> Result<RestoreReport, BackupError> {
     let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
-    if vfs.exists(data)? && !vfs.list(data).is_ok_and(|entries| entries.is_empty()) {
+    let is_there = vfs.exists(data)?;
+    if is_there && !vfs.list(data).is_ok_and(|entries| entries.is_empty()) {
         return Err(BackupError::Exists(data.into()));
     }
     let run = choose(target, options)?;
-    let scratch = Scratch::beside(vfs.clone(), data)?;
+    // Into an empty folder from within: it may be where a disk is mounted, and can't be renamed over.
+    let scratch = if is_there { Scratch::within(vfs, data)? } else { Scratch::beside(vfs, data)? };
     let report = build(target, &run, &scratch, options)?;
-    scratch.take_place(data)?;
+    if is_there {
+        scratch.move_up(data)?
+    } else {
+        scratch.take_place(data)?
+    }
     Ok(report)
 }
 
-/// A folder beside the one to be made, which goes again unless it takes its place.
+/// Restores one tenant into a store that is open, under a name that no tenant of it has. It is made in a folder of its
+/// own within the store's, verified there, and moved to its place in one step. Its settings come with it; tokens don't.
+pub fn restore_into(
+    target: &dyn Target,
+    store: &Store,
+    options: &RestoreOptions,
+) -> Result<RestoreReport, BackupError> {
+    let Some(tenant) = &options.tenant else {
+        return Err(BackupError::Request("which tenant is to be restored is not said".into()));
+    };
+    let name = tenant_id(options.new_name.as_ref().unwrap_or(tenant))?;
+    // Told before the work and not after it; the move looks again.
+    if store.tenants()?.iter().any(|taken| taken == name.as_str()) {
+        return Err(Error::from(ErrorKind::TenantExists(name.to_string())).into());
+    }
+    let run = choose(target, options)?;
+    let scratch = Scratch::within(Arc::new(RealVfs), store.path())?;
+    let report = build(target, &run, &scratch, options)?;
+    let (infos, _) = Catalog::read(&RealVfs, &scratch.store)?;
+    store.adopt_tenant(&name, &scratch.store.join("tenants").join(name.as_str()))?;
+    let catalog = store.catalog()?;
+    catalog.ensure_tenant(&name)?;
+    for (setting, value) in infos.iter().filter(|info| info.name == name).flat_map(|info| &info.settings) {
+        catalog.set(&name, setting, Some(value))?;
+    }
+    Ok(report)
+}
+
+/// The beginning of the name of a folder within a store where a tenant is being restored.
+pub(super) const WITHIN: &str = "restoring-";
+
+/// Removes what a restore into this store left that ended in the middle. For who has the store open for writing, and
+/// restores nothing yet.
+pub fn remove_unfinished(data: &Path) -> Result<(), BackupError> {
+    for entry in RealVfs.list(data)? {
+        if entry.is_dir && entry.name.starts_with(WITHIN) {
+            RealVfs.remove_dir_all(&data.join(entry.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// A folder near the one to be made, which goes again.
 struct Scratch {
     vfs: Arc<dyn Vfs>,
     root: PathBuf,
@@ -83,6 +132,12 @@ struct Scratch {
 }
 
 impl Scratch {
+    fn at(vfs: Arc<dyn Vfs>, root: PathBuf) -> Result<Scratch, BackupError> {
+        let (store, copy) = (root.join("store"), root.join("copy"));
+        vfs.create_dir_all(&store)?;
+        Ok(Scratch { vfs, root, store, copy })
+    }
+
     fn beside(vfs: Arc<dyn Vfs>, data: &Path) -> Result<Scratch, BackupError> {
         let data =
             std::path::absolute(data).map_err(|e| BackupError::Request(format!("{}: no path: {e}", data.display())))?;
@@ -90,10 +145,11 @@ impl Scratch {
             return Err(BackupError::Request(format!("{}: no store can be here", data.display())));
         };
         let name = format!("{}.restoring-{:08x}", name.to_string_lossy(), random_salt() as u32);
-        let root = parent.join(name);
-        let (store, copy) = (root.join("store"), root.join("copy"));
-        vfs.create_dir_all(&store)?;
-        Ok(Scratch { vfs, root, store, copy })
+        Self::at(vfs, parent.join(name))
+    }
+
+    fn within(vfs: Arc<dyn Vfs>, data: &Path) -> Result<Scratch, BackupError> {
+        Self::at(vfs, data.join(format!("{WITHIN}{:08x}", random_salt() as u32)))
     }
 
     fn take_place(self, data: &Path) -> Result<(), BackupError> {
@@ -103,6 +159,17 @@ impl Scratch {
         // Renaming replaces an empty folder, and fails where something came to be in it.
         self.vfs.rename(&self.store, &data)?;
         Ok(self.vfs.sync_dir(parent)?)
+    }
+
+    /// Moves what is in the store to the folder above: the tenants last, since without them it is no store.
+    fn move_up(self, data: &Path) -> Result<(), BackupError> {
+        let entries = self.vfs.list(&self.store)?;
+        let (last, first): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.name == "tenants");
+        for entry in first.into_iter().chain(last) {
+            self.vfs.sync_dir(data)?;
+            self.vfs.rename(&self.store.join(&entry.name), &data.join(&entry.name))?;
+        }
+        Ok(self.vfs.sync_dir(data)?)
     }
 }
 
@@ -165,42 +232,46 @@ fn build(
         return Err(BackupError::Request("a new name is for one tenant: say which with --tenant".into()));
     }
     let vfs = &*scratch.vfs;
+    let is_whole = options.tenant.is_none() && !anew;
     let folder = if anew { &scratch.copy } else { &scratch.store };
     let mut report = RestoreReport { at: run.time().to_string(), tenants: Vec::new(), problems: Vec::new(), bytes: 0 };
     let tenants: Vec<&RunTenant> = match &options.tenant {
         Some(name) => run.tenant(name).into_iter().collect(),
         None => run.tenants.iter().collect(),
     };
-    report.bytes = fetch(vfs, target, run, &tenants, folder)?;
-    is_right(folder)?;
+    report.bytes = fetch(vfs, target, &tenants, folder)?;
+    // Beside the store where it is not to be part of it.
+    let control = if is_whole { folder } else { &scratch.root };
+    report.bytes += fetch_control(vfs, target, run, control)?;
+    let mut absent = is_right(folder, run)?;
     if anew {
         write_anew(scratch, &tenants, run, options, &mut report)?;
-        is_right(&scratch.store)?;
+        absent = is_right(&scratch.store, run)?;
     } else {
         for tenant in &tenants {
             let (name, records) = (tenant.name.0.to_string(), tenant.records);
             report.tenants.push(Restored { tenant: name.clone(), name, records, rewritten: false });
         }
-        if options.tenant.is_some() {
-            own_catalog(vfs, &scratch.store, &tenants, None)?;
+        if !is_whole {
+            settings(vfs, scratch, &tenants, None)?;
         }
     }
     if options.tenant.is_none() {
         report.problems.extend(run.problems.iter().map(|p| format!("tenant `{}`: {}", p.tenant.0, p.reason)));
+        absent.retain(|name| run.problems.iter().all(|p| p.tenant.0.as_str() != name));
+        report.problems.extend(absent.iter().map(|name| format!("tenant `{name}`: it was being deleted")));
     }
     Ok(report)
 }
 
-/// Copies the files of tenants, and the control log, into a folder; gives the bytes. Each is compared with its name on
-/// the way, and durable.
+/// Copies the files of tenants into a folder; gives the bytes. Each is compared with its name on the way, and durable.
 pub(super) fn fetch(
     vfs: &dyn Vfs,
     target: &dyn Target,
-    run: &Run,
     tenants: &[&RunTenant],
     folder: &Path,
 ) -> Result<u64, BackupError> {
-    let total: u64 = tenants.iter().flat_map(|t| &t.files).chain(&run.control).map(|f| f.bytes).sum();
+    let total: u64 = tenants.iter().flat_map(|t| &t.files).map(|f| f.bytes).sum();
     vfs.create_dir_all(&folder.join("tenants"))?;
     for tenant in tenants {
         let dir = folder.join("tenants").join(tenant.name.0.as_str());
@@ -217,12 +288,17 @@ pub(super) fn fetch(
             vfs.sync_dir(&dir.join(below))?;
         }
     }
-    if let Some(file) = &run.control {
-        fetch_file(vfs, target, file, &folder.join(CONTROL_LOG))?;
-    }
     vfs.sync_dir(&folder.join("tenants"))?;
     vfs.sync_dir(folder)?;
     Ok(total)
+}
+
+/// Copies the control log into a folder.
+pub(super) fn fetch_control(vfs: &dyn Vfs, target: &dyn Target, run: &Run, folder: &Path) -> Result<u64, BackupError> {
+    let Some(file) = &run.control else { return Ok(0) };
+    fetch_file(vfs, target, file, &folder.join(CONTROL_LOG))?;
+    vfs.sync_dir(folder)?;
+    Ok(file.bytes)
 }
 
 fn fetch_file(vfs: &dyn Vfs, target: &dyn Target, file: &RunFile, to: &Path) -> Result<(), BackupError> {
@@ -239,37 +315,40 @@ fn fetch_file(vfs: &dyn Vfs, target: &dyn Target, file: &RunFile, to: &Path) -> 
     Ok(written.sync()?)
 }
 
-/// An error where the verifier finds anything.
-fn is_right(folder: &Path) -> Result<(), BackupError> {
-    let report = verify(&[folder], false);
+/// What the verifier finds in a restored store, without the tenants that the control log knows and the run has not:
+/// those are told by their names.
+pub(super) fn verified(folder: &Path, run: &Run, deep: bool) -> (Report, Vec<String>) {
+    let mut report = verify(&[folder], deep);
+    let mut absent = Vec::new();
+    report.findings.retain(|finding| {
+        let name = finding.file.strip_prefix(folder.join("tenants")).ok().and_then(Path::to_str);
+        let is_absent = finding.kind == FindingKind::Missing
+            && name.is_some_and(|name| TenantId::new(name).is_ok() && run.tenant(name).is_none());
+        absent.extend(name.filter(|_| is_absent).map(String::from));
+        !is_absent
+    });
+    (report, absent)
+}
+
+/// An error where the verifier finds anything; the tenants that the run has not.
+fn is_right(folder: &Path, run: &Run) -> Result<Vec<String>, BackupError> {
+    let (report, absent) = verified(folder, run, false);
     match report.findings.first() {
-        None => Ok(()),
+        None => Ok(absent),
         Some(finding) => Err(BackupError::NotRight { path: folder.into(), finding: finding.to_string() }),
     }
 }
 
-/// Gives a store that got some tenants a control log of its own: it must not know of tokens and tenants of others.
-fn own_catalog(
-    vfs: &dyn Vfs,
-    store: &Path,
-    tenants: &[&RunTenant],
-    new_name: Option<&TenantId>,
-) -> Result<(), BackupError> {
-    let control = store.join(CONTROL_LOG);
-    let (infos, _) = Catalog::read(vfs, store)?;
-    if vfs.exists(&control)? {
-        vfs.remove(&control)?;
-    }
-    settings(store, &infos, tenants, new_name)
-}
-
+/// Gives a store a control log of its own, with the settings of these tenants: it must not know of others, or of
+/// tokens.
 fn settings(
-    store: &Path,
-    infos: &[TenantInfo],
+    vfs: &dyn Vfs,
+    scratch: &Scratch,
     tenants: &[&RunTenant],
     new_name: Option<&TenantId>,
 ) -> Result<(), BackupError> {
-    let opened = Store::open_with(store, Options::default())?;
+    let (infos, _) = Catalog::read(vfs, &scratch.root)?;
+    let opened = Store::open_with(&scratch.store, Options::default())?;
     let catalog = opened.catalog()?;
     for tenant in tenants {
         let name = new_name.unwrap_or(&tenant.name.0);
@@ -314,7 +393,6 @@ fn write_anew(
     if written.is_empty() {
         return Err(BackupError::NoRecords { stream: options.stream.to_string(), at: run.time() });
     }
-    let (infos, _) = Catalog::read(&*scratch.vfs, &scratch.copy)?;
-    settings(&scratch.store, &infos, &written, new_name.as_ref())?;
+    settings(&*scratch.vfs, scratch, &written, new_name.as_ref())?;
     Ok(scratch.vfs.remove_dir_all(&scratch.copy)?)
 }

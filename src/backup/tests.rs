@@ -4,7 +4,8 @@ use super::check::load_runs;
 use super::restore::{choose, fetch};
 use super::run::FilePath;
 use super::{
-    BackupError, BackupOptions, BackupReport, FolderTarget, Kind, ObjectId, RestoreOptions, Run, backup, check, runs,
+    BackupError, BackupOptions, BackupReport, FolderTarget, Kind, ObjectId, PruneReport, RestoreOptions, Run, backup,
+    check, prune, runs,
 };
 use crate::log::Ack;
 use crate::record::{BatchBuilder, Labels, Record, Timestamp};
@@ -55,7 +56,7 @@ fn restored(target: &SimVfs) -> Result<(SimVfs, Run), BackupError> {
     let run = choose(&set(target), &RestoreOptions::default())?;
     let vfs = SimVfs::new();
     let tenants: Vec<_> = run.tenants.iter().collect();
-    fetch(&vfs, &set(target), &run, &tenants, Path::new(DATA))?;
+    fetch(&vfs, &set(target), &tenants, Path::new(DATA))?;
     Ok((vfs, run))
 }
 
@@ -104,7 +105,7 @@ fn each_run_comes_back_as_the_store_was() {
     assert_eq!(earlier, first);
     let back = SimVfs::new();
     let tenants: Vec<_> = earlier.tenants.iter().filter(|t| t.name.0.as_str() == "one").collect();
-    fetch(&back, &set(&target), &earlier, &tenants, Path::new(DATA)).expect("fetched");
+    fetch(&back, &set(&target), &tenants, Path::new(DATA)).expect("fetched");
     let back = open(&back, DATA, false);
     assert_eq!((rows(&back, "one"), back.tenants().expect("names")), (before, vec!["one".to_string()]));
 
@@ -281,4 +282,58 @@ fn paths_lead_nowhere_else() {
     for bad in ["", "ab", &text.to_uppercase(), &format!("{text}0"), &text.replace(&text[..2], "é")] {
         assert!(bad.parse::<ObjectId>().is_err(), "{bad}");
     }
+}
+
+#[test]
+fn old_runs_go_and_no_object_that_another_names() {
+    let (source, target) = (SimVfs::new(), SimVfs::new());
+    let store = filled(&source);
+    let mut made = Vec::new();
+    for n in 0..4 {
+        append(&store, "one", 10_000 + n * 10, 10);
+        if n == 2 {
+            store.tenant("one").expect("a tenant").seal().expect("sealed");
+            store.tenant("one").expect("a tenant").compact(None).expect("merged");
+        }
+        made.push(run(&source, &target).expect("a backup").run);
+    }
+    let before = target.after_kill();
+    let oldest = Timestamp(made[2].finished_ns);
+    let report = prune(&set(&target), oldest).expect("pruned");
+    assert_eq!(report.runs, 2);
+    assert!(report.objects > 0 && report.bytes > 0, "{report:?}");
+    let report = check(&set(&target)).expect("a check");
+    assert!(report.ok && report.runs == 2 && report.unnamed == 0, "{report:?}");
+    assert_eq!(prune(&set(&target), oldest).expect("pruned"), PruneReport::default());
+    // The newest one stays whatever its age.
+    prune(&set(&target), Timestamp(i64::MAX)).expect("pruned");
+    assert_eq!(runs(&set(&target)).expect("runs"), made[3..]);
+    let (back, _) = restored(&target).expect("restored");
+    assert_eq!(rows(&open(&back, DATA, false), "one"), rows(&store, "one"));
+
+    // A crash at any moment leaves runs that are whole, and the next time does the rest.
+    let whole = before.after_kill();
+    prune(&set(&whole), oldest).expect("pruned");
+    assert!(whole.operations() > 8);
+    for at in 1..=whole.operations() {
+        let target = before.after_kill();
+        target.crash_at(at);
+        let _ = prune(&set(&target), oldest);
+        let target = target.after_crash(at * 7);
+        let report = check(&set(&target)).expect("a check");
+        assert!(report.ok, "crash at {at}: {:?}", report.findings);
+        assert_eq!(runs(&set(&target)).expect("runs").last(), made.last(), "crash at {at}");
+        prune(&set(&target), oldest).expect("pruned");
+        let report = check(&set(&target)).expect("a check");
+        assert!(report.ok && report.runs == 2 && report.unnamed == 0, "crash at {at}: {report:?}");
+    }
+    // While a document is damaged nothing goes: what it names is not known.
+    let target = before;
+    let document = target.files().into_iter().find(|f| f.starts_with("/backups/runs")).expect("a run");
+    let mut bytes = target.read(&document).expect("read");
+    bytes[40] ^= 1;
+    target.put(&document, &bytes);
+    let files = target.files();
+    assert!(prune(&set(&target), oldest).is_err());
+    assert_eq!(target.files(), files);
 }

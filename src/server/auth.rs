@@ -54,6 +54,15 @@ impl App {
         }
     }
 
+    /// May this request change what all tenants share? Only an administrator of the system.
+    pub(super) fn admit_system(&self, headers: &HeaderMap, peer: IpAddr) -> Result<(), ApiError> {
+        match self.principal(headers, peer)? {
+            Some(Principal { scope: Scope::System, roles, .. }) => check_role(roles, Roles::ADMIN),
+            Some(_) => Err(ApiError::role("admin")),
+            None => Err(ApiError::role("admin").hint("make one with `duramen token create --system --roles admin`")),
+        }
+    }
+
     /// Who holds the token of a request; `None` where the server asks for none.
     fn principal(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Option<Principal>, ApiError> {
         if self.open {

@@ -1,5 +1,6 @@
 //! The server's part of the configuration.
 
+pub use super::backup::BackupConfig;
 use serde::Deserialize;
 
 /// The configuration file, as TOML has it. A name that is not known is an error: a limit that is misspelt limits
@@ -12,6 +13,8 @@ pub struct Config {
     pub listen: Option<String>,
     /// What requests may cost.
     pub limits: Limits,
+    /// Backups by schedule; none where it is missing.
+    pub backup: Option<BackupConfig>,
 }
 
 /// What requests may cost.

@@ -21,7 +21,8 @@ const ID_BYTES_MAX: usize = 128;
 const PROBES: [&str; 6] = ["/health", "/health/live", "/health/ready", "/health/detailed", "/ready", "/metrics"];
 
 /// The routes, as they are counted.
-pub(super) const ROUTES: [&str; 8] = [
+pub(super) const ROUTES: [&str; 9] = [
+    "/api/v1/admin/restore",
     "/api/v1/ingest",
     "/api/v1/query",
     "/health",

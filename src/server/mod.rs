@@ -6,6 +6,7 @@
 
 mod answer;
 mod auth;
+mod backup;
 mod body;
 mod config;
 mod error;
@@ -16,9 +17,10 @@ mod metrics;
 mod params;
 mod probes;
 mod query;
+mod restore;
 mod serve;
 
-pub use config::{Config, Limits};
+pub use config::{BackupConfig, Config, Limits};
 pub use serve::{ServeError, serve};
 
 use crate::store::Store;
@@ -36,6 +38,7 @@ struct App {
     /// No token was ever made: everybody who reaches the server speaks for the tenant `default`.
     open: bool,
     metrics: Metrics,
+    backups: Option<Arc<backup::Backups>>,
     rates: limit::Rates,
     queries: Arc<Semaphore>,
     ingests: Arc<Semaphore>,

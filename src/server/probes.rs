@@ -85,7 +85,7 @@ fn check(name: &'static str, look: impl FnOnce() -> (&'static str, Value)) -> Ch
 
 async fn checks(app: Arc<App>) -> Vec<Check> {
     let looked = tokio::task::spawn_blocking(move || {
-        vec![
+        let mut all = vec![
             check("store", || match app.store.tenants() {
                 Ok(tenants) => ("healthy", json!({"tenants": tenants.len()})),
                 // The reason has paths in it, which probes must not tell.
@@ -96,7 +96,9 @@ async fn checks(app: Arc<App>) -> Vec<Check> {
                 let (memtables, cache) = app.store.memory();
                 ("healthy", json!({"memtable_bytes": memtables, "cache_bytes": cache}))
             }),
-        ]
+        ];
+        all.extend(app.backups.as_ref().map(|backups| check("backup", || backups.health())));
+        all
     });
     looked.await.unwrap_or_default()
 }
@@ -125,9 +127,16 @@ pub(super) async fn metrics(
         app.admit_operator(&headers, peer.ip())?;
         let gauges = gauges(&app)?;
         Ok(if json {
-            answer::json(StatusCode::OK, app.metrics.summary(&gauges).to_string())
+            let mut summary = app.metrics.summary(&gauges);
+            if let Some(backups) = &app.backups {
+                summary["backup"] = backups.summary();
+            }
+            answer::json(StatusCode::OK, summary.to_string())
         } else {
-            let text = app.metrics.prometheus(&gauges);
+            let mut text = app.metrics.prometheus(&gauges);
+            if let Some(backups) = &app.backups {
+                backups.prometheus(&mut text);
+            }
             answer::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Body::from(text))
         })
     });

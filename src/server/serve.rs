@@ -1,7 +1,7 @@
 //! Listening, answering, and ending in order.
 
 use super::error::ApiError;
-use super::{App, Config, ingest, layer, limit, metrics, probes, query};
+use super::{App, Config, backup, ingest, layer, limit, metrics, probes, query, restore};
 use crate::store::{DEFAULT_TENANT, Error, Store};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -43,6 +43,9 @@ pub enum ServeError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] crate::store::CatalogError),
+    /// The configuration of backups is of no use.
+    #[error("[backup]: {0}")]
+    Backup(#[from] crate::backup::BackupError),
 }
 
 /// Serves a store until SIGTERM or SIGINT, then closes it. `on_listen` is told where it listens, and whether it asks
@@ -63,9 +66,13 @@ pub fn serve(
         catalog.ensure_tenant(&id)?;
     }
     let limits = config.limits;
+    crate::backup::remove_unfinished(store.path())?;
+    let backups = config.backup.map(|config| backup::Backups::new(config, store.clone())).transpose()?;
+    let scheduled = backups.clone().map(backup::Backups::start).transpose()?;
     let app = Arc::new(App {
         open,
         metrics: metrics::Metrics::default(),
+        backups,
         rates: limit::Rates::new(limits.requests_per_s_max),
         queries: Arc::new(Semaphore::new(limits.queries_max.max(1) as usize)),
         ingests: Arc::new(Semaphore::new(limits.ingests_max.max(1) as usize)),
@@ -79,6 +86,8 @@ pub fn serve(
     let served = runtime.block_on(run(app, listen, open, on_listen));
     // Threads that still run a query see their store close, or end with the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    // A run that is under way ends with the object that it is at, and the next server goes on.
+    drop(scheduled);
     served?;
     store.close()?;
     Ok(())
@@ -124,6 +133,7 @@ fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/api/v1/ingest", post(ingest::ingest))
         .route("/api/v1/query", get(query::query).post(query::query))
+        .route("/api/v1/admin/restore", post(restore::restore))
         .route("/health", get(probes::health))
         .route("/health/live", get(probes::live))
         .route("/health/ready", get(probes::ready))

@@ -3,6 +3,7 @@
 //! Promises: one writer at a time, also across processes; tenants are opened when they are first used, and share one
 //! cache, one budget and one set of background threads. May not know: byte layout, nom, tantivy.
 
+mod adopt;
 pub mod error;
 mod handle;
 mod options;

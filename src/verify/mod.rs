@@ -67,6 +67,9 @@ fn verify_store(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<(), St
             ("tenants", true) => {}
             ("quarantine", true) => quarantine::verify_quarantine(vfs, &path, report)?,
             ("catalog", true) => report.skipped.push(format!("{}: derived from control.log", path.display())),
+            (name, true) if name.starts_with("restoring-") => {
+                report.skipped.push(format!("{}: a tenant that is being restored", path.display()));
+            }
             ("LOCK", false) => verify_lock(vfs, &path, report),
             ("control.log", false) => known = verify_control(vfs, &path, report),
             _ => report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a file of a store", &entry.name)),

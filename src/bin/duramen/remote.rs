@@ -95,6 +95,14 @@ impl Remote {
         ExitCode::from(PROBLEM)
     }
 
+    /// Sends an object and waits for the answer, for as long as it takes.
+    pub fn post_json(&self, path: &str, body: &serde_json::Value) -> Result<serde_json::Value, Failure> {
+        let request = self.agent.post(format!("{}{path}", self.base));
+        let request = self.headers(request).content_type("application/json");
+        let text = read_text(checked(request.send(body.to_string()).map_err(|e| self.failed(&e))?)?)?;
+        serde_json::from_str(&text).map_err(|e| self.failed(&e))
+    }
+
     /// A store that appends to the server.
     pub fn appender(&self, ack: duramen::Ack) -> Appender<'_> {
         Appender { remote: self, ack, refused: 0 }

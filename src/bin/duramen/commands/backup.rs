@@ -3,6 +3,7 @@
 use crate::failure::{Failure, PROBLEM};
 use crate::location::DataArgs;
 use duramen::backup::{self, BackupOptions, Kind, Run, open_target};
+use duramen::record::{Timestamp, parse_duration_ns};
 use duramen::vfs::RealVfs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -29,11 +30,14 @@ pub struct Args {
     /// Read all of the store and all of its copy again, and mend what is damaged in the copy
     #[arg(long)]
     full: bool,
+    /// Afterwards remove runs that are older than this, such as 90d, and what they alone name
+    #[arg(long, value_name = "DURATION")]
+    keep: Option<String>,
     /// List the runs in DEST in place of making one
-    #[arg(long, conflicts_with_all = ["data", "tenant", "full", "check"])]
+    #[arg(long, conflicts_with_all = ["data", "tenant", "full", "keep", "check"])]
     list: bool,
     /// Read every object in DEST and compare it with its hash, in place of making a run
-    #[arg(long, conflicts_with_all = ["data", "tenant", "full"])]
+    #[arg(long, conflicts_with_all = ["data", "tenant", "full", "keep"])]
     check: bool,
     /// Print JSON
     #[arg(long)]
@@ -67,6 +71,9 @@ impl Args {
             out.flush()?;
             return Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(PROBLEM) });
         }
+        let keep =
+            self.keep.as_deref().map(|text| parse_duration_ns(text).filter(|ns| *ns > 0).ok_or(text)).transpose();
+        let keep = keep.map_err(|text| Failure::Usage(format!("`{text}` is no duration, such as 90d")))?;
         let folder = self.data.folder()?;
         outside(&folder, &self.target)?;
         let mut options = BackupOptions::default();
@@ -82,6 +89,10 @@ impl Args {
             writeln!(out, "{}", line(&report.run))?;
         }
         out.flush()?;
+        if let Some(keep) = keep {
+            let gone = backup::prune(&*target, Timestamp(report.run.finished_ns.saturating_sub(keep)))?;
+            eprintln!("{} runs and {} objects removed: {} bytes", gone.runs, gone.objects, gone.bytes);
+        }
         for problem in &report.run.problems {
             eprintln!("duramen: tenant `{}` is not in this backup: {}", problem.tenant.0, problem.reason);
         }
@@ -159,7 +170,7 @@ fn json(run: &Run) -> serde_json::Value {
         run.problems.iter().map(|p| serde_json::json!({"tenant": p.tenant.0.as_str(), "reason": p.reason})).collect();
     serde_json::json!({
         "time": run.time().to_string(),
-        "started": duramen::Timestamp(run.started_ns).to_string(),
+        "started": Timestamp(run.started_ns).to_string(),
         "kind": kind(run),
         "whole_store": run.only.is_none(),
         "tenants": tenants,

@@ -1,0 +1,29 @@
+//! A tenant's folder that was made elsewhere becomes one of an open store.
+
+use super::error::ErrorKind;
+use super::{Error, Store};
+use crate::id::TenantId;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+impl Store {
+    /// Moves a tenant's folder, complete and durable, into the store. It has to be on the same file system. An error
+    /// where there is a tenant of that name, or anything in its place; nothing was moved then.
+    pub(crate) fn adopt_tenant(&self, id: &TenantId, folder: &Path) -> Result<(), Error> {
+        let inner = &self.0;
+        if inner.read_only {
+            return Err(ErrorKind::ReadOnly.into());
+        }
+        if inner.closed.load(Ordering::Acquire) {
+            return Err(ErrorKind::Closed.into());
+        }
+        // Held, so that nobody makes the tenant meanwhile.
+        let tenants = inner.tenants();
+        let dir = inner.tenant_dir(id);
+        if tenants.contains_key(id) || inner.vfs.exists(&dir)? {
+            return Err(ErrorKind::TenantExists(id.to_string()).into());
+        }
+        inner.vfs.rename(folder, &dir)?;
+        Ok(inner.vfs.sync_dir(&inner.path.join("tenants"))?)
+    }
+}
