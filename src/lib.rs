@@ -41,6 +41,7 @@ pub mod layer;
 pub mod log;
 pub mod manifest;
 pub mod memtable;
+pub mod policy;
 pub mod query;
 pub mod record;
 pub mod repair;

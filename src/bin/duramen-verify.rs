@@ -3,17 +3,20 @@
 //! Promises: changes nothing; works beside a running server; 0 nothing is wrong, 1 something is, 2 wrong usage, 3 a path
 //! is not there. May not know: anything but `duramen::verify`.
 
-use duramen::verify::verify;
+use duramen::id::Place;
+use duramen::verify::verify_with;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 const HELP: &str = "Checks the files of stores, tenants or single segments, and changes nothing
 
-Usage: duramen-verify [--json] [--deep] PATH..
+Usage: duramen-verify [--json] [--deep] [--archive NAME=DIR] PATH..
 
   --json     print one JSON object with `findings`
   --deep     also compare records with zone maps, filters and leaves
+  --archive NAME=DIR  the folder of an archive; may be given several times
   --help     this text
   --version  the version
 
@@ -26,6 +29,7 @@ struct Arguments {
     paths: Vec<PathBuf>,
     json: bool,
     deep: bool,
+    archives: BTreeMap<Place, PathBuf>,
     help: bool,
     version: bool,
 }
@@ -33,7 +37,8 @@ struct Arguments {
 fn arguments(all: impl Iterator<Item = std::ffi::OsString>) -> Result<Arguments, String> {
     let mut arguments = Arguments::default();
     let mut options = true;
-    for argument in all {
+    let mut all = all;
+    while let Some(argument) = all.next() {
         let text = argument.to_string_lossy();
         if !options || !text.starts_with('-') {
             arguments.paths.push(argument.into());
@@ -43,6 +48,13 @@ fn arguments(all: impl Iterator<Item = std::ffi::OsString>) -> Result<Arguments,
             "--" => options = false,
             "--json" => arguments.json = true,
             "--deep" => arguments.deep = true,
+            "--archive" => {
+                let value = all.next().unwrap_or_default();
+                let named = value.to_str().and_then(|v| v.split_once('='));
+                let (name, folder) = named.ok_or("--archive takes NAME=DIR")?;
+                let place = Place::new(name).map_err(|e| e.to_string())?;
+                arguments.archives.insert(place, folder.into());
+            }
             "-h" | "--help" => arguments.help = true,
             "-V" | "--version" => arguments.version = true,
             other => return Err(format!("`{other}` is no option")),
@@ -86,7 +98,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> io::Result<ExitCode> {
         eprintln!("duramen-verify: {}: there is nothing to verify", missing.display());
         return Ok(ExitCode::from(3));
     }
-    let report = verify(&arguments.paths, arguments.deep);
+    let report = verify_with(&arguments.paths, arguments.deep, &arguments.archives);
     match arguments.json {
         true => writeln!(out, "{}", serde_json::to_string(&report)?)?,
         false => writeln!(out, "{report}")?,

@@ -31,6 +31,7 @@ use log::ControlLog;
 use state::State;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use view::{View, ViewError};
 
@@ -49,6 +50,8 @@ pub struct Catalog {
     log: Mutex<ControlLog>,
     view: RwLock<View>,
     report: OpenReport,
+    /// Events since it was opened.
+    changes: AtomicU64,
 }
 
 /// What opening a catalog found.
@@ -65,7 +68,8 @@ pub struct OpenReport {
 impl Catalog {
     /// Opens the catalog of a store's folder, making it where there is none.
     pub fn open(vfs: Arc<dyn Vfs>, data: &Path) -> Result<Self, CatalogError> {
-        let place = ViewPlace::Folder(data.join(CATALOG_DIR));
+        // sled knows but one file system.
+        let place = if vfs.is_system() { ViewPlace::Folder(data.join(CATALOG_DIR)) } else { ViewPlace::Temporary };
         Self::open_with(vfs, data, place)
     }
 
@@ -101,7 +105,15 @@ impl Catalog {
         // Which work was due may have been lost with the view, and with what a crash kept from it.
         let unsure = reason.is_some() || !view.was_closed().unwrap_or(false);
         report.rebuilt = reason;
-        let catalog = Catalog { vfs, log_path, place, log: Mutex::new(log), view: RwLock::new(view), report };
+        let catalog = Catalog {
+            vfs,
+            log_path,
+            place,
+            log: Mutex::new(log),
+            view: RwLock::new(view),
+            report,
+            changes: AtomicU64::new(0),
+        };
         if unsure {
             catalog.all_due()?;
         }
@@ -124,6 +136,11 @@ impl Catalog {
     /// What opening found.
     pub fn report(&self) -> &OpenReport {
         &self.report
+    }
+
+    /// How many events were committed since it was opened: where this is another, settings may be.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     // Tenants.
@@ -257,10 +274,10 @@ impl Catalog {
         let head = log.append(&event)?;
         // Synced. From here on the event counts, and a view that can't follow is made anew from the log.
         let applied = self.view.read().unwrap_or_else(PoisonError::into_inner).apply(&event, &head);
-        match applied {
-            Ok(()) => Ok(()),
-            Err(error) => self.rebuild(&log, &error),
-        }
+        let applied = applied.or_else(|error| self.rebuild(&log, &error));
+        // Counted once it can be asked for.
+        self.changes.fetch_add(1, Ordering::Release);
+        applied
     }
 
     fn with_view<T>(&self, ask: impl Fn(&View) -> Result<T, ViewError>) -> Result<T, CatalogError> {

@@ -2,13 +2,10 @@
 
 use crate::format::control::{Event, EventKind, TokenEntry};
 use crate::id::TenantId;
+use crate::policy;
 use crate::record::{Timestamp, parse_duration_ns};
 use std::collections::BTreeMap;
 
-/// The setting that says how long a tenant's records are kept.
-pub(super) const RETENTION: &str = "retention";
-/// All settings that a tenant can have.
-const SETTINGS: [&str; 1] = [RETENTION];
 /// Longest value of a setting, in bytes: a frame of the control log must hold it.
 const SETTING_BYTES_MAX: usize = 4096;
 
@@ -30,9 +27,12 @@ impl TenantInfo {
     pub fn is_live(&self) -> bool {
         self.deleted.is_none()
     }
-    /// How long its records are kept, in nanoseconds; `None` for ever.
+}
+
+impl TenantInfo {
+    /// How long its records are kept by its own setting, in nanoseconds; rules may say otherwise.
     pub fn retention_ns(&self) -> Option<i64> {
-        self.settings.get(RETENTION).and_then(|text| parse_duration_ns(text))
+        self.settings.get("retention").and_then(|text| parse_duration_ns(text))
     }
 }
 
@@ -52,11 +52,11 @@ pub struct TokenInfo {
 #[non_exhaustive]
 pub enum BadSetting {
     /// No setting has this name.
-    #[error("`{0}` is no setting of a tenant: {settings} is", settings = SETTINGS.join(", "))]
+    #[error("`{0}` is no setting of a tenant: {names} are", names = policy::setting_names().collect::<Vec<_>>().join(", "))]
     Name(String),
-    /// Not a duration.
-    #[error("`{0}` is no duration above zero, such as `30d` or `12h`")]
-    Duration(String),
+    /// It can't have this value.
+    #[error(transparent)]
+    Value(#[from] policy::BadRule),
     /// Too long.
     #[error("a setting is longer than {SETTING_BYTES_MAX} bytes (setting_bytes_max)")]
     TooLong,
@@ -64,17 +64,14 @@ pub enum BadSetting {
 
 pub(super) fn check_setting(name: &str, value: Option<&str>) -> Result<(), BadSetting> {
     let cut = |text: &str| text.chars().take(80).collect::<String>();
-    if !SETTINGS.contains(&name) {
+    if !policy::is_setting(name) {
         return Err(BadSetting::Name(cut(name)));
     }
     let Some(value) = value else { return Ok(()) };
     if value.len() > SETTING_BYTES_MAX {
         return Err(BadSetting::TooLong);
     }
-    match parse_duration_ns(value) {
-        Some(ns) if ns > 0 => Ok(()),
-        _ => Err(BadSetting::Duration(cut(value))),
-    }
+    Ok(policy::check_setting(name, value)?)
 }
 
 /// Tenants and tokens, or those of them that an event concerns.

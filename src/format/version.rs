@@ -34,6 +34,8 @@ pub struct Version {
     pub records_removed: u64,
     /// Runs of leaves by rising Seq, under the first Seq of each.
     leaves: BTreeMap<Seq, Arc<[Leaf]>>,
+    /// Seqs of leaves that expiry broke, first and last: of their records that are left there is no leaf.
+    broken: Arc<BTreeMap<Seq, Seq>>,
 }
 
 impl PartialEq for Version {
@@ -44,6 +46,7 @@ impl PartialEq for Version {
             && (*sealed_below, *next_segment_id) == (other.sealed_below, other.next_segment_id)
             && (head, *edits, self.records_removed) == (&other.head, other.edits, other.records_removed)
             && self.leaves().eq(other.leaves())
+            && self.broken == other.broken
     }
 }
 
@@ -101,6 +104,11 @@ impl Version {
         self.leaves.values().flat_map(|run| run.iter())
     }
 
+    /// Seqs, first and last, of which some records expired and others are live: for these there is no leaf any more.
+    pub fn broken(&self) -> &Arc<BTreeMap<Seq, Seq>> {
+        &self.broken
+    }
+
     fn new(tenant: TenantId, created_at_ns: i64) -> Self {
         Version {
             tenant,
@@ -112,6 +120,7 @@ impl Version {
             edits: 0,
             records_removed: 0,
             leaves: BTreeMap::new(),
+            broken: Arc::default(),
         }
     }
 
@@ -130,7 +139,9 @@ impl Version {
             Edit::Expire { segments, records, leaves_broken, .. } => {
                 self.remove(segments)?;
                 self.records_removed = self.records_removed.saturating_add(*records);
-                self.break_leaves(leaves_broken)?;
+                for leaf in self.break_leaves(leaves_broken)? {
+                    self.add_broken(leaf.first, leaf.last());
+                }
                 self.drop_bare_leaves();
                 Ok(())
             }
@@ -215,17 +226,34 @@ impl Version {
         self.leaves.range(..=seq).next_back().map(|(first, _)| *first)
     }
 
-    fn break_leaves(&mut self, firsts: &[Seq]) -> Result<(), BadEdit> {
+    fn add_broken(&mut self, mut first: Seq, mut last: Seq) {
+        let broken = Arc::make_mut(&mut self.broken);
+        // One after another they are one span, so that a class that goes day by day leaves few.
+        if let Some((&from, &to)) = broken.range(..=first).next_back()
+            && to.0.saturating_add(1) >= first.0
+        {
+            (first, last) = (from, to.max(last));
+        }
+        while let Some((&from, &to)) = broken.range(first..=Seq(last.0.saturating_add(1))).next() {
+            broken.remove(&from);
+            last = last.max(to);
+        }
+        broken.insert(first, last);
+    }
+
+    fn break_leaves(&mut self, firsts: &[Seq]) -> Result<Vec<Leaf>, BadEdit> {
+        let mut broken = Vec::new();
         for first in firsts {
             let run = self.run_of(*first).and_then(|key| Some((key, self.leaves.get(&key)?.clone())));
             let at = run.as_ref().and_then(|(_, run)| run.binary_search_by_key(first, |leaf| leaf.first).ok());
             let (Some((key, run)), Some(at)) = (run, at) else {
                 return bad(format!("no leaf begins at Seq {first}"));
             };
+            broken.push(run[at]);
             self.leaves.remove(&key);
             self.put_run([&run[..at], &run[at + 1..]].concat());
         }
-        Ok(())
+        Ok(broken)
     }
 
     fn insert_leaf(&mut self, leaf: &Leaf) -> Result<(), BadEdit> {
@@ -261,10 +289,14 @@ impl Version {
                 _ => merged.push((from, to)),
             }
         }
-        let is_covered = |leaf: &Leaf| {
-            let at = merged.partition_point(|(_, to)| *to < leaf.first);
-            merged.get(at).is_some_and(|(from, _)| *from <= leaf.last())
+        let is_live = |first: Seq, last: Seq| {
+            let at = merged.partition_point(|(_, to)| *to < first);
+            merged.get(at).is_some_and(|(from, _)| *from <= last)
         };
+        let is_covered = |leaf: &Leaf| is_live(leaf.first, leaf.last());
+        if self.broken.iter().any(|(first, last)| !is_live(*first, *last)) {
+            Arc::make_mut(&mut self.broken).retain(|first, last| is_live(*first, *last));
+        }
         let thinned: Vec<(Seq, Vec<Leaf>)> = (self.leaves.iter())
             .filter(|(_, run)| !run.iter().all(is_covered))
             .map(|(key, run)| (*key, run.iter().filter(|leaf| is_covered(leaf)).copied().collect()))
@@ -286,6 +318,11 @@ impl Version {
         super::bytes::put_varint(out, self.segments.len() as u64);
         self.segments.values().for_each(|meta| put_segment(out, meta));
         put_leaves(out, self.leaves().count(), self.leaves());
+        super::bytes::put_varint(out, self.broken.len() as u64);
+        for (first, last) in &*self.broken {
+            put_u64(out, first.0);
+            put_u64(out, last.0);
+        }
     }
 
     /// Reads what a snapshot of a version of the format holds.
@@ -304,6 +341,14 @@ impl Version {
             return Err(at.error("segments below the next number", next_segment_id));
         }
         version.next_segment_id = next_segment_id;
+        if format > 1 && r.remaining() > 0 {
+            let spans = decode_vec(r, 16, |r| Ok((Seq(r.u64()?), Seq(r.u64()?))))?;
+            let is_after = |a: &(Seq, Seq), b: &(Seq, Seq)| a.1 < b.0;
+            if !spans.iter().all(|(first, last)| first <= last) || !spans.is_sorted_by(is_after) {
+                return Err(at.error("spans of Seqs by rising first", "others"));
+            }
+            version.broken = Arc::new(spans.into_iter().collect());
+        }
         Ok(version)
     }
 }

@@ -94,8 +94,15 @@ impl From<Error> for ApiError {
             Some(ExecError::Cancelled) => return ApiError::unavailable("cancelled", text),
             _ => {}
         }
+        if let Some(quota) = error.as_quota_error() {
+            return ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "quota_exceeded", text)
+                .hint("ask for a larger quota, or for shorter retention")
+                .with("quota", json!({"name": quota.quota, "limit": quota.limit, "used": quota.used}));
+        }
         if error.is_no_such_tenant() {
             ApiError::access_denied()
+        } else if error.is_low_space() {
+            ApiError::unavailable("low_space", text).retry_after(30)
         } else if error.is_out_of_space() {
             ApiError::unavailable("disk_full", "the disk is full: nothing was stored").retry_after(30)
         } else if error.is_closed() {

@@ -4,7 +4,6 @@ use super::error::ApiError;
 use super::params::Params;
 use super::{App, answer, auth, body, layer};
 use crate::front::parse_labels;
-use crate::id::TenantId;
 use crate::ingest::{DecodeError, Decoder, Encoding, Format, IngestOptions, Ingester, Rejected, Rejections, Sink};
 use crate::record::{Batch, Timestamp};
 use crate::store::{Ack, Roles, Tenant};
@@ -124,7 +123,7 @@ fn too_large(limit: u64, keyed: bool) -> ApiError {
 
 fn take_in(app: &App, tenant: &Tenant, asked: Asked, reader: body::BodyReader) -> Result<Response, ApiError> {
     let Asked { mut options, ack, encoding, limit, mut keyed } = asked;
-    if let Some(kept) = retention_ns(app, tenant)? {
+    if let Some(kept) = tenant.policy().age_ns_max() {
         options.time_min = Timestamp(options.arrival.0.saturating_sub(kept));
     }
     let mut sink = Appending {
@@ -190,12 +189,6 @@ fn told(stored: u64, rejections: &Rejections, ack: Ack, bytes_max: usize) -> Val
         listed.push(one);
     }
     all(&listed)
-}
-
-fn retention_ns(app: &App, tenant: &Tenant) -> Result<Option<i64>, ApiError> {
-    let Ok(id) = TenantId::new(tenant.name()) else { return Ok(None) };
-    let info = app.store.catalog()?.tenant(&id).map_err(|e| ApiError::internal(e.to_string()))?;
-    Ok(info.and_then(|info| info.retention_ns()))
 }
 
 /// A body, and how it is read.

@@ -3,6 +3,7 @@
 use super::error::ApiError;
 use super::metrics::Gauges;
 use super::{App, answer};
+use crate::policy::SpaceLevel;
 use crate::record::Timestamp;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
@@ -13,11 +14,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-
-/// Below this share of free room the disk is degraded, in percent.
-const DISK_FREE_PERCENT_MIN: u64 = 5;
-/// Below so many free bytes nothing can be stored soon: a few groups of the log.
-const DISK_FREE_BYTES_MIN: u64 = 64 << 20;
 
 /// The process answers: all that this says.
 pub(super) async fn live() -> Response {
@@ -104,15 +100,23 @@ async fn checks(app: Arc<App>) -> Vec<Check> {
 }
 
 fn disk(app: &App) -> (&'static str, Value) {
-    let Some((total, free)) = app.store.disk_space() else { return ("degraded", json!({})) };
-    let status = if free < DISK_FREE_BYTES_MIN {
-        "unhealthy"
-    } else if free < total / 100 * DISK_FREE_PERCENT_MIN {
-        "degraded"
-    } else {
-        "healthy"
+    let space = app.store.space();
+    if space.total == 0 {
+        return ("degraded", json!({}));
+    }
+    let status = match space.level {
+        SpaceLevel::Refuse => "unhealthy",
+        SpaceLevel::Low => "degraded",
+        SpaceLevel::Enough => "healthy",
     };
-    (status, json!({"total_bytes": total, "free_bytes": free}))
+    let figures = json!({
+        "total_bytes": space.total,
+        "free_bytes": space.free,
+        "space": space.level.to_string(),
+        "low_below_bytes": space.low_below,
+        "refuse_below_bytes": space.refuse_below,
+    });
+    (status, figures)
 }
 
 /// Answered to this host and to administrators of the system.

@@ -6,6 +6,7 @@ use crate::exec::ExecError;
 use crate::index::BuildError;
 use crate::log::LogError;
 use crate::manifest::ManifestError;
+use crate::policy::QuotaError;
 use crate::query::ParseError;
 use crate::record::RecordError;
 use crate::vfs::LockError;
@@ -55,6 +56,10 @@ pub(crate) enum ErrorKind {
     KeyReused,
     #[error("the receipts of requests with idempotency keys take {bytes_max} bytes (receipts_bytes_max)")]
     TooManyKeys { bytes_max: usize },
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
+    #[error("the disk has {free} bytes left, and records are taken from {limit} on (space.refuse_bytes)")]
+    LowSpace { free: u64, limit: u64 },
 }
 
 impl<T: Into<ErrorKind>> From<T> for Error {
@@ -131,6 +136,17 @@ impl Error {
     /// The disk is full.
     pub fn is_out_of_space(&self) -> bool {
         self.as_storage_error().is_some_and(StorageError::is_out_of_space)
+    }
+    /// Which quota of the tenant is used up, where that is the error.
+    pub fn as_quota_error(&self) -> Option<&QuotaError> {
+        match &*self.0 {
+            ErrorKind::Quota(e) => Some(e),
+            _ => None,
+        }
+    }
+    /// The disk has less room than records are taken with; it is not full.
+    pub fn is_low_space(&self) -> bool {
+        matches!(*self.0, ErrorKind::LowSpace { .. })
     }
     /// Nothing can be written: the store was opened so, or the tenant's log was given up.
     pub fn is_read_only(&self) -> bool {

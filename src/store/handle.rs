@@ -5,6 +5,7 @@ use super::{Error, Inner};
 use crate::exec::Explanation;
 use crate::id::Seq;
 use crate::log::Ack;
+use crate::policy::{TenantPolicy, Usage};
 use crate::record::{Batch, BatchBuilder, Labels, Record, Timestamp};
 use crate::segment::PartCost;
 use crate::tenant::{AppendOptions, Appended, Committed, CompactReport, OpenReport, TenantCore, TenantStats};
@@ -71,6 +72,8 @@ impl Tenant {
 
     /// Appends a batch as one commit: all of its records, or none. At most 64 MiB encoded.
     pub fn append_batch(&self, batch: &Batch, ack: Ack) -> Result<Appended, Error> {
+        self.store.has_room()?;
+        self.core.admit(batch)?;
         self.core.make_room()?;
         let appended = self.core.append(batch, ack)?;
         self.after_append();
@@ -83,10 +86,14 @@ impl Tenant {
     /// An error that [`Error::is_key_reused`] says that the key stood for another request.
     pub fn append_batch_with(&self, batch: &Batch, options: AppendOptions) -> Result<Committed, Error> {
         let ack = options.ack.unwrap_or(self.store.options().ack);
+        self.store.has_room()?;
         self.core.make_room()?;
         let committed = match options.idempotency {
             Some(idempotency) => self.core.append_once(batch, ack, idempotency)?,
-            None => Committed { appended: self.core.append(batch, ack)?, replayed: None },
+            None => {
+                self.core.admit(batch)?;
+                Committed { appended: self.core.append(batch, ack)?, replayed: None }
+            }
         };
         self.after_append();
         Ok(committed)
@@ -135,14 +142,27 @@ impl Tenant {
         self.core.seal()
     }
 
-    /// Seals, lets go what is older than `retention_ns` (whole segments), and merges small segments.
+    /// Seals, lets go what is older than `retention_ns` (whole segments), does what the tenant's rules ask for at once,
+    /// also where segments must be written anew for it, and merges small segments.
     pub fn compact(&self, retention_ns: Option<i64>) -> Result<CompactReport, Error> {
+        self.store.refresh(&self.core);
         self.core.compact(retention_ns)
     }
 
     /// What each column and each other part of its segments costs on disk, the dearest first.
     pub fn part_costs(&self) -> Result<Vec<PartCost>, Error> {
         self.core.part_costs()
+    }
+
+    /// What its records live by now, with its own settings.
+    pub fn policy(&self) -> Arc<TenantPolicy> {
+        self.store.refresh(&self.core);
+        self.core.rules().policy()
+    }
+
+    /// What it holds and was sent today, as its quotas count it.
+    pub fn usage(&self) -> Usage {
+        self.core.usage()
     }
 
     /// What it holds.

@@ -6,12 +6,14 @@
 mod adopt;
 pub mod error;
 mod handle;
+mod lifecycle;
 mod options;
 mod rows;
 mod work;
 
 pub use error::Error;
 pub use handle::Tenant;
+pub use lifecycle::DiskSpace;
 pub use options::{MEMTABLE_BYTES_MAX, Options};
 pub use rows::{QueryOptions, Rows, Tail};
 
@@ -29,14 +31,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::{Duration, Instant};
 use work::Workers;
 
 /// The tenant where none is named.
 pub const DEFAULT_TENANT: &str = "default";
-
-/// How often it is looked for segments whose retention has ended.
-const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 
 /// An open store. Clones are handles of the same one; the last one dropped closes it.
 ///
@@ -67,7 +65,7 @@ pub(crate) struct Inner {
     catalog: OnceLock<Catalog>,
     catalog_open: Mutex<()>,
     workers: Workers,
-    expired_at: Mutex<Option<Instant>>,
+    lifecycle: lifecycle::Lifecycle,
     closed: AtomicBool,
     lock: Mutex<Option<Lock>>,
 }
@@ -116,7 +114,7 @@ impl Store {
             catalog: OnceLock::new(),
             catalog_open: Mutex::default(),
             workers: Workers::default(),
-            expired_at: Mutex::default(),
+            lifecycle: lifecycle::Lifecycle::default(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(lock),
             options,
@@ -155,36 +153,8 @@ impl Store {
     }
 
     fn open_tenant(&self, name: &str, create: bool) -> Result<Tenant, Error> {
-        let id = TenantId::new(name)?;
-        let inner = &self.0;
-        if inner.closed.load(Ordering::Acquire) {
-            return Err(ErrorKind::Closed.into());
-        }
-        let mut tenants = inner.tenants();
-        if let Some(core) = tenants.get(&id) {
-            return Ok(Tenant::new(core.clone(), inner.clone()));
-        }
-        let dir = inner.tenant_dir(&id);
-        let options = TenantOptions {
-            vfs: inner.vfs.clone(),
-            dir: dir.clone(),
-            cache: inner.cache.clone(),
-            memtable_bytes: inner.memtable_bytes.clone(),
-            memtable_bytes_max: inner.options.memtable_bytes_max,
-            mapped: inner.options.mapped,
-            merge_bytes_max: inner.options.merge_bytes_max,
-        };
-        let core = if inner.read_only {
-            if !crate::tenant::exists(&*inner.vfs, &dir)? {
-                return Err(ErrorKind::NoSuchTenant(name.into()).into());
-            }
-            TenantCore::open_read_only(&id, options)?
-        } else {
-            TenantCore::open(&id, options, create)?
-        };
-        let core = Arc::new(core);
-        tenants.insert(id, core.clone());
-        Ok(Tenant::new(core, inner.clone()))
+        let core = self.0.core(&TenantId::new(name)?, create)?;
+        Ok(Tenant::new(core, self.0.clone()))
     }
 
     /// Removes a tenant with all its records from the disk. Queries that run on it may end with an error.
@@ -208,29 +178,12 @@ impl Store {
 
     /// The names of the tenants, sorted.
     pub fn tenants(&self) -> Result<Vec<String>, Error> {
-        let mut names = Vec::new();
-        for entry in self.0.vfs.list(&self.0.path.join("tenants"))? {
-            let Ok(id) = TenantId::new(&entry.name) else { continue };
-            // A folder that can't be looked into is a tenant that can't be opened now; one that lost its manifest and
-            // has files is one that needs repair. Neither is gone.
-            if entry.is_dir && crate::tenant::exists(&*self.0.vfs, &self.0.tenant_dir(&id)).unwrap_or(true) {
-                names.push(entry.name);
-            }
-        }
-        Ok(names)
+        Ok(self.0.tenant_ids()?.iter().map(ToString::to_string).collect())
     }
 
     /// Tokens, settings of tenants and due times; opened by the first call. Not in a read-only store.
     pub fn catalog(&self) -> Result<&Catalog, Error> {
-        if self.0.read_only {
-            return Err(ErrorKind::ReadOnly.into());
-        }
-        let _one = self.0.catalog_open.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(catalog) = self.0.catalog.get() {
-            return Ok(catalog);
-        }
-        let catalog = Catalog::open(self.0.vfs.clone(), &self.0.path)?;
-        Ok(self.0.catalog.get_or_init(|| catalog))
+        self.0.open_catalog()
     }
 
     /// Does the work that is due (sealing full or old memtables) in the caller's thread.
@@ -246,7 +199,12 @@ impl Store {
     /// Bytes of the file system that the store is on: all, and those that can still be used. `None` where the system
     /// does not tell.
     pub fn disk_space(&self) -> Option<(u64, u64)> {
-        crate::vfs::disk_space(&self.0.path)
+        self.0.vfs.space(&self.0.path)
+    }
+
+    /// The room on the disk, by the rules of the store; at most a second old.
+    pub fn space(&self) -> DiskSpace {
+        self.0.space()
     }
 
     /// Bytes of all memtables and of the cache.
@@ -280,6 +238,66 @@ impl Inner {
         self.path.join("tenants").join(id.as_str())
     }
 
+    /// A tenant's insides, opened where they are not.
+    fn core(&self, id: &TenantId, create: bool) -> Result<Arc<TenantCore>, Error> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(ErrorKind::Closed.into());
+        }
+        let mut tenants = self.tenants();
+        if let Some(core) = tenants.get(id) {
+            return Ok(core.clone());
+        }
+        let dir = self.tenant_dir(id);
+        let options = TenantOptions {
+            vfs: self.vfs.clone(),
+            dir: dir.clone(),
+            cache: self.cache.clone(),
+            memtable_bytes: self.memtable_bytes.clone(),
+            memtable_bytes_max: self.options.memtable_bytes_max,
+            mapped: self.options.mapped,
+            merge_bytes_max: self.options.merge_bytes_max,
+            rules: self.rules_of(id),
+        };
+        let core = if self.read_only {
+            if !crate::tenant::exists(&*self.vfs, &dir)? {
+                return Err(ErrorKind::NoSuchTenant(id.to_string()).into());
+            }
+            TenantCore::open_read_only(id, options)?
+        } else {
+            TenantCore::open(id, options, create)?
+        };
+        let core = Arc::new(core);
+        tenants.insert(id.clone(), core.clone());
+        Ok(core)
+    }
+
+    /// The tenants, sorted by name.
+    fn tenant_ids(&self) -> Result<Vec<TenantId>, Error> {
+        let mut ids = Vec::new();
+        for entry in self.vfs.list(&self.path.join("tenants"))? {
+            let Ok(id) = TenantId::new(&entry.name) else { continue };
+            // A folder that can't be looked into is a tenant that can't be opened now; one that lost its manifest and
+            // has files is one that needs repair. Neither is gone.
+            if entry.is_dir && crate::tenant::exists(&*self.vfs, &self.tenant_dir(&id)).unwrap_or(true) {
+                ids.push(id);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The catalog, opened by the first call.
+    fn open_catalog(&self) -> Result<&Catalog, Error> {
+        if self.read_only {
+            return Err(ErrorKind::ReadOnly.into());
+        }
+        let _one = self.catalog_open.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(catalog) = self.catalog.get() {
+            return Ok(catalog);
+        }
+        let catalog = Catalog::open(self.vfs.clone(), &self.path)?;
+        Ok(self.catalog.get_or_init(|| catalog))
+    }
+
     pub(crate) fn options(&self) -> &Options {
         &self.options
     }
@@ -300,7 +318,7 @@ impl Inner {
                 first_error = first_error.and(Err(e));
             }
         }
-        first_error = first_error.and(self.expire_due(&open));
+        first_error = first_error.and(self.live_by_rules(&open));
         let total = self.memtable_bytes.load(Ordering::Relaxed);
         if total > self.options.memtables_bytes_max as u64
             && let Some(largest) = open.iter().max_by_key(|t| t.active_bytes())
@@ -311,35 +329,16 @@ impl Inner {
         first_error
     }
 
-    /// Now and then lets segments of open tenants go whose retention has ended. Those of others go when they are
-    /// opened again: nobody sees them until then.
-    fn expire_due(&self, open: &[Arc<TenantCore>]) -> Result<(), Error> {
-        let Some(catalog) = self.catalog.get() else { return Ok(()) };
-        {
-            let mut last = self.expired_at.lock().unwrap_or_else(|e| e.into_inner());
-            if last.is_some_and(|at| at.elapsed() < EXPIRE_EVERY) {
-                return Ok(());
-            }
-            *last = Some(Instant::now());
-        }
-        let mut first_error = Ok(());
-        for tenant in open {
-            let retention = catalog.tenant(tenant.id())?.and_then(|info| info.retention_ns());
-            if let Some(retention) = retention
-                && let Err(e) = tenant.expire(retention)
-            {
-                first_error = first_error.and(Err(e));
-            }
-        }
-        first_error
-    }
-
     fn close(&self) -> Result<(), Error> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         self.workers.stop();
         let mut result = Ok(());
+        if self.catalog.get().is_some() {
+            let open: Vec<Arc<TenantCore>> = self.tenants().values().cloned().collect();
+            result = self.set_due(&open);
+        }
         for tenant in std::mem::take(&mut *self.tenants()).into_values() {
             if let Err(e) = tenant.close() {
                 result = result.and(Err(e));

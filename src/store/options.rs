@@ -1,6 +1,9 @@
 //! What a store can be told when it is opened.
 
 use crate::log::Ack;
+use crate::policy::Policy;
+use crate::tenant::Clock;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a store is opened. The defaults suit a program that keeps its own logs.
@@ -26,6 +29,14 @@ pub struct Options {
     pub mapped: bool,
     /// Segments at least this large are not merged any more.
     pub merge_bytes_max: u64,
+    /// What records live by, besides the settings of tenants.
+    pub policy: Arc<Policy>,
+    /// How often it is looked for what rules let go.
+    pub lifecycle_every: Duration,
+    /// The room on the disk is looked at this often, or each second if that is more often.
+    pub space_every: Duration,
+    /// Tells the time that rules are held against.
+    pub clock: Clock,
 }
 
 /// Eight blocks of 16 K records, from which on a segment gets a tantivy index at once (design, section 5).
@@ -44,6 +55,10 @@ impl Default for Options {
             cache_bytes_max: 128 << 20,
             mapped: false,
             merge_bytes_max: 64 << 20,
+            policy: Arc::default(),
+            lifecycle_every: Duration::from_secs(600),
+            space_every: Duration::from_secs(10),
+            clock: Clock::default(),
         }
     }
 }

@@ -87,7 +87,11 @@ impl TenantCore {
         let number = ACKS.iter().position(|known| *known == ack).unwrap_or_default() as u8;
         let receipt = idempotency.receipt(prepared.leaf(), number)?;
         let _in_flight = match writer.receipts.claim(key)? {
-            Claim::Open(in_flight) => in_flight,
+            Claim::Open(in_flight) => {
+                // What is answered as before needs no room.
+                self.admit(batch)?;
+                in_flight
+            }
             Claim::Done(filed) if filed.receipt.request != receipt.request => return Err(ErrorKind::KeyReused.into()),
             Claim::Done(filed) => {
                 let ack = ACKS.get(usize::from(filed.receipt.ack)).copied().unwrap_or_default();

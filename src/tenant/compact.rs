@@ -1,6 +1,5 @@
 //! Fewer and larger segments, and none whose time is over.
 
-use super::open::open_segments;
 use super::output::Output;
 use super::segments::{SegmentSource, segment_path};
 use super::{TenantCore, Writer};
@@ -8,9 +7,7 @@ use crate::error::StorageError;
 use crate::format::compress::LEVEL_MERGE;
 use crate::format::edit::{Edit, SegmentMeta};
 use crate::format::segment::SEGMENT_BYTES_MAX;
-use crate::format::version::Version;
 use crate::id::{Class, SegmentId};
-use crate::record::Timestamp;
 use crate::segment::{Merger, SegmentReader, encode_block};
 use crate::store::Error;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,14 +30,35 @@ pub struct CompactReport {
     pub records_expired: u64,
     /// Segments that are damaged, and were left as they are.
     pub segments_damaged: u64,
+    /// Segments that went to an archive.
+    pub segments_archived: u64,
+}
+
+impl CompactReport {
+    /// Adds what another one did.
+    pub fn add(&mut self, other: &CompactReport) {
+        self.records_sealed += other.records_sealed;
+        self.segments_merged += other.segments_merged;
+        self.segments_made += other.segments_made;
+        self.segments_expired += other.segments_expired;
+        self.records_expired += other.records_expired;
+        self.segments_archived += other.segments_archived;
+    }
 }
 
 impl TenantCore {
-    /// Seals, merges small segments, and lets segments go whose newest record is older than the retention.
+    /// Seals, lets segments go whose newest record is older than a retention, does what rules ask for at once, also
+    /// where segments must be written anew for it, and merges small segments.
     pub fn compact(&self, retention_ns: Option<i64>) -> Result<CompactReport, Error> {
         let mut report = CompactReport { records_sealed: self.seal()?, ..CompactReport::default() };
         if let Some(retention) = retention_ns {
-            self.expire_segments(retention, &mut report)?;
+            report.add(&self.expire(retention)?);
+        }
+        report.add(&self.live_by_rules(false)?);
+        let made = report.segments_made;
+        self.regroup(&mut report)?;
+        if report.segments_made > made {
+            report.add(&self.live_by_rules(false)?);
         }
         while let Err(error) = self.merge_small(&mut report) {
             // A damaged segment stays as it is, and the others are merged without it.
@@ -52,64 +70,8 @@ impl TenantCore {
         Ok(report)
     }
 
-    /// Lets go the segments whose newest record is older than a retention.
-    pub fn expire(&self, retention_ns: i64) -> Result<CompactReport, Error> {
-        let mut report = CompactReport::default();
-        self.expire_segments(retention_ns, &mut report)?;
-        Ok(report)
-    }
-
-    fn expire_segments(&self, retention_ns: i64, report: &mut CompactReport) -> Result<(), Error> {
-        let writer = self.writer()?;
-        let _turn = self.turn(writer);
-        let version = writer.manifest.version();
-        let limit = Timestamp(Timestamp::now().0.saturating_sub(retention_ns));
-        let gone: Vec<_> = version.segments.values().filter(|s| s.max_time < limit).cloned().collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        let records = gone.iter().map(|s| s.rows).sum();
-        let live: Vec<_> = version.segments.values().filter(|s| s.max_time >= limit).collect();
-        // A leaf that also covers a live segment's records can't be made again from what is left.
-        let broken = version
-            .leaves()
-            .filter(|leaf| {
-                let meets = |s: &SegmentMeta| s.min_seq <= leaf.last() && s.max_seq >= leaf.first;
-                gone.iter().any(|s| meets(s)) && live.iter().any(|s| meets(s))
-            })
-            .map(|leaf| leaf.first)
-            .collect();
-        let edit = Edit::Expire {
-            segments: gone.iter().map(|s| s.id).collect(),
-            reason: format!("older than the retention, before {limit}"),
-            records,
-            leaves_broken: broken,
-        };
-        let version = self.apply(writer, edit)?;
-        self.publish(version);
-        report.segments_expired = gone.len() as u64;
-        report.records_expired = records;
-        Ok(())
-    }
-
-    /// Makes a version visible; the files of segments that it no longer names go when nobody reads them.
-    fn publish(&self, version: Arc<Version>) {
-        let mut state = self.state();
-        let segments = open_segments(&self.id, &self.options, &version, &state.segments);
-        for (id, segment) in state.segments.iter() {
-            if !segments.contains_key(id) {
-                segment.doom();
-            }
-        }
-        let before = std::mem::replace(&mut state.segments, Arc::new(segments));
-        state.version = version;
-        // Files are removed when the last reader lets go, and not while the state is locked.
-        drop(state);
-        drop(before);
-    }
-
     /// Notes what an error says of a segment that was read to be merged; says whether that is news.
-    fn note_damage(&self, error: &Error) -> bool {
+    pub(super) fn note_damage(&self, error: &Error) -> bool {
         let Some(error @ StorageError::Damage(damage)) = error.as_storage_error() else { return false };
         let snapshot = self.snapshot();
         let segment = snapshot.segments().iter().find(|s| segment_path(&self.options, s.meta().id) == damage.file);
@@ -147,10 +109,35 @@ impl TenantCore {
         let fits = |m: &SegmentMeta| m.class == *class && m.place.is_own() && m.bytes < self.options.merge_bytes_max;
         let is_whole = |s: &SegmentSource| s.damage().is_none() && !s.reader().is_err_and(|e| e.is_damage());
         let mut small: Vec<&Arc<SegmentSource>> = segments.values().filter(|s| fits(s.meta()) && is_whole(s)).collect();
+        small.sort_by_key(|s| (s.meta().min_time, s.meta().id));
+        let limits = self.options.rules.policy().merge_limits(class);
+        let mut group: Vec<&Arc<SegmentSource>> = Vec::new();
+        for segment in small {
+            let all = || group.iter().chain([&segment]).map(|s| s.meta());
+            let sum = |of: fn(&SegmentMeta) -> u64| all().map(|m| of(m)).fold(0, u64::saturating_add);
+            let begin = all().map(|m| m.min_time.0).min().unwrap_or_default();
+            let end = all().map(|m| m.max_time.0).max().unwrap_or_default();
+            let fits = limits.bytes.is_none_or(|most| sum(|m| m.bytes) <= most)
+                && limits.records.is_none_or(|most| sum(|m| m.rows) <= most)
+                && limits.span_ns.is_none_or(|most| end.saturating_sub(begin) <= most);
+            if !fits {
+                self.merge_group(writer, class, &std::mem::take(&mut group), report)?;
+            }
+            group.push(segment);
+        }
+        self.merge_group(writer, class, &group, report)
+    }
+
+    fn merge_group(
+        &self,
+        writer: &Writer,
+        class: &Class,
+        small: &[&Arc<SegmentSource>],
+        report: &mut CompactReport,
+    ) -> Result<(), Error> {
         if small.len() < 2 {
             return Ok(());
         }
-        small.sort_by_key(|s| (s.meta().min_time, s.meta().id));
         let readers: Vec<Arc<SegmentReader>> = small.iter().map(|s| s.reader().cloned()).collect::<Result<_, _>>()?;
         let level = small.iter().map(|s| s.meta().level).max().unwrap_or(0).saturating_add(1);
         let mut outputs = Vec::new();

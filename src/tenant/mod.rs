@@ -4,11 +4,16 @@
 //! name another tenant. May not know: other tenants, HTTP, who may do what.
 
 mod append;
+mod archive;
 mod compact;
+mod expire;
+mod group;
 mod open;
 mod output;
 mod receipts;
+mod regroup;
 mod reindex;
+mod rules;
 mod seal;
 mod segments;
 mod snapshot;
@@ -23,6 +28,7 @@ pub use append::{AppendOptions, Appended, Committed};
 pub use compact::CompactReport;
 pub use open::{OpenReport, exists};
 pub use receipts::{IDEMPOTENCY_KEY_BYTES_MAX, Idempotency, RECEIPT_AGE_NS_MAX, RECEIPTS_BYTES_MAX};
+pub use rules::{Clock, Rules};
 pub use segments::{SegmentDamage, SegmentSource};
 pub use snapshot::Snapshot;
 pub use stats::TenantStats;
@@ -58,6 +64,8 @@ pub struct TenantOptions {
     pub mapped: bool,
     /// Segments at least this large are not merged.
     pub merge_bytes_max: u64,
+    /// What its records live by.
+    pub rules: Arc<Rules>,
 }
 
 /// An open tenant.

@@ -191,11 +191,16 @@ fn remove_orphans(options: &TenantOptions, version: &Version, report: &mut OpenR
             continue;
         };
         let id = SegmentId(id);
-        if version.segments.contains_key(&id) {
+        let live = version.segments.get(&id);
+        if live.is_some_and(|meta| meta.place.is_own()) {
             continue;
         }
         let path = segment_path(options, id);
-        if id < version.next_segment_id || records_are_in_log(options, &path, version.sealed_below) {
+        if live.is_some() {
+            // It was moved to an archive, and checked there, before the manifest said so.
+            options.vfs.remove(&path)?;
+            report.orphans_removed.push(path);
+        } else if id < version.next_segment_id || records_are_in_log(options, &path, version.sealed_below) {
             // Merged, expired or deleted by an edit of the manifest; or its records are still in the log.
             options.vfs.remove(&path)?;
             report.orphans_removed.push(path);

@@ -1,14 +1,16 @@
 //! From the memtable to segments, and from small segments to larger ones.
 
+use super::group::{Group, group_rows};
 use super::open::open_segments;
+use super::output::Output;
 use super::segments::segment_path;
 use super::{Frozen, TenantCore, Writer};
 use crate::format::compress::LEVEL_FAST;
-use crate::format::edit::{Edit, Leaf};
+use crate::format::edit::{Edit, Leaf, SegmentMeta};
 use crate::format::payload::{Payload, Reencoder};
 use crate::format::rows::{order_rows, split_rows};
 use crate::format::version::Version;
-use crate::id::{Class, LogId, SegmentId, Seq};
+use crate::id::{LogId, SegmentId, Seq};
 use crate::manifest::ManifestError;
 use crate::memtable::CommittedBatch;
 use crate::record::Timestamp;
@@ -179,19 +181,15 @@ impl TenantCore {
     fn seal_one(&self, writer: &Writer, frozen: &Frozen) -> Result<(), Error> {
         let version = writer.manifest.version();
         let batches: Vec<(Seq, Arc<Payload>)> = frozen.batches.iter().map(|b| (b.first, b.payload.clone())).collect();
-        let rows = order_rows(&batches);
-        let mut output = self.begin_segment(writer, 0, Class::default())?;
-        let mut from = 0;
-        for end in split_rows(&rows, &batches) {
-            let block = encode_block(&rows[from..end], &batches, LEVEL_FAST, &mut output.sink);
-            output.block(&block)?;
-            from = end;
+        let rules = self.options.rules.policy();
+        let mut segments = Vec::new();
+        for group in group_rows(order_rows(&batches), &batches, &rules, self.options.rules.clock.now()) {
+            segments.extend(self.seal_group(writer, &group, &batches, rules.merge_limits(&group.class).bytes)?);
         }
-        let meta = output.finish(self)?;
         let sealed_below = frozen.batches.last().map_or(version.sealed_below, CommittedBatch::last);
         // Before the entry, which lets the log go: what of it is not sealed after all is still in the log.
         writer.receipts.save(&self.id, &self.options, sealed_below)?;
-        let edit = Edit::Seal { segments: vec![meta], leaves: leaves(&frozen.batches), sealed_below };
+        let edit = Edit::Seal { segments, leaves: leaves(&frozen.batches), sealed_below };
         let version = self.apply(writer, edit)?;
         {
             let mut state = self.state();
@@ -203,6 +201,36 @@ impl TenantCore {
         self.options.memtable_bytes.fetch_sub(frozen.bytes as u64, Ordering::Relaxed);
         writer.log.trim(frozen.next_log)?;
         Ok(())
+    }
+
+    /// Writes the records of a group into a segment, or into several where one may not be larger than this.
+    fn seal_group(
+        &self,
+        writer: &Writer,
+        group: &Group,
+        batches: &[(Seq, Arc<Payload>)],
+        bytes_max: Option<u64>,
+    ) -> Result<Vec<SegmentMeta>, Error> {
+        let mut segments = Vec::new();
+        let mut open: Option<Output> = None;
+        let mut from = 0;
+        for end in split_rows(&group.rows, batches) {
+            let mut output = match open.take() {
+                Some(open) => open,
+                None => self.begin_segment(writer, 0, group.class.clone())?,
+            };
+            let block = encode_block(&group.rows[from..end], batches, LEVEL_FAST, &mut output.sink);
+            output.block(&block)?;
+            from = end;
+            match bytes_max.is_some_and(|most| output.writer.bytes() >= most) {
+                true => segments.push(output.finish(self)?),
+                false => open = Some(output),
+            }
+        }
+        if let Some(output) = open {
+            segments.push(output.finish(self)?);
+        }
+        Ok(segments)
     }
 
     /// Seals, and makes durable that all is; the tenant takes no more records.

@@ -36,6 +36,8 @@ pub struct SegmentSource {
     known: Mutex<Known>,
     /// Is the segment no longer live, so that its file goes with the last one who reads it?
     doomed: AtomicBool,
+    /// Is it because its file is in another place?
+    moved: AtomicBool,
 }
 
 /// The damage that was found, and when.
@@ -71,8 +73,10 @@ impl Drop for SegmentSource {
     fn drop(&mut self) {
         if self.doomed.load(Ordering::Acquire) {
             // Where this fails, the next open finds a file that no version names, and removes it then.
-            let _ = self.options.vfs.remove(&segment_path(&self.options, self.meta.id));
-            let _ = self.options.vfs.remove(&index_path(&self.options.dir, self.meta.id));
+            let _ = self.path().and_then(|path| self.options.vfs.remove(&path));
+            if !self.moved.load(Ordering::Acquire) {
+                let _ = self.options.vfs.remove(&index_path(&self.options.dir, self.meta.id));
+            }
         }
     }
 }
@@ -103,12 +107,31 @@ impl SegmentSource {
             opening: Mutex::default(),
             known: Mutex::default(),
             doomed: AtomicBool::new(false),
+            moved: AtomicBool::new(false),
         }
     }
 
     /// Says that no version names the segment any more: its file is removed when nobody reads it.
     pub fn doom(&self) {
         self.doomed.store(true, Ordering::Release);
+    }
+
+    /// Says that its file is in another place now: the one here is removed when nobody reads it. An index that was made
+    /// anew stays where it is.
+    pub fn doom_here(&self) {
+        self.moved.store(true, Ordering::Release);
+        self.doom();
+    }
+
+    /// Where its file is: in the tenant's own folder, or in an archive, whose folder must be known.
+    fn path(&self) -> Result<PathBuf, StorageError> {
+        match self.meta.place.is_own() {
+            true => Ok(segment_path(&self.options, self.meta.id)),
+            false => {
+                let folder = self.options.rules.archive(&self.meta.place, &self.tenant)?;
+                Ok(folder.join(super::Rules::archived_name(&self.meta)))
+            }
+        }
     }
 
     /// What the manifest says of it.
@@ -201,8 +224,11 @@ impl SegmentSource {
         let manifest = self.options.dir.join("manifest");
         match crate::manifest::open_read_only(&*self.options.vfs, &manifest, &self.tenant) {
             Ok((version, _)) if version.segments.contains_key(&self.meta.id) => {
-                let file = segment_path(&self.options, self.meta.id);
-                let (expected, found) = ("a file that the manifest names".to_string(), "no such file".to_string());
+                let (expected, found) = match self.meta.place.is_own() {
+                    true => ("a file that the manifest names".to_string(), "no such file".to_string()),
+                    false => (format!("a file in the archive `{}`", self.meta.place), error.to_string()),
+                };
+                let file = self.path().unwrap_or_else(|_| segment_path(&self.options, self.meta.id));
                 Damage { file, offset: 0, what: "segment", expected, found }.into()
             }
             _ => error,
@@ -210,7 +236,7 @@ impl SegmentSource {
     }
 
     fn load(&self) -> Result<Open, StorageError> {
-        let path = segment_path(&self.options, self.meta.id);
+        let path = self.path()?;
         let file = self.file(&path)?;
         let reader = SegmentReader::open(file.clone(), self.options.cache.clone())?;
         let found = reader.header();

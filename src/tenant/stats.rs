@@ -41,6 +41,12 @@ pub struct TenantStats {
     pub indexes_damaged: u64,
     /// Why the last attempt to seal failed, if it did.
     pub seal_error: Option<String>,
+    /// Segments of these that are in archives.
+    pub segments_archived: u64,
+    /// Their bytes, index included.
+    pub archived_bytes: u64,
+    /// Why the tenant's rules do not count, if they do not: nothing goes meanwhile.
+    pub rules_error: Option<String>,
 }
 
 impl TenantCore {
@@ -74,6 +80,10 @@ impl TenantCore {
                 stats.segments_damaged += 1;
                 stats.damage.get_or_insert(damage.reason);
             }
+            if !meta.place.is_own() {
+                stats.segments_archived += 1;
+                stats.archived_bytes += meta.bytes;
+            }
             take(meta.min_time, meta.max_time);
         }
         for memory in snapshot.memory() {
@@ -98,6 +108,7 @@ impl TenantCore {
         let state = self.state();
         stats.memtable_bytes = state.counted;
         stats.seal_error = state.seal_error.clone();
+        stats.rules_error = self.options.rules.error();
         Ok(stats)
     }
 }

@@ -27,12 +27,23 @@ pub(super) struct Leaves {
     done: Vec<bool>,
     /// Seqs of segments that are missing or damaged, which was said of them: what did not come of these is no news.
     unread: Vec<(Seq, Seq)>,
+    /// Seqs of leaves that expiry broke, and how many records of these came.
+    broken: Arc<BTreeMap<Seq, Seq>>,
+    without: u64,
 }
 
 impl Leaves {
     pub fn new(version: &Version) -> Self {
         let leaves: Vec<Leaf> = version.leaves().copied().collect();
-        Leaves { done: vec![false; leaves.len()], leaves, open: BTreeMap::new(), unread: Vec::new() }
+        let broken = version.broken().clone();
+        Leaves {
+            done: vec![false; leaves.len()],
+            leaves,
+            open: BTreeMap::new(),
+            unread: Vec::new(),
+            broken,
+            without: 0,
+        }
     }
 
     /// A segment with records of these Seqs can't be read, or not all of it.
@@ -51,6 +62,7 @@ impl Leaves {
                     self.complete(at, path, report);
                 }
             }
+            _ if self.broken.range(..=seq).next_back().is_some_and(|(_, last)| seq <= *last) => self.without += 1,
             _ => report.add(Finding::new(
                 FindingKind::LeafMismatch,
                 path,
@@ -81,6 +93,10 @@ impl Leaves {
 
     /// At the end: leaves of which records did not come.
     pub fn finish(mut self, manifest: &Path, report: &mut Report) {
+        if self.without > 0 {
+            let why = "their leaves covered records that have expired: these are under the segments' checksums alone";
+            report.skipped.push(format!("{}: leaves of {} records: {why}", manifest.display(), self.without));
+        }
         for at in 0..self.leaves.len() {
             if self.done[at] {
                 continue;

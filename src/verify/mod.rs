@@ -17,15 +17,21 @@ pub use report::{Finding, FindingKind, Report};
 
 use crate::error::StorageError;
 use crate::format::control::EventKind;
-use crate::id::TenantId;
+use crate::id::{Place, TenantId};
 use crate::vfs::{RealVfs, Vfs};
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 /// Verifies stores, tenants' folders or single segments. With `deep` records are decoded, and zone maps, filters and
 /// leaves compared with them.
 pub fn verify<P: AsRef<Path>>(paths: &[P], deep: bool) -> Report {
-    let mut report = Report { deep, ..Report::default() };
+    verify_with(paths, deep, &BTreeMap::new())
+}
+
+/// Verifies as [`verify`] does, and segments in archives whose folders are given here too. What is in another archive is
+/// told as not checked.
+pub fn verify_with<P: AsRef<Path>>(paths: &[P], deep: bool, archives: &BTreeMap<Place, PathBuf>) -> Report {
+    let mut report = Report { deep, archives: archives.clone(), ..Report::default() };
     for path in paths {
         let path = path.as_ref();
         if let Err(e) = verify_path(&RealVfs, path, &mut report) {
@@ -71,6 +77,7 @@ fn verify_store(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<(), St
                 report.skipped.push(format!("{}: a tenant that is being restored", path.display()));
             }
             ("LOCK", false) => verify_lock(vfs, &path, report),
+            ("duramen.toml", false) => report.skipped.push(format!("{}: written by people", path.display())),
             ("control.log", false) => known = verify_control(vfs, &path, report),
             _ => report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a file of a store", &entry.name)),
         }

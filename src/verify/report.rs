@@ -1,7 +1,9 @@
 //! What a verification found.
 
 use crate::error::{Damage, StorageError};
+use crate::id::Place;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -106,6 +108,9 @@ pub struct Report {
     pub leaves: u64,
     /// What was not checked, and why.
     pub skipped: Vec<String>,
+    /// The folders of archives that were given.
+    #[serde(skip)]
+    pub(super) archives: BTreeMap<Place, PathBuf>,
 }
 
 impl Report {

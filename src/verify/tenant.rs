@@ -4,6 +4,8 @@ use super::chain::{Chain, part_number, read_manifest, verify_parts};
 use super::report::{Finding, FindingKind, Report};
 use super::{deep, log, quarantine, receipts, segment};
 use crate::error::StorageError;
+use crate::format::edit::SegmentMeta;
+use crate::format::version::Version;
 use crate::id::SegmentId;
 use crate::vfs::Vfs;
 use std::collections::BTreeMap;
@@ -16,7 +18,7 @@ const READ_ATTEMPTS_MAX: u32 = 5;
 pub(super) fn verify_tenant(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Result<(), StorageError> {
     let mut attempt = 1;
     loop {
-        let mut part = Report { deep: report.deep, ..Report::default() };
+        let mut part = Report { deep: report.deep, archives: report.archives.clone(), ..Report::default() };
         let result = verify_once(vfs, dir, live, &mut part);
         let head = result.as_ref().ok().copied().flatten();
         let moved = live
@@ -88,6 +90,19 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
     Ok(Some(chain.version.head))
 }
 
+/// Where a segment is that is in an archive; an error says why it can't be looked at.
+fn archived(version: &Version, meta: &SegmentMeta, report: &Report) -> Option<Result<PathBuf, String>> {
+    if meta.place.is_own() {
+        return None;
+    }
+    let name = format!("{}-{}.seg", meta.id, crate::format::header::hex(&meta.data_root[..8]));
+    let (tenant, place) = (&version.tenant, &meta.place);
+    Some(match report.archives.get(place) {
+        Some(folder) => Ok(folder.join(tenant.as_str()).join(name)),
+        None => Err(format!("segment {} of {tenant}: in the archive `{place}`, whose folder was not given", meta.id)),
+    })
+}
+
 /// Verifies the segments; gives the highest one whose number the manifest has not come to.
 fn verify_segments(
     vfs: &dyn Vfs,
@@ -122,7 +137,22 @@ fn verify_segments(
     // Where the manifest breaks off, so do the leaves that are known.
     let mut leaves = (report.deep && chain.is_whole).then(|| deep::Leaves::new(version));
     for (id, meta) in &version.segments {
-        match files.remove(id) {
+        let file = match archived(version, meta, report) {
+            None => files.remove(id),
+            // What is there as well was not removed any more when it moved.
+            Some(Ok(path)) if vfs.exists(&path)? => Some(path),
+            Some(Ok(path)) => {
+                report.add(Finding::new(FindingKind::Missing, &path, 0, "a segment in an archive", "nothing"));
+                leaves.iter_mut().for_each(|leaves| leaves.unread(meta.min_seq, meta.max_seq));
+                continue;
+            }
+            Some(Err(skipped)) => {
+                report.skipped.push(skipped);
+                leaves.iter_mut().for_each(|leaves| leaves.unread(meta.min_seq, meta.max_seq));
+                continue;
+            }
+        };
+        match file {
             Some(path) => {
                 let found = segment::verify_file(&path, Some((version, meta)), report);
                 if let Some(leaves) = &mut leaves

@@ -54,6 +54,16 @@ pub trait Vfs: Send + Sync + std::fmt::Debug {
         random_salt()
     }
 
+    /// Bytes of the file system that a path is on: all, and those that can still be used. `None` where it can't be told.
+    fn space(&self, _path: &Path) -> Option<(u64, u64)> {
+        None
+    }
+
+    /// Are its files those that other code of this process finds under the same paths?
+    fn is_system(&self) -> bool {
+        false
+    }
+
     /// The whole of a file.
     fn read(&self, path: &Path) -> Result<Vec<u8>, StorageError> {
         let file = self.open(path)?;

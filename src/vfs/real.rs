@@ -37,6 +37,12 @@ fn private(options: &mut OpenOptions) -> &mut OpenOptions {
 }
 
 impl Vfs for RealVfs {
+    fn is_system(&self) -> bool {
+        true
+    }
+    fn space(&self, path: &Path) -> Option<(u64, u64)> {
+        disk_space(path)
+    }
     fn open(&self, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
         open_with(OpenOptions::new().read(true), path, "open")
     }

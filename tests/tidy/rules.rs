@@ -26,6 +26,11 @@ pub const MODULES: &[Module] = &[
         must_not_name: &["std::fs", "std::path", "std::time", "std::thread", "std::env"],
     },
     module("vfs", &["id"]),
+    Module {
+        name: "policy",
+        may_import: &["id", "record"],
+        must_not_name: &["std::fs", "std::time", "std::thread", "std::env", "std::io"],
+    },
     module("log", &["id", "record", "format", "vfs"]),
     Module {
         name: "memtable",
@@ -35,7 +40,7 @@ pub const MODULES: &[Module] = &[
     module("segment", &["id", "record", "format", "vfs"]),
     module("index", &["id", "record", "format", "vfs"]),
     module("manifest", &["id", "record::Timestamp", "format", "vfs"]),
-    module("catalog", &["id", "record::Timestamp", "record::parse_duration_ns", "format", "vfs"]),
+    module("catalog", &["id", "record::Timestamp", "record::parse_duration_ns", "policy", "format", "vfs"]),
     Module {
         name: "query",
         may_import: &["record"],
@@ -58,6 +63,7 @@ pub const MODULES: &[Module] = &[
             "segment",
             "index",
             "manifest",
+            "policy",
             "query",
             "exec",
             // The one error type of the public API; nothing else of the store.
@@ -73,6 +79,7 @@ pub const MODULES: &[Module] = &[
             "vfs",
             "tenant",
             "catalog",
+            "policy",
             "query",
             "exec",
             "segment",
@@ -110,7 +117,7 @@ pub const MODULES: &[Module] = &[
     module("repair", &["id", "record", "format", "vfs", "log", "segment", "manifest", "catalog", "tenant", "store"]),
     // What the command line and the server share: the same options and the same rows, however they come and go.
     module("front", &["record", "store", "format::Reader", "format::put_bytes", "format::put_varint"]),
-    module("server", &["id", "record", "query", "store", "tenant", "ingest", "front", "backup", "vfs::RealVfs"]),
+    module("server", &["id", "record", "policy", "query", "store", "tenant", "ingest", "front", "backup", "vfs::RealVfs"]),
     // A host's own events, as records.
     module("layer", &["record", "store"]),
     // Collects the bodies of the fuzz targets, wherever they are.

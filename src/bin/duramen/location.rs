@@ -103,16 +103,23 @@ pub fn options() -> Options {
     Options::default()
 }
 
+/// The options for a store's folder, with its configuration.
+pub fn options_in(folder: &std::path::Path) -> Result<Options, Failure> {
+    let mut options = options();
+    options.policy = crate::config::of_store(folder)?.policy;
+    Ok(options)
+}
+
 /// Opens a tenant for reading, beside a server perhaps; makes nothing.
 pub fn open_to_read(folder: &std::path::Path, tenant: &str) -> Result<Tenant, Failure> {
-    let store = Store::open_read_only_with(folder, options())?;
+    let store = Store::open_read_only_with(folder, options_in(folder)?)?;
     Ok(store.existing_tenant(tenant)?)
 }
 
 /// Opens a store for writing. A folder without a store is an error: only `ingest`, `run` and `serve` make one.
 pub fn open_to_change(folder: &std::path::Path) -> Result<Store, Failure> {
     Store::open_read_only_with(folder, options())?;
-    Ok(Store::open_with(folder, options())?)
+    Ok(Store::open_with(folder, options_in(folder)?)?)
 }
 
 /// Opens a tenant for appending. `default` is made where it is missing, others are made by `tenant create`.

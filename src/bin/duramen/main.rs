@@ -4,6 +4,7 @@
 //! query that does not parse, 3 the store or the network failed; a closed pipe is no error.
 
 mod commands;
+mod config;
 mod failure;
 mod filter;
 mod input;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
+    config::give(cli.config);
     match cli.command.run() {
         Ok(code) => code,
         Err(failure) => failure.report(),

@@ -27,6 +27,10 @@ impl SimVfs {
 }
 
 impl Vfs for SimVfs {
+    fn space(&self, _path: &Path) -> Option<(u64, u64)> {
+        let state = self.state();
+        state.space_bytes.map(|total| (total, total.saturating_sub(state.used_bytes())))
+    }
     fn open(&self, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
         self.open_file(path)
     }

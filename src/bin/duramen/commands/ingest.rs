@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use duramen::front::parse_labels;
 use duramen::ingest::{Format, IngestOptions};
 use duramen::record::{Batch, Labels, Timestamp};
-use duramen::{Ack, Store, Tenant, TenantId};
+use duramen::{Ack, Store, Tenant};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -69,9 +69,10 @@ impl Args {
         let progress = Progress::bytes(total);
         let outcome = match &location {
             Location::Folder(folder) => {
-                let store = Store::open_with(folder, crate::location::options())?;
+                let store = Store::open_with(folder, crate::location::options_in(folder)?)?;
                 let tenant = open_to_append(&store, self.location.tenant_name())?;
-                if let Some(kept) = retention_ns(&store, tenant.name())? {
+                // Older ones are rejected, rather than stored to be removed.
+                if let Some(kept) = tenant.policy().age_ns_max() {
                     options.time_min = Timestamp(options.arrival.0.saturating_sub(kept));
                 }
                 let mut appender = Appender::in_bulk(&tenant, self.ack);
@@ -101,12 +102,6 @@ impl Args {
         let problem = !outcome.broken.is_empty() || self.strict && outcome.rejected > 0;
         Ok(if problem { ExitCode::from(PROBLEM) } else { ExitCode::SUCCESS })
     }
-}
-
-/// How long a tenant's records are kept; older ones are rejected, rather than stored to be removed.
-fn retention_ns(store: &Store, tenant: &str) -> Result<Option<i64>, Failure> {
-    let Ok(id) = TenantId::new(tenant) else { return Ok(None) };
-    Ok(store.catalog()?.tenant(&id)?.and_then(|info| info.retention_ns()))
 }
 
 /// Appends to a tenant of an open store.

@@ -32,6 +32,9 @@ parse,\n3 the store or the network failed.\n\nExample: duramen demo --no-serve"
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+    /// A configuration file, as TOML [default: duramen.toml in the store's folder, where it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<std::path::PathBuf>,
 }
 
 /// What to do.

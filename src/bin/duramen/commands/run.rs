@@ -3,7 +3,7 @@
 use super::ingest::Appender;
 use crate::failure::{FAILED, Failure};
 use crate::input::Rejects;
-use crate::location::{Location, LocationArgs, open_to_append, options};
+use crate::location::{Location, LocationArgs, open_to_append, options_in};
 use crate::progress::Progress;
 use duramen::front::parse_labels;
 use duramen::ingest::{Format, IngestOptions, Ingester, Rejected, Sink};
@@ -62,7 +62,7 @@ impl Args {
         // The store is opened first: a command whose output can't be kept is not begun.
         match self.location.settle()? {
             Location::Folder(folder) => {
-                let store = Store::open_with(&folder, options())?;
+                let store = Store::open_with(&folder, options_in(&folder)?)?;
                 let tenant = open_to_append(&store, self.location.tenant_name())?;
                 let code = self.follow(&mut Appender::each_batch(&tenant, self.ack))?;
                 drop(tenant);

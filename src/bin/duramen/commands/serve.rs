@@ -1,11 +1,10 @@
 //! `duramen serve`.
 
 use crate::failure::Failure;
-use crate::location::{DataArgs, options};
+use crate::location::{DataArgs, options_in};
 use duramen::Store;
 use duramen::server::{Config, ServeError, serve};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Where the server listens unless it is told otherwise.
@@ -24,18 +23,16 @@ pub struct Args {
     /// Address and port; port 0 takes any, and says which [default: 127.0.0.1:4880]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// A configuration file, as TOML
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
 }
 
 impl Args {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let config = self.config.as_deref().map_or_else(|| Ok(Config::default()), read_config)?;
+        let folder = self.data.folder()?;
+        let config = crate::config::of_store(&folder)?.server;
         let listen = self.listen.clone().or_else(|| config.listen.clone()).unwrap_or_else(|| LISTEN.to_string());
         // Before the store is made: a typo in the address should leave nothing behind.
         resolve(&listen)?;
-        let store = Store::open_with(self.data.folder()?, options())?;
+        let store = Store::open_with(&folder, options_in(&folder)?)?;
         serve_store(store, &listen, config)
     }
 }
@@ -67,10 +64,4 @@ fn resolve(listen: &str) -> Result<SocketAddr, Failure> {
     let bad = |why: String| Failure::Usage(format!("`{listen}` is no address to listen on: {why}"));
     let mut found = listen.to_socket_addrs().map_err(|e| bad(e.to_string()))?;
     found.next().ok_or_else(|| bad("it has no address".into()))
-}
-
-fn read_config(path: &Path) -> Result<Config, Failure> {
-    let usage = |e: &dyn std::fmt::Display| Failure::Usage(format!("{}: {e}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|e| usage(&e))?;
-    toml::from_str(&text).map_err(|e| usage(&e))
 }

@@ -1,7 +1,7 @@
 //! `duramen stats`.
 
 use crate::failure::{Failure, PROBLEM};
-use crate::location::{LocationArgs, options};
+use crate::location::{LocationArgs, options_in};
 use crate::output::{self, FormatArgs};
 use duramen::Store;
 use duramen::front::row_from_json;
@@ -24,7 +24,7 @@ pub struct Args {
 impl Args {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let folder = self.location.folder("stats")?;
-        let store = Store::open_read_only_with(&folder, options())?;
+        let store = Store::open_read_only_with(&folder, options_in(&folder)?)?;
         let names = match self.location.given_tenant() {
             Some(name) => vec![name.to_string()],
             None => store.tenants()?,

@@ -1,7 +1,7 @@
 //! `duramen token`.
 
 use crate::failure::Failure;
-use crate::location::{DataArgs, open_to_change, options};
+use crate::location::{DataArgs, open_to_change, options, options_in};
 use crate::output::{self, FormatArgs};
 use duramen::catalog::{Catalog, Cidr, NewToken, Roles};
 use duramen::exec::{Cell, Row};
@@ -69,7 +69,7 @@ impl Args {
             Command::Create { data, tenant, system: _, roles, expires, cidr } => {
                 let store = match tenant.as_ref().map(TenantId::as_str) {
                     // What a first `ingest` makes may get its token before.
-                    Some(DEFAULT_TENANT) | None => Store::open_with(data.folder()?, options())?,
+                    Some(DEFAULT_TENANT) | None => Store::open_with(data.folder()?, options_in(&data.folder()?)?)?,
                     Some(_) => open_to_change(&data.folder()?)?,
                 };
                 if let Some(tenant) = &tenant {

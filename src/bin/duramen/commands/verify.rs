@@ -1,7 +1,9 @@
 //! `duramen verify`.
 
 use crate::failure::{Failure, PROBLEM};
+use duramen::policy::Place;
 use duramen::verify;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +25,14 @@ pub struct Args {
     /// Also compare records with zone maps, filters, leaves and the index
     #[arg(long)]
     deep: bool,
+    /// The folder of an archive; those in the configuration are known
+    #[arg(long, value_name = "NAME=DIR", value_parser = archive)]
+    archive: Vec<(Place, PathBuf)>,
+}
+
+fn archive(text: &str) -> Result<(Place, PathBuf), String> {
+    let (name, folder) = text.split_once('=').ok_or("an archive is given as NAME=DIR")?;
+    Ok((Place::new(name).map_err(|e| e.to_string())?, folder.into()))
 }
 
 impl Args {
@@ -30,7 +40,12 @@ impl Args {
         if let Some(missing) = self.paths.iter().find(|p| !p.exists()) {
             return Err(Failure::Failed(format!("{}: there is nothing to verify", missing.display())));
         }
-        let report = verify::verify(&self.paths, self.deep);
+        let mut archives = BTreeMap::new();
+        for path in self.paths.iter().filter(|p| p.is_dir()) {
+            archives.extend(crate::config::of_store(path)?.policy.archives().clone());
+        }
+        archives.extend(self.archive);
+        let report = verify::verify_with(&self.paths, self.deep, &archives);
         let mut out = io::stdout().lock();
         match self.json {
             true => writeln!(out, "{}", serde_json::to_string(&report).unwrap_or_default())?,

@@ -1,0 +1,143 @@
+//! What a tenant's records live by now: its rules, the archives' folders and the clock, which its store gives it.
+
+use crate::error::StorageError;
+use crate::format::edit::SegmentMeta;
+use crate::format::version::Version;
+use crate::id::{Place, SegmentId, TenantId};
+use crate::policy::{TenantPolicy, Usage};
+use crate::record::{Labels, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+
+/// A day, in nanoseconds.
+const DAY_NS: i64 = 86_400_000_000_000;
+
+/// Tells the time. Tests give one of their own.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// A clock that asks this function.
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Clock(Arc::new(now))
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl Default for Clock {
+    /// The system's.
+    fn default() -> Self {
+        Clock::new(Timestamp::now)
+    }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// What a tenant's records live by.
+#[derive(Debug, Default)]
+pub struct Rules {
+    policy: RwLock<Arc<TenantPolicy>>,
+    /// Why the rules that should count can't: nothing goes and nothing moves meanwhile.
+    error: Mutex<Option<String>>,
+    archives: BTreeMap<Place, PathBuf>,
+    pub(super) clock: Clock,
+    /// Streams of segments whose class is not one that rules make now. Segments do not change.
+    pub(super) streams: Mutex<BTreeMap<SegmentId, Arc<BTreeSet<Labels>>>>,
+    usage: Mutex<Counted>,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    /// The number of the entry up to which segments were counted.
+    edits: u64,
+    bytes: u64,
+    records: u64,
+    /// Days since 1970, and what came on the last of them.
+    day: i64,
+    day_bytes: u64,
+}
+
+impl Rules {
+    /// No rules yet, but archives to read from.
+    pub fn new(archives: BTreeMap<Place, PathBuf>, clock: Clock) -> Self {
+        Rules { archives, clock, ..Rules::default() }
+    }
+
+    /// The rules that count from now on, or why there are none.
+    pub fn set(&self, policy: Result<TenantPolicy, String>) {
+        let (policy, error) = match policy {
+            Ok(policy) => (policy, None),
+            Err(error) => (TenantPolicy::default(), Some(error)),
+        };
+        *self.error.lock().unwrap_or_else(|e| e.into_inner()) = error;
+        let mut current = self.policy.write().unwrap_or_else(|e| e.into_inner());
+        if **current != policy {
+            *current = Arc::new(policy);
+        }
+    }
+
+    /// The rules.
+    pub fn policy(&self) -> Arc<TenantPolicy> {
+        self.policy.read().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Why rules that should count do not.
+    pub fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Where a tenant's files are in an archive; an error where its folder is not known.
+    pub(super) fn archive(&self, place: &Place, tenant: &TenantId) -> Result<PathBuf, StorageError> {
+        match self.archives.get(place) {
+            Some(folder) => Ok(folder.join(tenant.as_str())),
+            None => {
+                let reason = format!("the folder of the archive `{place}` is not known: give it in `[archives]`");
+                let path = PathBuf::from(format!("archive {place}"));
+                Err(StorageError::io("open", &path, std::io::Error::new(std::io::ErrorKind::NotFound, reason)))
+            }
+        }
+    }
+
+    /// The name of a segment's file in an archive: no other segment of any store has it.
+    pub(super) fn archived_name(meta: &SegmentMeta) -> String {
+        let root: String = meta.data_root[..8].iter().map(|b| format!("{b:02x}")).collect();
+        format!("{}-{root}.seg", meta.id)
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.usage.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// What segments of a version take, and what came today.
+    pub(super) fn usage(&self, version: &Version) -> Usage {
+        let today = self.clock.now().0.div_euclid(DAY_NS);
+        let mut counted = self.counted();
+        if counted.edits != version.edits {
+            let own = version.segments.values().filter(|s| s.place.is_own());
+            counted.bytes = own.map(|s| s.bytes).fold(0, u64::saturating_add);
+            counted.records = version.segments.values().map(|s| s.rows).fold(0, u64::saturating_add);
+            counted.edits = version.edits;
+        }
+        let ingest_bytes_today = if counted.day == today { counted.day_bytes } else { 0 };
+        Usage { bytes: counted.bytes, records: counted.records, ingest_bytes_today }
+    }
+
+    /// Says that so many bytes came.
+    pub(super) fn came(&self, bytes: u64) {
+        let today = self.clock.now().0.div_euclid(DAY_NS);
+        let mut counted = self.counted();
+        if counted.day != today {
+            (counted.day, counted.day_bytes) = (today, 0);
+        }
+        counted.day_bytes = counted.day_bytes.saturating_add(bytes);
+    }
+}
