@@ -478,3 +478,35 @@ fn readers_that_stand_still_do_not_keep_others_waiting() {
     let (start, end) = (&rest[..rest.len().min(12)], &rest[rest.len().saturating_sub(5)..]);
     assert!(start == b"HTTP/1.1 200" && end != b"0\r\n\r\n", "{} bytes, {start:?}, {end:?}", rest.len());
 }
+
+#[test]
+fn a_quota_that_is_used_up_is_named() {
+    let dir = folder();
+    std::fs::write(dir.path().join("c.toml"), "[quota]\nrecords = 10\n").expect("written");
+    let server = Server::start(dir.path(), &["--config", "c.toml"]);
+    let line = "{\"a\":\"x\"}\n";
+    assert_eq!(server.ingest(&[], line.repeat(8).as_bytes()).status, 200);
+    let answer = server.ingest(&[], line.repeat(3).as_bytes());
+    assert_eq!((answer.status, answer.code().as_str()), (507, "quota_exceeded"));
+    let told = answer.json();
+    assert_eq!(told["quota"], json!({"name": "records", "limit": 10, "used": 8}));
+    assert!(told["error"]["message"].as_str().is_some_and(|m| m.contains("`records` of tenant `default`")), "{told}");
+    assert_eq!(server.count(&[]), 8);
+    assert_eq!(server.ingest(&[], line.repeat(2).as_bytes()).status, 200);
+    drop(server);
+    // Room that no disk has: nothing is taken, and it is said why.
+    std::fs::write(dir.path().join("c.toml"), "[space]\nlow_bytes = '9000TB'\nrefuse_bytes = '9000TB'\n")
+        .expect("written");
+    let server = Server::start(dir.path(), &["--config", "c.toml"]);
+    let answer = server.ingest(&[], line.as_bytes());
+    assert_eq!((answer.status, answer.code().as_str()), (503, "low_space"));
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(server.get("/health").status, 503);
+    let detailed = server.get("/health/detailed").json();
+    assert_eq!(detailed["checks"]["disk"]["space"], "refuse", "{detailed}");
+    assert_eq!(server.count(&[]), 10, "queries go on");
+    drop(server);
+    std::fs::write(dir.path().join("c.toml"), "[[retention]]\nage = 'soon'\n").expect("written");
+    let run = run_in(dir.path(), &["serve", "--data", "s", "--listen", "127.0.0.1:0", "--config", "c.toml"]).exits(2);
+    assert!(run.stderr.contains("retention rule 1: age: `soon`"), "{run:?}");
+}

@@ -62,9 +62,9 @@ impl<E: Into<BackupError>> From<E> for NotRead {
 }
 
 impl TenantFiles {
-    /// Records in segments, and durable in the log.
+    /// Records in segments, and durable in the log. What is in an archive is not among them.
     pub fn records(&self) -> u64 {
-        let sealed: u64 = self.version.segments.values().map(|s| s.rows).sum();
+        let sealed: u64 = self.version.segments.values().filter(|s| s.place.is_own()).map(|s| s.rows).sum();
         sealed + self.last.0.saturating_sub(self.version.sealed_below.0)
     }
 }
@@ -103,7 +103,8 @@ pub(super) fn read_tenant(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId) -> Resul
         true => BTreeSet::new(),
         false => vfs.list(&segments)?.into_iter().map(|e| e.name).collect(),
     };
-    for meta in version.segments.values() {
+    // An archive is a place of its own: its files stay there, and the manifest goes on naming them.
+    for meta in version.segments.values().filter(|s| s.place.is_own()) {
         let name = format!("{}.seg", meta.id);
         let index = index_name(meta.id);
         let index_beside = beside.contains(&index);

@@ -1,0 +1,120 @@
+//! Rules of retention, archives and quotas on the command line.
+#![cfg(feature = "cli")]
+
+mod program;
+
+use program::{Run, folder, names, run_in, run_with_stdin};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Records of so many days ago, as JSON lines.
+fn lines(days_ago: u64, count: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    (0..count).map(|n| format!("{{\"ts\":{},\"n\":{n}}}\n", now - days_ago * 86_400 - n)).collect()
+}
+
+fn ingest(dir: &Path, stream: &str, days_ago: u64, count: u64) -> Run {
+    let args = ["ingest", "--data", "s", "--tenant", "acme", "--stream", stream, "--format", "json", "-"];
+    run_with_stdin(dir, &args, lines(days_ago, count).as_bytes())
+}
+
+fn ok(dir: &Path, args: &[&str]) -> String {
+    run_in(dir, args).exits(0).stdout
+}
+
+fn count(dir: &Path, query: &str) -> usize {
+    ok(dir, &["query", "--data", "s", "--tenant", "acme", query]).lines().count()
+}
+
+/// A figure of what `compact` prints.
+fn compact(dir: &Path, figure: &str) -> u64 {
+    let printed = ok(dir, &["compact", "--data", "s", "--tenant", "acme"]);
+    let line: serde_json::Value = serde_json::from_str(&printed).expect("one object");
+    line[figure].as_u64().unwrap_or_else(|| panic!("{line}"))
+}
+
+fn store() -> tempfile::TempDir {
+    let dir = folder();
+    ok(dir.path(), &["tenant", "create", "--data", "s", "acme"]);
+    dir
+}
+
+fn set(dir: &Path, more: &[&str]) -> Run {
+    run_in(dir, &[&["tenant", "set", "--data", "s", "acme"], more].concat())
+}
+
+#[test]
+fn rules_by_label_in_settings_and_in_a_file() {
+    let dir = store();
+    let dir = dir.path();
+    for stream in ["s=short", "s=long"] {
+        ingest(dir, stream, 10, 20).exits(0);
+    }
+    set(dir, &["--rule", "s=short age=5d", "--rule", "s=gone,instance=* age=1d"]).exits(0);
+    let list = ok(dir, &["tenant", "list", "--data", "s", "--format", "csv"]);
+    assert!(list.contains("rules: s=short age=5d; s=gone,instance=* age=1d"), "{list}");
+    assert_eq!(compact(dir, "records_expired"), 20);
+    assert_eq!((count(dir, "s:short"), count(dir, "s:long")), (0, 20));
+    // Now by a file in the store's folder, or another one that is named.
+    set(dir, &["--rule", "none"]).exits(0);
+    std::fs::write(dir.join("s/duramen.toml"), "[[retention]]\nlabels = { s = 'long' }\nage = '20d'\n")
+        .expect("written");
+    std::fs::write(dir.join("c.toml"), "[[retention]]\nlabels = { s = 'long' }\nage = '5d'\n").expect("written");
+    assert_eq!((compact(dir, "records_expired"), count(dir, "s:long")), (0, 20));
+    ok(dir, &["verify", "s", "--deep"]);
+    ok(dir, &["compact", "--data", "s", "--config", "c.toml"]);
+    assert_eq!(count(dir, "*"), 0);
+    for (more, expect) in [
+        (&["--rule", "s age=5d"][..], "`s` is neither"),
+        (&["--rule", "s=x age=soon"], "`soon`"),
+        (&["--archive", "s=x after=5d to=cold"], "no archive `cold`"),
+        (&["--quota-bytes", "5d"], "quota_bytes"),
+        (&["--retention", "none", "--retention-records", "-1"], "retention_records"),
+    ] {
+        let run = set(dir, more).exits(2);
+        assert!(run.stderr.contains(expect), "{run:?}");
+    }
+    set(dir, &[]).exits(2);
+}
+
+#[test]
+fn an_archive_is_queried_verified_and_missed() {
+    let dir = store();
+    let dir = dir.path();
+    let config = format!(
+        "[archives]\ncold = '{}'\n[[archive]]\nlabels = {{ category = 'audit' }}\nafter = '30d'\nto = 'cold'\n",
+        dir.join("cold").display()
+    );
+    std::fs::write(dir.join("s/duramen.toml"), config).expect("written");
+    ingest(dir, "category=audit", 40, 30).exits(0);
+    ingest(dir, "category=app", 40, 30).exits(0);
+    assert_eq!(compact(dir, "segments_archived"), 1);
+    assert_eq!(names(&dir.join("cold/acme")).len(), 1);
+    assert_eq!((count(dir, "category:audit"), count(dir, "*")), (30, 60));
+    ok(dir, &["verify", "s", "--deep"]);
+    let archive = format!("cold={}", dir.join("cold").display());
+    let alone = std::process::Command::new(env!("CARGO_BIN_EXE_duramen-verify"))
+        .args(["--deep", "--archive", &archive])
+        .arg(dir.join("s"))
+        .output()
+        .expect("it runs");
+    assert!(alone.status.success() && String::from_utf8_lossy(&alone.stdout).contains("60 records"), "{alone:?}");
+    std::fs::rename(dir.join("cold"), dir.join("away")).expect("moved");
+    let run = run_in(dir, &["verify", "s"]).exits(1);
+    assert!(run.stdout.contains("cold"), "{run:?}");
+    let run = run_in(dir, &["query", "--data", "s", "--tenant", "acme", "*"]);
+    assert!(run.stdout.lines().count() == 30 && run.stderr.contains("archive `cold`"), "{run:?}");
+}
+
+#[test]
+fn a_quota_ends_with_its_name() {
+    let dir = store();
+    let dir = dir.path();
+    set(dir, &["--quota-records", "25"]).exits(0);
+    ingest(dir, "a=b", 1, 20).exits(0);
+    let run = ingest(dir, "a=b", 1, 20).exits(3);
+    assert!(run.stderr.contains("the quota `records` of tenant `acme` is used up"), "{run:?}");
+    assert_eq!(count(dir, "*"), 20);
+    set(dir, &["--quota-records", "none"]).exits(0);
+    ingest(dir, "a=b", 1, 20).exits(0);
+}
