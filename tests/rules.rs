@@ -69,7 +69,7 @@ fn rules_by_label_in_settings_and_in_a_file() {
         (&["--rule", "s=x age=soon"], "`soon`"),
         (&["--archive", "s=x after=5d to=cold"], "no archive `cold`"),
         (&["--quota-bytes", "5d"], "quota_bytes"),
-        (&["--retention", "none", "--retention-records", "-1"], "retention_records"),
+        (&["--retention", "none", "--retention-records", "few"], "retention_records"),
     ] {
         let run = set(dir, more).exits(2);
         assert!(run.stderr.contains(expect), "{run:?}");
