@@ -117,7 +117,10 @@ pub const MODULES: &[Module] = &[
     module("repair", &["id", "record", "format", "vfs", "log", "segment", "manifest", "catalog", "tenant", "store"]),
     // What the command line and the server share: the same options and the same rows, however they come and go.
     module("front", &["record", "store", "format::Reader", "format::put_bytes", "format::put_varint"]),
-    module("server", &["id", "record", "policy", "query", "store", "tenant", "ingest", "front", "backup", "vfs::RealVfs"]),
+    module(
+        "server",
+        &["id", "record", "policy", "query", "store", "tenant", "ingest", "front", "backup", "vfs::RealVfs"],
+    ),
     // A host's own events, as records.
     module("layer", &["record", "store"]),
     // Collects the bodies of the fuzz targets, wherever they are.
