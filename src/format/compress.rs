@@ -8,6 +8,8 @@ use std::cell::RefCell;
 pub const LEVEL_FAST: i32 = 1;
 /// Level for what merging writes, which is read far more often than written.
 pub const LEVEL_MERGE: i32 = 3;
+/// Level for what merging writes of records that are old, which is kept for long and not written again.
+pub const LEVEL_COLD: i32 = 9;
 /// Where zstd saves less than this many percent, bytes stay raw, since reading is then a copy.
 const GAIN_PERCENT_MIN: usize = 3;
 

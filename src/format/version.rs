@@ -134,7 +134,7 @@ impl Version {
                 if rows_in != rows_out {
                     return bad(format!("a merge of {rows_in} records into {rows_out}"));
                 }
-                self.add(outputs)
+                self.add_in_place_of(inputs, outputs)
             }
             Edit::Expire { segments, records, leaves_broken, .. } => {
                 self.remove(segments)?;
@@ -147,7 +147,7 @@ impl Version {
             }
             Edit::Delete { inputs, outputs, records, leaves_broken, leaves_new, .. } => {
                 self.remove(inputs)?;
-                self.add(outputs)?;
+                self.add_in_place_of(inputs, outputs)?;
                 self.records_removed = self.records_removed.saturating_add(*records);
                 self.break_leaves(leaves_broken)?;
                 if !leaves_new.is_sorted_by_key(|leaf| leaf.first) {
@@ -209,16 +209,24 @@ impl Version {
     }
 
     fn add(&mut self, segments: &[SegmentMeta]) -> Result<(), BadEdit> {
-        for meta in segments {
-            if meta.id < self.next_segment_id || meta.id.0 == u64::MAX {
-                return bad(format!("a new segment {}, below {}", meta.id, self.next_segment_id));
-            }
-            if meta.min_seq > meta.max_seq || meta.min_time > meta.max_time || meta.rows == 0 {
-                return bad(format!("segment {} with no records or its bounds the wrong way round", meta.id));
-            }
-            self.next_segment_id = SegmentId(meta.id.0 + 1);
-            self.segments.insert(meta.id, Arc::new(meta.clone()));
+        segments.iter().try_for_each(|meta| self.add_from(self.next_segment_id, meta))
+    }
+
+    /// What takes long to write has its number before what was written meanwhile, but after what it replaces.
+    fn add_in_place_of(&mut self, inputs: &[SegmentId], outputs: &[SegmentMeta]) -> Result<(), BadEdit> {
+        let from = inputs.iter().max().map_or(self.next_segment_id, |last| SegmentId(last.0.saturating_add(1)));
+        outputs.iter().try_for_each(|meta| self.add_from(from, meta))
+    }
+
+    fn add_from(&mut self, from: SegmentId, meta: &SegmentMeta) -> Result<(), BadEdit> {
+        if meta.id < from || meta.id.0 == u64::MAX || self.segments.contains_key(&meta.id) {
+            return bad(format!("a new segment {}, below {from} or live", meta.id));
         }
+        if meta.min_seq > meta.max_seq || meta.min_time > meta.max_time || meta.rows == 0 {
+            return bad(format!("segment {} with no records or its bounds the wrong way round", meta.id));
+        }
+        self.next_segment_id = self.next_segment_id.max(SegmentId(meta.id.0 + 1));
+        self.segments.insert(meta.id, Arc::new(meta.clone()));
         Ok(())
     }
 

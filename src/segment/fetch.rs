@@ -58,6 +58,15 @@ impl Loaded {
 pub(super) struct Pages<'a> {
     pub file: &'a dyn VfsFile,
     pub at: u64,
+    /// All of them, where they were read already.
+    pub stored: Option<&'a [u8]>,
+}
+
+/// The bytes of a page among the stored pages of its block.
+pub(super) fn page_of<'a>(stored: &'a [u8], page: &Page) -> Result<&'a [u8], DecodeError> {
+    let at = usize::try_from(page.offset).unwrap_or(usize::MAX);
+    let found = stored.get(at..).and_then(|rest| rest.get(..page.stored as usize));
+    found.ok_or_else(|| DecodeError::new("page", at, format!("{} bytes", page.stored), "the end of the block"))
 }
 
 impl Pages<'_> {
@@ -68,6 +77,9 @@ impl Pages<'_> {
 
     /// A page's raw bytes, checked.
     fn read(&self, page: &Page) -> Result<Vec<u8>, StorageError> {
+        if let Some(stored) = self.stored {
+            return page_of(stored, page).and_then(|bytes| page_bytes(page, bytes)).map_err(|e| self.damage(page, e));
+        }
         let mut stored = vec![0; page.stored as usize];
         self.file.read_exact_at(self.at + page.offset, &mut stored)?;
         page_bytes(page, &stored).map_err(|e| self.damage(page, e))

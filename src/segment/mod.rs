@@ -6,6 +6,7 @@
 mod build;
 mod cache;
 mod column;
+mod copy;
 mod cost;
 mod fetch;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -13,6 +14,8 @@ mod fetch;
 pub mod fuzz;
 mod hold;
 mod merge;
+#[cfg(test)]
+mod merge_tests;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -21,7 +24,8 @@ mod write;
 pub use build::{BlockSink, EncodedBlock, encode_block};
 pub use cache::Cache;
 pub use column::ColumnBuilder;
+pub use copy::copy_block;
 pub use cost::{PartCost, PartCosts};
-pub use merge::{MergedRows, Merger, block_payload};
+pub use merge::{Merged, MergedRows, Merger, block_payload};
 pub use read::{SegmentBlock, SegmentReader};
 pub use write::{SegmentSummary, SegmentWriter};

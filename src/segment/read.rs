@@ -155,10 +155,10 @@ impl SegmentBlock {
     }
 
     fn pages(&self) -> Pages<'_> {
-        Pages { file: &*self.segment.file, at: self.header.pages_at }
+        Pages { file: &*self.segment.file, at: self.header.pages_at, stored: None }
     }
 
-    fn damage(&self, what: &'static str, expected: impl ToString, found: impl ToString) -> StorageError {
+    pub(super) fn damage(&self, what: &'static str, expected: impl ToString, found: impl ToString) -> StorageError {
         let file = self.segment.file.path().to_path_buf();
         let offset = self.segment.footer.blocks[self.block].offset;
         Damage { file, offset, what, expected: expected.to_string(), found: found.to_string() }.into()

@@ -69,6 +69,11 @@ impl SegmentWriter {
         self.at
     }
 
+    /// Makes durable what was written so far. Nothing names the file yet: this only leaves less for the end.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        self.file.sync()
+    }
+
     /// Adds a block; blocks come in order of time.
     pub fn block(&mut self, block: &EncodedBlock) -> Result<(), StorageError> {
         self.hasher.update(&block.bytes);

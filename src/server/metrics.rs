@@ -94,6 +94,9 @@ pub(super) struct Gauges {
     pub(super) log_bytes: u64,
     pub(super) memtable_bytes: u64,
     pub(super) cache_bytes: u64,
+    pub(super) sealed_bytes: u64,
+    pub(super) merged_bytes: u64,
+    pub(super) merges: u64,
     pub(super) in_flight: u64,
     pub(super) uptime_s: u64,
 }
@@ -159,6 +162,14 @@ impl Metrics {
         let pruned = self.blocks_total.load(Relaxed).saturating_sub(self.blocks_read.load(Relaxed));
         let name = "duramen_query_blocks_pruned_total";
         let _ = writeln!(out, "# HELP {name} Blocks that queries left out.\n# TYPE {name} counter\n{name} {pruned}");
+        for (name, help, value) in [
+            ("sealed_bytes_total", "Bytes of segments that seals wrote.", gauges.sealed_bytes),
+            ("merged_bytes_total", "Bytes of segments that merges wrote.", gauges.merged_bytes),
+            ("merges_total", "Merges of segments.", gauges.merges),
+        ] {
+            let _ =
+                writeln!(out, "# HELP duramen_{name} {help}\n# TYPE duramen_{name} counter\nduramen_{name} {value}");
+        }
         for (name, help, value) in [
             ("tenants", "Tenants of the store.", gauges.tenants),
             ("records", "Records kept.", gauges.records),

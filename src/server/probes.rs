@@ -154,6 +154,10 @@ fn gauges(app: &App) -> Result<Gauges, ApiError> {
         ..Gauges::default()
     };
     (gauges.memtable_bytes, gauges.cache_bytes) = app.store.memory();
+    let written = app.store.written();
+    gauges.sealed_bytes = written.sealed.load(Ordering::Relaxed);
+    gauges.merged_bytes = written.merged.load(Ordering::Relaxed);
+    gauges.merges = written.merges.load(Ordering::Relaxed);
     for name in app.store.tenants()? {
         gauges.tenants += 1;
         // One tenant that can't be opened does not hide the others.

@@ -101,6 +101,7 @@ impl Tenant {
 
     /// Where a memtable waits to be sealed, sees to it.
     fn after_append(&self) {
+        self.store.workers().busy();
         if self.core.has_frozen() {
             if self.store.workers().any() {
                 self.store.workers().ask();
@@ -143,7 +144,8 @@ impl Tenant {
     }
 
     /// Seals, lets go what is older than `retention_ns` (whole segments), does what the tenant's rules ask for at once,
-    /// also where segments must be written anew for it, and merges small segments.
+    /// also where segments must be written anew for it, and merges small segments to as few as their size and an eighth
+    /// of the retention (a day at least) allow.
     pub fn compact(&self, retention_ns: Option<i64>) -> Result<CompactReport, Error> {
         self.store.refresh(&self.core);
         self.core.compact(retention_ns)

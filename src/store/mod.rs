@@ -20,6 +20,7 @@ pub use rows::{QueryOptions, Rows, Tail};
 pub use crate::catalog::{AuthError, Catalog, CatalogError, Principal, Roles, Scope};
 pub use crate::exec::{Cell, ExecError, Missed, Missing, QueryStats, Row};
 pub use crate::log::Ack;
+pub use crate::tenant::Written;
 
 use crate::error::StorageError;
 use crate::id::TenantId;
@@ -66,6 +67,7 @@ pub(crate) struct Inner {
     catalog_open: Mutex<()>,
     workers: Workers,
     lifecycle: lifecycle::Lifecycle,
+    written: Arc<Written>,
     closed: AtomicBool,
     lock: Mutex<Option<Lock>>,
 }
@@ -115,6 +117,7 @@ impl Store {
             catalog_open: Mutex::default(),
             workers: Workers::default(),
             lifecycle: lifecycle::Lifecycle::default(),
+            written: Arc::default(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(lock),
             options,
@@ -163,6 +166,11 @@ impl Store {
         if self.0.read_only {
             return Err(ErrorKind::ReadOnly.into());
         }
+        // Not waited for while the tenants are locked, which others want.
+        let merging = self.0.tenants().get(&id).cloned();
+        if let Some(core) = merging {
+            core.end_merges();
+        }
         let mut tenants = self.0.tenants();
         let dir = self.0.tenant_dir(&id);
         if !self.0.vfs.exists(&dir)? {
@@ -186,7 +194,8 @@ impl Store {
         self.0.open_catalog()
     }
 
-    /// Does the work that is due (sealing full or old memtables) in the caller's thread.
+    /// Does the work that is due in the caller's thread: seals full or old memtables, lets go what has expired, and
+    /// merges small segments.
     pub fn maintain(&self) -> Result<(), Error> {
         self.0.maintain()
     }
@@ -194,6 +203,11 @@ impl Store {
     /// What is waited for where an append does not say.
     pub fn ack(&self) -> Ack {
         self.0.options.ack
+    }
+
+    /// Bytes written into segments since the store was opened, of all its tenants.
+    pub fn written(&self) -> &Written {
+        &self.0.written
     }
 
     /// Bytes of the file system that the store is on: all, and those that can still be used. `None` where the system
@@ -257,6 +271,7 @@ impl Inner {
             mapped: self.options.mapped,
             merge_bytes_max: self.options.merge_bytes_max,
             rules: self.rules_of(id),
+            written: self.written.clone(),
         };
         let core = if self.read_only {
             if !crate::tenant::exists(&*self.vfs, &dir)? {
@@ -307,18 +322,36 @@ impl Inner {
     }
 
     fn maintain(&self) -> Result<(), Error> {
+        self.seal_due().and(self.merge_due())
+    }
+
+    /// What does not take long: seals what is full or old, makes indexes anew, lets go what rules let go.
+    fn seal_due(&self) -> Result<(), Error> {
         let open: Vec<Arc<TenantCore>> = self.tenants().values().cloned().collect();
-        let mut first_error = Ok(());
+        let mut first_error = self.seal_full(&open);
         for tenant in &open {
-            // One tenant's trouble does not keep another's records in memory.
-            if let Err(e) = tenant.maintain(self.options.seal_age_max) {
-                first_error = first_error.and(Err(e));
-            }
             if let Err(e) = tenant.rebuild_index() {
                 first_error = first_error.and(Err(e));
             }
         }
-        first_error = first_error.and(self.live_by_rules(&open));
+        first_error.and(self.live_by_rules(&open))
+    }
+
+    /// What can't wait for the end of a merge: seals what is full or old. `None` where somebody has the tenants locked:
+    /// that may be who waits for the caller.
+    fn try_seal_full(&self) -> Option<Result<(), Error>> {
+        let open: Vec<Arc<TenantCore>> = self.tenants.try_lock().ok()?.values().cloned().collect();
+        Some(self.seal_full(&open))
+    }
+
+    fn seal_full(&self, open: &[Arc<TenantCore>]) -> Result<(), Error> {
+        let mut first_error = Ok(());
+        for tenant in open {
+            // One tenant's trouble does not keep another's records in memory.
+            if let Err(e) = tenant.maintain(self.options.seal_age_max) {
+                first_error = first_error.and(Err(e));
+            }
+        }
         let total = self.memtable_bytes.load(Ordering::Relaxed);
         if total > self.options.memtables_bytes_max as u64
             && let Some(largest) = open.iter().max_by_key(|t| t.active_bytes())

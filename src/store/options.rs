@@ -27,7 +27,8 @@ pub struct Options {
     pub cache_bytes_max: usize,
     /// Read sealed segments through a memory map. A truncated file or a failing disk then ends the process (SIGBUS).
     pub mapped: bool,
-    /// Segments at least this large are not merged any more.
+    /// Segments at least this large are not merged any more. Merges make segments of up to twice as many bytes; a
+    /// quarter of the largest segment (1 GiB) is the most that counts.
     pub merge_bytes_max: u64,
     /// What records live by, besides the settings of tenants.
     pub policy: Arc<Policy>,
@@ -37,6 +38,12 @@ pub struct Options {
     pub space_every: Duration,
     /// Tells the time that rules are held against.
     pub clock: Clock,
+    /// Merge small segments in the background, or in [`crate::Store::maintain`]; else only
+    /// [`crate::Tenant::compact`] does.
+    pub merge: bool,
+    /// What is left in small segments of a day or a week is merged so long after its end, and so long after the last
+    /// of them was made: records that come late are merged with the others in one go.
+    pub merge_age_min: Duration,
 }
 
 /// Eight blocks of 16 K records, from which on a segment gets a tantivy index at once (design, section 5).
@@ -59,6 +66,8 @@ impl Default for Options {
             lifecycle_every: Duration::from_secs(600),
             space_every: Duration::from_secs(10),
             clock: Clock::default(),
+            merge: true,
+            merge_age_min: Duration::from_secs(3600),
         }
     }
 }

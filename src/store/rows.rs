@@ -112,6 +112,7 @@ pub struct Rows {
 
 impl Rows {
     pub(super) fn start(tenant: &Tenant, text: &str, options: &QueryOptions) -> Result<Rows, Error> {
+        tenant.store.workers().busy();
         let (canonical, plan, span) = plan(text, options)?;
         // Taken before this returns, so that the rows are those of now.
         let sources = tenant.core.snapshot().sources(span.first, span.last)?;

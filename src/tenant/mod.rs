@@ -25,7 +25,7 @@ pub(crate) use reindex::{IndexError, build_index};
 pub(crate) use segments::index_path;
 
 pub use append::{AppendOptions, Appended, Committed};
-pub use compact::CompactReport;
+pub use compact::{CompactReport, Pace, Written};
 pub use open::{OpenReport, exists};
 pub use receipts::{IDEMPOTENCY_KEY_BYTES_MAX, Idempotency, RECEIPT_AGE_NS_MAX, RECEIPTS_BYTES_MAX};
 pub use rules::{Clock, Rules};
@@ -41,6 +41,7 @@ use crate::memtable::{CommittedBatch, MemorySource, Memtable};
 use crate::record::Timestamp;
 use crate::segment::Cache;
 use crate::vfs::Vfs;
+use compact::Merges;
 use receipts::Receipts;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -66,6 +67,8 @@ pub struct TenantOptions {
     pub merge_bytes_max: u64,
     /// What its records live by.
     pub rules: Arc<Rules>,
+    /// Bytes written into segments, of all tenants together.
+    pub written: Arc<Written>,
 }
 
 /// An open tenant.
@@ -86,6 +89,8 @@ struct Writer {
     receipts: Arc<Receipts>,
     /// Held while segments are made or replaced, so that one at a time is.
     seal: Mutex<()>,
+    /// The merge that runs, and what is known of others.
+    merges: Merges,
     /// Held while somebody decides whether a full memtable is frozen.
     freeze: Mutex<()>,
     /// The lowest segment number that no attempt has used. An attempt whose edit failed may be on the disk all the

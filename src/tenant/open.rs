@@ -1,5 +1,6 @@
 //! Opening a tenant: manifest, segments, log; and what a crash left behind.
 
+use super::compact::Merges;
 use super::receipts::Receipts;
 use super::segments::{SegmentSource, segment_path};
 use super::{State, TenantCore, TenantOptions, Writer};
@@ -82,6 +83,7 @@ impl TenantCore {
             log,
             next_segment: AtomicU64::new(0),
             seal: Mutex::new(()),
+            merges: Merges::default(),
             freeze: Mutex::new(()),
             manifest,
             receipts: Arc::new(receipts),
@@ -196,16 +198,21 @@ fn remove_orphans(options: &TenantOptions, version: &Version, report: &mut OpenR
             continue;
         }
         let path = segment_path(options, id);
+        let sealed = version.sealed_below;
+        let holds = |test: &dyn Fn(&SegmentReader) -> bool| holds(options, &path, test);
+        let gone_or_in_log = id < version.next_segment_id || holds(&|r| seqs(r).all(|(first, _)| first > sealed));
+        let elsewhere = || holds(&|r| seqs(r).all(|(_, last)| last <= sealed)) && live_are_there(options, version);
         if live.is_some() {
             // It was moved to an archive, and checked there, before the manifest said so.
             options.vfs.remove(&path)?;
             report.orphans_removed.push(path);
-        } else if id < version.next_segment_id || records_are_in_log(options, &path, version.sealed_below) {
-            // Merged, expired or deleted by an edit of the manifest; or its records are still in the log.
+        } else if gone_or_in_log || elsewhere() {
+            // Merged, expired or deleted by an edit of the manifest; or its records are still in the log, or in the
+            // segments that it would have taken the place of.
             options.vfs.remove(&path)?;
             report.orphans_removed.push(path);
         } else {
-            let reason = "no edit of the manifest names this segment, and its records are not in the log";
+            let reason = "no edit of the manifest names this segment, and its records are not known to be elsewhere";
             let (bytes, folder) = (options.vfs.read(&path)?, options.dir.join("quarantine"));
             let aside = crate::vfs::set_aside(&*options.vfs, &folder, &entry.name, &bytes, reason)?;
             options.vfs.remove(&path)?;
@@ -228,12 +235,24 @@ fn remove_stale_index(options: &TenantOptions, version: &Version, path: &Path, h
     if is_named { Ok(()) } else { options.vfs.remove(path) }
 }
 
-/// Was the file cut off while it was written, or does it hold only records that are not sealed yet?
-fn records_are_in_log(options: &TenantOptions, path: &std::path::Path, sealed_below: Seq) -> bool {
+/// Was the file cut off while it was written, or does a test hold of it? A segment is synced before the manifest names
+/// it: a file without an end was never more than an attempt.
+fn holds(options: &TenantOptions, path: &std::path::Path, test: &dyn Fn(&SegmentReader) -> bool) -> bool {
     let open = |p| SegmentReader::open(options.vfs.open(p)?, Arc::new(Cache::new(0)));
-    match open(path) {
-        Ok(reader) => reader.footer().blocks.iter().all(|b| b.info.seq.0 > sealed_below),
-        // A segment is synced before the manifest names it: a file without an end was never more than an attempt.
-        Err(_) => true,
-    }
+    open(path).map_or(true, |reader| test(&reader))
+}
+
+/// Lowest and highest Seq of each block.
+fn seqs(reader: &SegmentReader) -> impl Iterator<Item = (Seq, Seq)> {
+    reader.footer().blocks.iter().map(|b| b.info.seq)
+}
+
+/// Is the file of each live segment in the tenant's folder there, and as long as it should be? Where one is not, the
+/// manifest may be older than the files, and what it does not name may hold what is missing.
+fn live_are_there(options: &TenantOptions, version: &Version) -> bool {
+    let own = version.segments.values().filter(|s| s.place.is_own());
+    own.into_iter().all(|s| {
+        let len = options.vfs.open(&segment_path(options, s.id)).and_then(|file| file.len());
+        len.is_ok_and(|len| len == s.bytes)
+    })
 }

@@ -55,9 +55,9 @@ impl BlockSink for IndexSink {
 
 impl TenantCore {
     pub(super) fn begin_segment(&self, writer: &Writer, level: u8, class: Class) -> Result<Output, StorageError> {
-        let number = writer.manifest.version().next_segment_id.0.max(writer.next_segment.load(Ordering::Relaxed));
-        writer.next_segment.store(number + 1, Ordering::Relaxed);
-        let id = SegmentId(number);
+        // A merge draws its numbers beside seals, and its entry may come after theirs.
+        writer.next_segment.fetch_max(writer.manifest.version().next_segment_id.0, Ordering::Relaxed);
+        let id = SegmentId(writer.next_segment.fetch_add(1, Ordering::Relaxed));
         let path = segment_path(&self.options, id);
         let header = SegmentHeader { tenant: self.id.clone(), id, created: Timestamp::now() };
         let writer = SegmentWriter::new(self.options.vfs.create(&path)?, &header)?;
@@ -76,6 +76,10 @@ pub(super) struct Output {
 }
 
 impl Output {
+    pub fn id(&self) -> SegmentId {
+        self.id
+    }
+
     pub fn block(&mut self, block: &EncodedBlock) -> Result<(), StorageError> {
         self.writer.block(block)
     }

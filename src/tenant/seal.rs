@@ -108,9 +108,17 @@ impl TenantCore {
         !self.state().frozen.is_empty()
     }
 
+    /// Ends the merge that runs, if one does; none begins any more.
+    pub fn end_merges(&self) {
+        if let Some(writer) = &self.writer {
+            writer.merges.end();
+        }
+    }
+
     /// Gives the tenant up before its files are removed: nothing is sealed.
     pub fn abandon(&self) {
         if let Some(writer) = &self.writer {
+            writer.merges.end();
             // The files go next, so that there is nothing to be said of an error.
             let _ = writer.log.close();
         }
@@ -189,6 +197,7 @@ impl TenantCore {
         let sealed_below = frozen.batches.last().map_or(version.sealed_below, CommittedBatch::last);
         // Before the entry, which lets the log go: what of it is not sealed after all is still in the log.
         writer.receipts.save(&self.id, &self.options, sealed_below)?;
+        let bytes = segments.iter().map(|s| s.bytes).sum();
         let edit = Edit::Seal { segments, leaves: leaves(&frozen.batches), sealed_below };
         let version = self.apply(writer, edit)?;
         {
@@ -199,6 +208,9 @@ impl TenantCore {
             state.version = version;
         }
         self.options.memtable_bytes.fetch_sub(frozen.bytes as u64, Ordering::Relaxed);
+        for written in [&writer.merges.written, &*self.options.written] {
+            written.add_seal(bytes);
+        }
         writer.log.trim(frozen.next_log)?;
         Ok(())
     }
@@ -235,12 +247,11 @@ impl TenantCore {
 
     /// Seals, and makes durable that all is; the tenant takes no more records.
     pub fn close(&self) -> Result<(), Error> {
-        if self.writer.is_none() {
-            return Ok(());
-        }
+        let Some(writer) = &self.writer else { return Ok(()) };
+        writer.merges.end();
         let sealed = self.seal();
         // Also where sealing failed: the log has it all, and says so durably.
-        self.writer()?.log.close()?;
+        writer.log.close()?;
         sealed.map(drop)
     }
 }

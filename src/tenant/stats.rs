@@ -6,6 +6,7 @@ use crate::record::Timestamp;
 use crate::segment::{PartCost, PartCosts};
 use crate::store::Error;
 use serde::Serialize;
+use std::sync::atomic::Ordering;
 
 /// What a tenant holds. Bytes are those of files, as long as they say they are.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -47,6 +48,15 @@ pub struct TenantStats {
     pub archived_bytes: u64,
     /// Why the tenant's rules do not count, if they do not: nothing goes meanwhile.
     pub rules_error: Option<String>,
+    /// Bytes of segments that seals wrote since the tenant was opened; 0 where it was opened to be read only.
+    pub sealed_bytes_written: u64,
+    /// Bytes of segments that merges wrote since then. With those of seals, divided by those of seals, that is the
+    /// write amplification.
+    pub merged_bytes_written: u64,
+    /// Merges since then.
+    pub merges: u64,
+    /// Why the last attempt to merge failed, if it did.
+    pub merge_error: Option<String>,
 }
 
 impl TenantCore {
@@ -109,6 +119,14 @@ impl TenantCore {
         stats.memtable_bytes = state.counted;
         stats.seal_error = state.seal_error.clone();
         stats.rules_error = self.options.rules.error();
+        drop(state);
+        if let Some(writer) = &self.writer {
+            let written = &writer.merges.written;
+            stats.sealed_bytes_written = written.sealed.load(Ordering::Relaxed);
+            stats.merged_bytes_written = written.merged.load(Ordering::Relaxed);
+            stats.merges = written.merges.load(Ordering::Relaxed);
+            stats.merge_error = writer.merges.error();
+        }
         Ok(stats)
     }
 }

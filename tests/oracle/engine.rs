@@ -16,6 +16,8 @@ pub enum Step {
     Append,
     Seal,
     Compact,
+    /// What is due is done, merges too.
+    Maintain,
     /// Closed, which seals, and opened again.
     Reopen,
     /// Left as a crash would, and opened again: the log is replayed.
@@ -34,6 +36,10 @@ pub const PLANS: &[(&str, &[Step])] = &[
     (
         "compacted and more",
         &[Step::Append, Step::Seal, Step::Append, Step::Compact, Step::Append, Step::Seal, Step::Append],
+    ),
+    (
+        "merged when due",
+        &[Step::Append, Step::Seal, Step::Append, Step::Seal, Step::Maintain, Step::Append, Step::Seal, Step::Maintain],
     ),
     ("reopened", &[Step::Append, Step::Reopen, Step::Append, Step::Reopen]),
     ("replayed twice, then sealed", &[Step::Append, Step::Crash, Step::Append, Step::Crash, Step::Seal]),
@@ -54,6 +60,7 @@ fn options() -> Options {
     let mut options = Options::default();
     options.background_threads = 0;
     options.query_threads = 2;
+    options.merge_age_min = std::time::Duration::ZERO;
     // What is on the disk is copied while the store is open, so the system need not be asked to sync it.
     options.ack = Ack::Os;
     options
@@ -84,6 +91,7 @@ impl Engine {
             Step::Append => append(&self.tenant(), portions.next().unwrap_or_default(), rng),
             Step::Seal => drop(self.tenant().seal().unwrap()),
             Step::Compact => drop(self.tenant().compact(None).unwrap()),
+            Step::Maintain => self.store.as_ref().unwrap().maintain().unwrap(),
             Step::Reopen => {
                 self.store.take().unwrap().close().unwrap();
                 self.open();

@@ -93,8 +93,10 @@ impl World {
         options.cache_bytes_max = 1 << 20;
         options.memtable_bytes_max = [1500, 3000, 12_000][random.below(3) as usize];
         options.merge_bytes_max = [6_000, 1 << 20][random.below(2) as usize];
+        // Records are old: what is due to be merged is due at once.
+        options.merge_age_min = Duration::ZERO;
         if random.coin() {
-            // Everything is due at once.
+            // So is everything else.
             options.seal_age_max = Duration::ZERO;
         }
         let vfs = SimVfs::seeded(random.next_u64());

@@ -98,9 +98,11 @@ impl LocationArgs {
     }
 }
 
-/// The options for a command that ends soon: what it appends is sealed when the store is opened for long.
+/// The options for a command that ends soon: what it appends is sealed and merged when the store is opened for long.
 pub fn options() -> Options {
-    Options::default()
+    let mut options = Options::default();
+    options.merge = false;
+    options
 }
 
 /// The options for a store's folder, with its configuration.

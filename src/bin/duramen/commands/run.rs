@@ -62,7 +62,9 @@ impl Args {
         // The store is opened first: a command whose output can't be kept is not begun.
         match self.location.settle()? {
             Location::Folder(folder) => {
-                let store = Store::open_with(&folder, options_in(&folder)?)?;
+                let mut options = options_in(&folder)?;
+                options.merge = true;
+                let store = Store::open_with(&folder, options)?;
                 let tenant = open_to_append(&store, self.location.tenant_name())?;
                 let code = self.follow(&mut Appender::each_batch(&tenant, self.ack))?;
                 drop(tenant);

@@ -23,6 +23,9 @@ pub struct Args {
     /// Address and port; port 0 takes any, and says which [default: 127.0.0.1:4880]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Merge no segments in the background; `compact` does it at another time
+    #[arg(long)]
+    no_merge: bool,
 }
 
 impl Args {
@@ -32,7 +35,9 @@ impl Args {
         let listen = self.listen.clone().or_else(|| config.listen.clone()).unwrap_or_else(|| LISTEN.to_string());
         // Before the store is made: a typo in the address should leave nothing behind.
         resolve(&listen)?;
-        let store = Store::open_with(&folder, options_in(&folder)?)?;
+        let mut options = options_in(&folder)?;
+        options.merge = !self.no_merge;
+        let store = Store::open_with(&folder, options)?;
         serve_store(store, &listen, config)
     }
 }
