@@ -139,6 +139,17 @@ fn answers_serve_the_rest_and_say_what_they_miss() {
         let data = fixture.copy(name);
         let whole = std::fs::read(segment(&data, 1)).unwrap();
         damage(&data);
+        // First asked by a sort, which looks at the blocks in an order of its own.
+        for order in ["", " desc"] {
+            let store = Store::open_read_only_with(&data, options()).unwrap();
+            let query = format!("n:<{FIRST} | sort by (text{order}) | limit 30000 | stats count() as n");
+            let (rows, missing) = ask(&store.tenant("default").unwrap(), &query);
+            let count = (FIRST - (lost.end - lost.start)).min(30_000);
+            assert_eq!(numbers(&rows), [count], "{name}: {query}");
+            assert_eq!(missing.iter().map(|m| m.records as i64).sum::<i64>(), lost.end - lost.start, "{name}: {query}");
+            let seqs = missing.first().map(|m| m.seq.0.0 as i64 - 1..m.seq.1.0 as i64);
+            assert_eq!(seqs, Some(lost.clone()), "{name}: {query}");
+        }
         let store = Store::open_with(&data, options()).unwrap();
         let tenant = store.tenant("default").unwrap();
         let last = FIRST + SECOND + UNSEALED;
@@ -415,4 +426,52 @@ fn a_tenant_that_lost_its_manifest_refuses_and_keeps_its_files() {
         assert_eq!(rows.lines().count(), 2, "{rows}");
         assert!(rows.contains("\"error\""), "{rows}");
     }
+}
+
+#[test]
+fn a_folder_that_can_not_be_entered_stops_its_tenant_alone() {
+    let vfs = SimVfs::new();
+    let open = || Store::open_on(Arc::new(vfs.clone()), Path::new("/s"), options(), true).unwrap();
+    let store = open();
+    for name in ["mine", "theirs"] {
+        let tenant = store.tenant(name).unwrap();
+        tenant.append(&records(0, 200)).unwrap();
+        tenant.seal().unwrap();
+        tenant.append(&records(200, 50)).unwrap();
+    }
+    store.close().unwrap();
+    let store = open();
+    let folder = Path::new("/s/tenants/mine");
+    for _ in 0..2 {
+        vfs.refuse(folder, true);
+        assert_eq!(store.tenants().unwrap(), ["mine", "theirs"]);
+        for refused in [store.tenant("mine"), store.existing_tenant("mine")] {
+            let error = refused.unwrap_err();
+            // Not for missing, and not for damaged: neither is known.
+            assert!(!error.is_damage() && !error.is_no_such_tenant(), "{error}");
+            assert!(error.to_string().contains("/s/tenants/mine"), "{error}");
+        }
+        let theirs = store.tenant("theirs").unwrap();
+        theirs.append(&records(250, 1)).unwrap();
+        assert_eq!(ask(&theirs, "n:<250").0.len(), 250);
+        vfs.refuse(folder, false);
+    }
+    // No restart, and nothing is gone.
+    let mine = store.tenant("mine").unwrap();
+    expect_count(&mine, 250);
+    mine.append(&records(250, 10)).unwrap();
+    // The folder of the segments alone, under a tenant that is open.
+    store.close().unwrap();
+    let store = open();
+    let mine = store.tenant("mine").unwrap();
+    let segments = Path::new("/s/tenants/mine/segments");
+    vfs.refuse(segments, true);
+    let all: Result<Vec<_>, Error> = mine.query("*").and_then(Iterator::collect);
+    assert!(all.is_err_and(|e| !e.is_damage()), "no part of an answer where the system refuses");
+    // What needs no segment goes on.
+    mine.append(&records(260, 1)).unwrap();
+    let newest = QueryOptions { start: Some(Timestamp(START + 260 * 1_000_000_000)), ..Default::default() };
+    assert_eq!(mine.query_with("*", &newest).unwrap().map(Result::unwrap).count(), 1);
+    vfs.refuse(segments, false);
+    expect_count(&mine, 261);
 }

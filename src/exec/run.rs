@@ -154,7 +154,7 @@ impl<'c> Execution<'c> {
             }
             counted.add_block(&candidate.view, &matching, grouping, budget)
         };
-        scan.fold(self.threads, budget, || Counted::new(are_rows), work)
+        scan.fold(self.threads, budget, |at| at, || Counted::new(are_rows), work)
     }
 
     /// Groups straight from columns.
@@ -173,7 +173,7 @@ impl<'c> Execution<'c> {
             }
             groups.add_block(&candidate.view, &matching, grouping, budget)
         };
-        let mut parts = scan.fold(self.threads, budget, Groups::default, work)?.into_iter();
+        let mut parts = scan.fold(self.threads, budget, |at| at, Groups::default, work)?.into_iter();
         let mut all = parts.next().unwrap_or_default();
         parts.try_for_each(|part| all.merge(part, grouping, budget))?;
         all.finish(what, budget)

@@ -153,22 +153,24 @@ impl<'a> Scan<'a> {
             && self.left_out.lock().unwrap_or_else(PoisonError::into_inner).contains(&unit)
     }
 
-    /// Runs `work` for each block, each thread with a state of its own; gives the states back. Where a block shows
-    /// damaged when a part of it is in a state already, all is done again without it: it counts as a whole or not.
+    /// Runs `work` for the blocks, in an order of which `unit_of` says the block at each place, each thread with a state
+    /// of its own; gives the states back. Where a block shows damaged when a part of it is in a state already, all is
+    /// done again without it: it counts as a whole or not.
     pub(crate) fn fold<S: Send>(
         &self,
         threads: usize,
         budget: &Budget,
+        unit_of: impl Fn(usize) -> usize + Sync,
         make: impl Fn() -> S + Sync,
         work: impl Fn(&mut S, usize) -> Result<(), ExecError> + Sync,
     ) -> Result<Vec<S>, ExecError> {
         loop {
             let charged = budget.charged();
             let is_spoilt = AtomicBool::new(false);
-            let careful = |state: &mut S, unit: usize| {
-                work(state, unit).or_else(|error| {
+            let careful = |state: &mut S, at: usize| {
+                work(state, at).or_else(|error| {
                     is_spoilt.store(true, Ordering::Relaxed);
-                    self.leave_out(unit, error)
+                    self.leave_out(unit_of(at), error)
                 })
             };
             let states = parallel::fold(threads, self.units.len(), budget, &make, careful)?;

@@ -74,7 +74,7 @@ pub(crate) fn run<'p>(
     let materialiser = Materialiser::new(scan.plan.wanted());
     let charged = budget.charged();
     'again: loop {
-        let mut sorters = scan.fold(threads, budget, make, work)?.into_iter();
+        let mut sorters = scan.fold(threads, budget, |at| order[at].1, make, work)?.into_iter();
         let Some(mut all) = sorters.next() else { return Ok(()) };
         sorters.try_for_each(|sorter| all.merge(sorter))?;
         let mut place = 0;
@@ -163,8 +163,14 @@ fn order_of_units(scan: &Scan<'_>, step: &SortStep) -> Result<Vec<(Best, usize)>
     let mut order = Vec::with_capacity(scan.units.len());
     for (unit, at) in scan.units.iter().enumerate() {
         // What is left out for its time is not opened for this.
-        let best =
-            if scan.plan.span().overlaps(at.info.time) { Best::of(on, &*scan.handle(unit)?)? } else { Best::Unknown };
+        let best = match scan.plan.span().overlaps(at.info.time) {
+            true => match scan.handle(unit).and_then(|block| Best::of(on, &*block)) {
+                // It is left out when its turn comes.
+                Err(ExecError::Storage(error)) if error.is_damage() => Best::Unknown,
+                best => best?,
+            },
+            false => Best::Unknown,
+        };
         order.push((best, unit));
     }
     order.sort_by(|a, b| a.0.compare(b.0, on.descending));

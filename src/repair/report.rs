@@ -6,6 +6,9 @@ use serde::ser::{SerializeStruct, Serializer};
 use std::fmt;
 use std::path::PathBuf;
 
+/// Ranges of Seqs that a line for people has; JSON has all.
+const RANGES_SHOWN_MAX: usize = 8;
+
 /// The whole result.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 #[non_exhaustive]
@@ -100,8 +103,11 @@ impl fmt::Display for Loss {
         if let Some((first, last)) = self.time {
             write!(f, " between {first} and {last}")?;
         }
-        for (i, (from, to)) in self.seqs.iter().enumerate() {
+        for (i, (from, to)) in self.seqs.iter().take(RANGES_SHOWN_MAX).enumerate() {
             write!(f, "{} {from}-{to}", if i == 0 { ", Seqs" } else { "," })?;
+        }
+        if let Some(more) = self.seqs.len().checked_sub(RANGES_SHOWN_MAX).filter(|more| *more > 0) {
+            write!(f, " and {more} more ranges")?;
         }
         write!(f, ": {}: {}", self.file.display(), self.reason)
     }

@@ -58,7 +58,7 @@ pub(super) fn inspect(
         let found = format!("segment {} of {}", header.id, header.tenant);
         (found != format!("segment {id} of {tenant}")).then(|| Found::Foreign(format!("it is {found}")))
     };
-    let problem = match SegmentReader::open(file.clone(), cache.clone()) {
+    let mut problem = match SegmentReader::open(file.clone(), cache.clone()) {
         Ok(reader) => {
             if let Some(foreign) = foreign(reader.header()) {
                 return Ok(foreign);
@@ -97,12 +97,19 @@ pub(super) fn inspect(
     };
     let mut footer = Footer::default();
     let mut lost = Vec::new();
+    let header_holds = read_segment_header(&bytes[..got]).is_ok();
     for block in candidates {
         let one = Footer { blocks: vec![block], ..Footer::default() };
         let reader = Arc::new(SegmentReader::of_blocks(file.clone(), cache.clone(), header.clone(), one));
         match read_block(&reader, 0) {
             Ok(_) => footer.blocks.push(block),
-            Err(error) if error.is_damage() => lost.push(block.info),
+            Err(error) if error.is_damage() => {
+                if lost.is_empty() && is_listed && header_holds {
+                    // Nearer to the place than that some byte of the file is wrong.
+                    problem = error;
+                }
+                lost.push(block.info);
+            }
             Err(error) => return Err(error),
         }
     }

@@ -78,12 +78,14 @@ impl Tenant<'_> {
     }
 
     pub(super) fn act(&mut self, file: &Path, what: impl Into<String>, quarantined: Option<PathBuf>) {
+        let what = without_path(what.into(), file);
         let (tenant, file) = (Some(self.id.to_string()), file.to_path_buf());
-        self.report.actions.push(Action { tenant, file, what: what.into(), quarantined });
+        self.report.actions.push(Action { tenant, file, what, quarantined });
     }
 
     pub(super) fn lose(&mut self, mut loss: Loss) {
         loss.tenant = self.id.to_string();
+        loss.reason = without_path(loss.reason, &loss.file);
         self.report.lost.push(loss);
     }
 
@@ -387,6 +389,11 @@ impl Tenant<'_> {
         }
         Ok(())
     }
+}
+
+/// What is wrong with a file, without the file's name, which stands beside it.
+fn without_path(what: String, file: &Path) -> String {
+    what.strip_prefix(&format!("{}: ", file.display())).map_or(what.clone(), str::to_string)
 }
 
 /// All segments whose records count from now on.
