@@ -15,6 +15,9 @@ use crate::vfs::{RealVfs, Vfs, random_salt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The file of a tenant's folder that holds its key, where it is encrypted.
+const KEY: &str = "key";
+
 /// What comes back.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -96,7 +99,9 @@ pub fn restore_into(
     }
     let run = choose(target, options)?;
     let scratch = Scratch::within(Arc::new(RealVfs), store.path())?;
-    let report = build(target, &run, &scratch, options)?;
+    // With the keys of the store, if it has any.
+    let options = RestoreOptions { store: store.opened_with().clone(), ..options.clone() };
+    let report = build(target, &run, &scratch, &options)?;
     let (infos, _) = Catalog::read(&RealVfs, &scratch.store)?;
     store.adopt_tenant(&name, &scratch.store.join("tenants").join(name.as_str()))?;
     let catalog = store.catalog()?;
@@ -239,6 +244,9 @@ fn build(
         Some(name) => run.tenant(name).into_iter().collect(),
         None => run.tenants.iter().collect(),
     };
+    if anew {
+        are_in_the_clear(&tenants)?;
+    }
     report.bytes = fetch(vfs, target, &tenants, folder)?;
     // Beside the store where it is not to be part of it.
     let control = if is_whole { folder } else { &scratch.root };
@@ -262,6 +270,17 @@ fn build(
         report.problems.extend(absent.iter().map(|name| format!("tenant `{name}`: it was being deleted")));
     }
     Ok(report)
+}
+
+/// An error where a tenant has a key: records that are written anew would not be encrypted by it.
+pub(super) fn are_in_the_clear(tenants: &[&RunTenant]) -> Result<(), BackupError> {
+    match tenants.iter().find(|tenant| tenant.files.iter().any(|file| file.path.as_str() == KEY)) {
+        None => Ok(()),
+        Some(tenant) => Err(BackupError::Request(format!(
+            "tenant `{}` is encrypted, and what is written anew would not be: restore it whole, under its own name",
+            tenant.name.0
+        ))),
+    }
 }
 
 /// Copies the files of tenants into a folder; gives the bytes. Each is compared with its name on the way, and durable.

@@ -1,7 +1,7 @@
 //! Backups on file systems that crash, fail and flip bits.
 
 use super::check::load_runs;
-use super::restore::{choose, fetch};
+use super::restore::{are_in_the_clear, choose, fetch};
 use super::run::FilePath;
 use super::{
     BackupError, BackupOptions, BackupReport, FolderTarget, Kind, ObjectId, PruneReport, RestoreOptions, Run, backup,
@@ -336,4 +336,17 @@ fn old_runs_go_and_no_object_that_another_names() {
     let files = target.files();
     assert!(prune(&set(&target), oldest).is_err());
     assert_eq!(target.files(), files);
+}
+
+#[test]
+fn an_encrypted_tenant_is_not_written_anew_in_the_clear() {
+    let (source, target) = (SimVfs::new(), SimVfs::new());
+    drop(filled(&source));
+    source.put(Path::new("/data/tenants/two/key"), b"wrapped");
+    let run = run(&source, &target).expect("a backup").run;
+    let key = run.tenant("two").expect("a tenant").files.iter().find(|f| f.path.as_str() == "key").expect("its key");
+    assert_eq!(key.blake3, ObjectId::of(b"wrapped"), "the key comes along as it is");
+    for (name, is_clear) in [("one", true), ("two", false)] {
+        assert_eq!(are_in_the_clear(&[run.tenant(name).expect("a tenant")]).is_ok(), is_clear, "{name}");
+    }
 }

@@ -6,7 +6,7 @@ use crate::backup::{
     Target, Task, TimeOfDay, backup, drill, last_drill, open_target, prune, restore_into, runs,
 };
 use crate::record::{Labels, Record, Timestamp};
-use crate::store::{Options, Store};
+use crate::store::Store;
 use crate::vfs::RealVfs;
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -235,7 +235,7 @@ impl Backups {
 
     fn try_recovery(&self) -> Result<(), BackupError> {
         let scratch = self.config.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        let found = drill(&*self.target, self.store.path(), &scratch, &Options::default())?;
+        let found = drill(&*self.target, self.store.path(), &scratch, self.store.opened_with())?;
         let record = Record::new()
             .with("message", if found.ok { "recovery drill succeeded" } else { "recovery drill failed" })
             .with("backup", Timestamp(found.run_ns).to_string())

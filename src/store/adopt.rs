@@ -1,12 +1,17 @@
 //! A tenant's folder that was made elsewhere becomes one of an open store.
 
 use super::error::ErrorKind;
-use super::{Error, Store};
+use super::{Error, Options, Store};
 use crate::id::TenantId;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 impl Store {
+    /// How it was opened, for who opens a copy of it in the same way.
+    pub(crate) fn opened_with(&self) -> &Options {
+        &self.0.options
+    }
+
     /// Moves a tenant's folder, complete and durable, into the store. It has to be on the same file system. An error
     /// where there is a tenant of that name, or anything in its place; nothing was moved then.
     pub(crate) fn adopt_tenant(&self, id: &TenantId, folder: &Path) -> Result<(), Error> {
