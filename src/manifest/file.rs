@@ -48,6 +48,9 @@ struct Writer {
     end: u64,
     /// Where the first entry ends: a create or a snapshot.
     base_end: u64,
+    /// Up to where the file was synced, and does a mark stand there? A mark behind it may be lost by a later sync that
+    /// fails, also from what is read.
+    synced: (u64, bool),
     /// A write failed, so that the file is not written to again but replaced.
     is_suspect: bool,
 }
@@ -206,7 +209,7 @@ impl Manifest {
             report.quarantined = Some(set_aside(&*vfs, &folder.join("quarantine"), &name, cut, &reason)?);
             file.set_len(end)?;
         }
-        let mut writer = Writer { vfs, path, header, file, end, base_end, is_suspect: false };
+        let mut writer = Writer { vfs, path, header, file, end, base_end, synced: (end, is_marked), is_suspect: false };
         // What was read may be with the operating system only; from here on it is acted upon. After a sync that failed,
         // the system may take it for written, so that it is written again.
         let [from, to] = [proven_end, end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
@@ -330,7 +333,7 @@ impl Writer {
         vfs.replace(&path, &bytes)?;
         let file = vfs.open_write(&path)?;
         let end = bytes.len() as u64;
-        Ok((Writer { vfs, path, header, file, end, base_end, is_suspect: false }, version))
+        Ok((Writer { vfs, path, header, file, end, base_end, synced: (end, true), is_suspect: false }, version))
     }
 
     /// Where this fails, says whether what was written in part is certainly gone again.
@@ -343,6 +346,7 @@ impl Writer {
         // After a failed sync another one may succeed and yet have lost the bytes, so there is no second try.
         self.file.sync().map_err(|e| (e, false))?;
         self.end += bytes.len() as u64;
+        self.synced = (self.end, false);
         Ok(())
     }
 
@@ -369,11 +373,17 @@ impl Writer {
         let was_suspect = std::mem::replace(&mut self.is_suspect, true);
         let mut history = self.path.as_os_str().to_owned();
         history.push(format!(".{:016x}", version.edits));
-        // Only what is known to be in order: up to the end of the last entry or mark.
-        let mut bytes = vec![0; usize::try_from(self.end).unwrap_or(usize::MAX)];
+        // Only what is known to be in order, and a mark.
+        let (end, is_marked) = self.synced;
+        let mut bytes = vec![0; usize::try_from(end).unwrap_or(usize::MAX)];
         self.file
             .read_exact_at(0, &mut bytes)
-            .and_then(|()| self.vfs.replace(Path::new(&history), &bytes))
+            .and_then(|()| {
+                if !is_marked {
+                    put_entry_mark(version.edits, &version.head, &self.header.stamp(), &mut bytes);
+                }
+                self.vfs.replace(Path::new(&history), &bytes)
+            })
             .inspect_err(
                 // The manifest itself was not touched.
                 |_| self.is_suspect = was_suspect,

@@ -255,3 +255,22 @@ fn what_a_crash_left_unfinished_is_removed() {
     let left: Vec<_> = vfs.files().iter().map(|f| f.display().to_string()).collect();
     assert_eq!(left, ["/t/manifest", others[0], others[1]]);
 }
+
+/// A sync that fails may take the mark before it along, also from what is read then: what was kept of the manifest had
+/// a hole at its end.
+#[test]
+fn what_is_kept_of_a_manifest_whose_sync_failed_is_whole() {
+    for seed in 0..60 {
+        let vfs = SimVfs::seeded(seed);
+        let manifest = create(&vfs).expect("created");
+        apply(&manifest, seal(&manifest.version())).expect("sealed");
+        let before = manifest.version();
+        vfs.fail(SimOp::Sync, 1);
+        assert!(matches!(apply(&manifest, seal(&before)), Err(ManifestError::Unchanged(_))));
+        let history = vfs.read(Path::new(&format!("{PATH}.{:016x}", before.edits))).expect("kept");
+        let (_, entries) = crate::format::edit::read_edits(&history).expect("a header");
+        let read: Vec<_> = entries.map(|entry| entry.map(|at| at.number)).collect::<Result<_, _>>().expect("entries");
+        assert_eq!(read.last(), Some(&before.edits), "seed {seed}: {read:?}");
+        apply(&manifest, seal(&manifest.version())).expect("goes on");
+    }
+}
