@@ -45,6 +45,63 @@ pub enum StorageError {
     /// Bytes are not what they should be.
     #[error(transparent)]
     Damage(Box<Damage>),
+    /// The file is encrypted, and the keys at hand don't open it. That says nothing against the file.
+    #[error(transparent)]
+    Key(Box<KeyError>),
+}
+
+/// An encrypted file that can't be opened with the keys at hand.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {problem}", file.display())]
+pub struct KeyError {
+    /// The file.
+    pub file: PathBuf,
+    /// What is missing or wrong.
+    pub problem: KeyProblem,
+}
+
+/// What is wrong with the keys at hand. Master keys are named by their ids, which say nothing of the keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyProblem {
+    /// No master key was given.
+    #[error("it is encrypted, and no master key was given; it needs the one of id {needs}")]
+    NoMasterKey {
+        /// The ids of those that open it.
+        needs: String,
+    },
+    /// Another master key was given.
+    #[error("wrong master key: it needs the one of id {needs}, and that of id {given} was given")]
+    WrongMasterKey {
+        /// The ids of those that open it.
+        needs: String,
+        /// The ids of those that were given.
+        given: String,
+    },
+    /// The tenant's `key` file is not there, so that nobody can read what was encrypted: it was deleted or lost.
+    #[error("it is encrypted, and the tenant's file `key` is not there")]
+    NoKeyFile,
+    /// The tenant's `key` file lacks the generation that the file was encrypted under: it is an older copy.
+    #[error("it is encrypted under generation {needs} of the tenant's key, and the file `key` has {has}")]
+    NoGeneration {
+        /// Which.
+        needs: u32,
+        /// How many there are.
+        has: u32,
+    },
+    /// The master key itself is no key.
+    #[error("no master key: {0}")]
+    BadMasterKey(String),
+    /// Something that was asked for needs another state of the keys.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl KeyProblem {
+    /// The error, with its file.
+    pub fn of(self, file: &Path) -> StorageError {
+        StorageError::Key(Box::new(KeyError { file: file.to_path_buf(), problem: self }))
+    }
 }
 
 impl StorageError {

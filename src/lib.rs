@@ -26,6 +26,7 @@
 
 pub mod backup;
 pub mod catalog;
+pub mod crypt;
 pub mod error;
 pub mod exec;
 pub mod format;

@@ -395,7 +395,11 @@ fn write_anew(
     for tenant in tenants {
         let source = from.existing_tenant(tenant.name.0.as_str())?;
         let name = new_name.as_ref().unwrap_or(&tenant.name.0);
-        let made = to.tenant(name.as_str())?;
+        // What was encrypted does not become plain files on its way.
+        let made = match from.key_info(tenant.name.0.as_str())? {
+            Some(_) => to.create_encrypted_tenant(name.as_str())?,
+            None => to.tenant(name.as_str())?,
+        };
         let records = copy_records(&source, &made, &options.stream)?;
         made.seal()?;
         drop(made);

@@ -1,10 +1,11 @@
 //! The verifier alone: reads a store's files by the written format, with no engine in the program.
 //!
 //! Promises: changes nothing; works beside a running server; 0 nothing is wrong, 1 something is, 2 wrong usage, 3 a path
-//! is not there. May not know: anything but `duramen::verify`.
+//! is not there. May not know: anything but `duramen::verify` and `duramen::crypt`.
 
+use duramen::crypt::MasterKey;
 use duramen::id::Place;
-use duramen::verify::verify_with;
+use duramen::verify::{VerifyOptions, verify_as};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,11 +13,13 @@ use std::process::ExitCode;
 
 const HELP: &str = "Checks the files of stores, tenants or single segments, and changes nothing
 
-Usage: duramen-verify [--json] [--deep] [--archive NAME=DIR] PATH..
+Usage: duramen-verify [--json] [--deep] [--archive NAME=DIR] [--master-key-file FILE] PATH..
 
   --json     print one JSON object with `findings`
   --deep     also compare records with zone maps, filters and leaves
   --archive NAME=DIR  the folder of an archive; may be given several times
+  --master-key-file FILE  also decrypt what is encrypted, with the key in this file
+             [env: DURAMEN_MASTER_KEY, DURAMEN_MASTER_KEY_FILE]
   --help     this text
   --version  the version
 
@@ -30,14 +33,14 @@ struct Arguments {
     json: bool,
     deep: bool,
     archives: BTreeMap<Place, PathBuf>,
+    master_key_file: Option<PathBuf>,
     help: bool,
     version: bool,
 }
 
-fn arguments(all: impl Iterator<Item = std::ffi::OsString>) -> Result<Arguments, String> {
+fn arguments(mut all: impl Iterator<Item = std::ffi::OsString>) -> Result<Arguments, String> {
     let mut arguments = Arguments::default();
     let mut options = true;
-    let mut all = all;
     while let Some(argument) = all.next() {
         let text = argument.to_string_lossy();
         if !options || !text.starts_with('-') {
@@ -54,6 +57,10 @@ fn arguments(all: impl Iterator<Item = std::ffi::OsString>) -> Result<Arguments,
                 let (name, folder) = named.ok_or("--archive takes NAME=DIR")?;
                 let place = Place::new(name).map_err(|e| e.to_string())?;
                 arguments.archives.insert(place, folder.into());
+            }
+            "--master-key-file" => {
+                let file = all.next().ok_or("--master-key-file needs a file")?;
+                arguments.master_key_file = Some(file.into());
             }
             "-h" | "--help" => arguments.help = true,
             "-V" | "--version" => arguments.version = true,
@@ -98,7 +105,19 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> io::Result<ExitCode> {
         eprintln!("duramen-verify: {}: there is nothing to verify", missing.display());
         return Ok(ExitCode::from(3));
     }
-    let report = verify_with(&arguments.paths, arguments.deep, &arguments.archives);
+    let master = match &arguments.master_key_file {
+        Some(file) => MasterKey::from_file(file).map(Some),
+        None => MasterKey::from_env(),
+    };
+    let master = match master {
+        Ok(master) => master,
+        Err(error) => {
+            eprintln!("duramen-verify: {error}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let (deep, archives) = (arguments.deep, arguments.archives.clone());
+    let report = verify_as(&arguments.paths, &VerifyOptions { deep, archives, master_key: master });
     match arguments.json {
         true => writeln!(out, "{}", serde_json::to_string(&report)?)?,
         false => writeln!(out, "{report}")?,

@@ -16,7 +16,7 @@ mod crash;
 #[cfg(test)]
 mod tests;
 
-pub use crate::format::control::{BadToken, Cidr, Roles, TokenEntry};
+pub use crate::format::control::{BadToken, Cidr, KeyChange, Roles, TokenEntry};
 pub use error::CatalogError;
 pub use state::{BadSetting, TenantInfo, TokenInfo};
 pub use token::{AuthError, CreatedToken, NewToken, Principal, Scope, Secret};
@@ -189,6 +189,11 @@ impl Catalog {
     /// Marks a tenant deleted and revokes its tokens. A tenant of that name may be made anew later, and begins empty.
     pub fn delete_tenant(&self, tenant: &TenantId) -> Result<(), CatalogError> {
         self.commit(EventKind::TenantDeleted { tenant: tenant.clone() }, |view| live(view, tenant))
+    }
+
+    /// Keeps a record of what is about to be done to a tenant's keys.
+    pub fn record_key_change(&self, tenant: &TenantId, change: KeyChange, generation: u32) -> Result<(), CatalogError> {
+        self.commit(EventKind::KeyChanged { tenant: tenant.clone(), change, generation }, |_| Ok(Ok(())))
     }
 
     // Tokens.

@@ -111,6 +111,8 @@ impl State {
                 let info = TokenInfo { entry: entry.clone(), created: at, revoked: None };
                 self.tokens.insert(entry.id.clone(), info);
             }
+            // A record, which no question is answered from.
+            EventKind::KeyChanged { .. } => {}
             EventKind::TokenRevoked { id } => {
                 if let Some(token) = self.tokens.get_mut(id) {
                     token.revoked.get_or_insert(at);

@@ -175,7 +175,7 @@ impl View {
         let mut state = State::default();
         let mut batch = sled::Batch::default();
         match &event.kind {
-            EventKind::TenantCreated { .. } | EventKind::TokenCreated(_) => {}
+            EventKind::TenantCreated { .. } | EventKind::TokenCreated(_) | EventKind::KeyChanged { .. } => {}
             EventKind::TenantSet { tenant, .. } => {
                 state.tenants.extend(self.tenant(tenant)?.map(|t| (tenant.clone(), t)));
             }

@@ -13,7 +13,7 @@ mod salvage;
 #[cfg(test)]
 mod tests;
 
-pub use event::{BadToken, Cidr, Event, EventKind, Roles, TokenEntry};
+pub use event::{BadToken, Cidr, Event, EventKind, KeyChange, Roles, TokenEntry};
 pub use salvage::{Salvaged, salvage};
 
 use super::bytes::{DecodeError, Reader, put_i64, put_u16, put_u32, put_u64};

@@ -2,6 +2,7 @@
 
 use super::bytes::{DecodeError, Reader, put_u16, put_u32, put_u64};
 use super::header::{FILE_HEADER_BYTES, FileStamp, check_crc, hex};
+use super::sealed::{NONCE_BYTES, TAG_BYTES};
 use crate::id::Seq;
 use std::cell::RefCell;
 
@@ -25,6 +26,11 @@ const KIND_BATCH: u8 = 1;
 const KIND_MARK: u8 = 2;
 const KEY_HASH_BYTES: usize = 32;
 const HEADER_CRC_AT: usize = FRAME_HEADER_BYTES - 4;
+const BODY_CRC_AT: usize = HEADER_CRC_AT - 4;
+/// In the byte of the codec: the body is encrypted.
+const SEALED_BIT: u8 = 0x80;
+/// What a body takes beyond its bytes where it is encrypted.
+const SEALED_EXTRA_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 const WHAT: &str = "log frame";
 
 /// BLAKE3, cut to 128 bits: links a frame to the one before.
@@ -81,6 +87,28 @@ pub struct DecodedFrame<'a> {
     pub bytes: usize,
     /// Its hash, which the next frame carries.
     pub hash: ChainHash,
+    /// Where the body is encrypted: all that it takes to decrypt it. The frame's own body is empty then.
+    pub sealed: Option<SealedBody<'a>>,
+}
+
+/// The body of an encrypted frame, whose checksum held.
+#[derive(Clone, Copy, Debug)]
+pub struct SealedBody<'a> {
+    header: &'a [u8],
+    body: &'a [u8],
+    request_bytes: usize,
+}
+
+/// Encrypts the bodies of frames.
+pub trait FrameSeal {
+    /// Appends a nonce that was never used, what `plain` encrypts to, and a tag over it and `header`.
+    fn seal(&mut self, header: &[u8], plain: &[u8], out: &mut Vec<u8>);
+}
+
+/// Decrypts the bodies of frames.
+pub trait FrameOpen {
+    /// What a [`FrameSeal`] was given; `None` where the tag does not fit.
+    fn open(&self, header: &[u8], body: &[u8]) -> Option<Vec<u8>>;
 }
 
 /// A frame's header that was checked, its body unread.
@@ -100,6 +128,7 @@ pub struct FrameHeader {
     stored_bytes: u32,
     request_bytes: u16,
     body_crc: u32,
+    is_sealed: bool,
 }
 
 /// The hash that the first frame of a log file carries as that of the frame before.
@@ -141,18 +170,47 @@ impl<'a> Frame<'a> {
     ///
     /// The caller keeps the limits: [`PAYLOAD_BYTES_MAX`] and [`ANSWER_BYTES_MAX`].
     pub fn encode(&self, stamp: &FileStamp, out: &mut Vec<u8>) -> ChainHash {
-        debug_assert!(self.durable < self.first && self.raw_bytes as usize <= PAYLOAD_BYTES_MAX);
-        let mut request = Vec::with_capacity(self.request_bytes());
+        let (at, body) = (out.len(), self.body());
+        self.put_head(stamp, 0, out);
+        self.put_crcs(stamp, at, &body, out);
+        let hash = chain_hash(&out[at..], &body[..self.request_bytes()]);
+        out.extend_from_slice(&body);
+        hash
+    }
+
+    /// Appends the bytes with the body encrypted, and gives the frame's hash. A mark has no body, and is as it is.
+    pub fn encode_sealed(&self, stamp: &FileStamp, seal: &mut dyn FrameSeal, out: &mut Vec<u8>) -> ChainHash {
+        if self.is_mark() {
+            return self.encode(stamp, out);
+        }
+        let (at, mut body) = (out.len(), Vec::new());
+        self.put_head(stamp, SEALED_BIT, out);
+        seal.seal(&out[at..], &self.body(), &mut body);
+        self.put_crcs(stamp, at, &body, out);
+        let hash = chain_hash(&out[at..], tag_of(&body));
+        out.extend_from_slice(&body);
+        hash
+    }
+
+    /// Request part and payload, as they are stored where they are not encrypted.
+    fn body(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.request_bytes() + self.stored.len());
         if let Some(Idempotency { key_hash, answer }) = &self.idempotency {
             debug_assert!(answer.len() <= ANSWER_BYTES_MAX);
-            request.extend_from_slice(key_hash);
-            request.extend_from_slice(answer);
+            body.extend_from_slice(key_hash);
+            body.extend_from_slice(answer);
         }
-        let at = out.len();
+        body.extend_from_slice(self.stored);
+        body
+    }
+
+    /// The header but for its checksums.
+    fn put_head(&self, stamp: &FileStamp, bits: u8, out: &mut Vec<u8>) {
+        debug_assert!(self.durable < self.first && self.raw_bytes as usize <= PAYLOAD_BYTES_MAX);
         out.extend_from_slice(&FRAME_MAGIC);
         out.push(if self.is_mark() { KIND_MARK } else { KIND_BATCH });
-        out.push(self.codec as u8);
-        put_u16(out, request.len() as u16);
+        out.push(self.codec as u8 | bits);
+        put_u16(out, self.request_bytes() as u16);
         put_u64(out, stamp.id);
         put_u64(out, self.first.0);
         put_u32(out, self.records);
@@ -161,39 +219,86 @@ impl<'a> Frame<'a> {
         put_u64(out, self.durable.0);
         out.extend_from_slice(&self.previous);
         out.extend_from_slice(&self.leaf);
-        put_u32(out, body_crc(stamp, self.first, &request, self.stored));
+    }
+
+    fn put_crcs(&self, stamp: &FileStamp, at: usize, body: &[u8], out: &mut Vec<u8>) {
+        put_u32(out, body_crc(stamp, self.first, body));
         let mut crc = stamp.hasher();
         crc.update(&out[at..]);
         put_u32(out, crc.finalize());
-        let hash = chain_hash(&out[at..], &request);
-        out.extend_from_slice(&request);
-        out.extend_from_slice(self.stored);
-        hash
     }
 
     /// The payload, uncompressed and checked against the leaf.
     pub fn payload(&self) -> Result<Vec<u8>, DecodeError> {
+        self.payload_where(&|leaf, payload| blake3::hash(payload).as_bytes() == leaf)
+    }
+
+    /// The payload, uncompressed, where `is_leaf` says of the leaf and it that they fit.
+    pub fn payload_where(&self, is_leaf: &dyn Fn(&[u8; 32], &[u8]) -> bool) -> Result<Vec<u8>, DecodeError> {
         let at = FRAME_HEADER_BYTES + self.request_bytes();
         let payload = match self.codec {
             Codec::Raw => self.stored.to_vec(),
             Codec::Zstd => decompress(self.stored, self.raw_bytes as usize)
                 .map_err(|found| DecodeError::new(WHAT, at, format!("{} bytes in zstd", self.raw_bytes), found))?,
         };
-        let leaf = blake3::hash(&payload);
-        if *leaf.as_bytes() == self.leaf {
+        if is_leaf(&self.leaf, &payload) {
             Ok(payload)
         } else {
-            Err(DecodeError::new(WHAT, at, format!("a payload of hash {}", hex(&self.leaf)), leaf.to_hex()))
+            let found = blake3::hash(&payload).to_hex();
+            Err(DecodeError::new(WHAT, at, format!("a payload of hash {}", hex(&self.leaf)), found))
         }
     }
 }
 
-fn body_crc(stamp: &FileStamp, first: Seq, request: &[u8], stored: &[u8]) -> u32 {
+fn body_crc(stamp: &FileStamp, first: Seq, body: &[u8]) -> u32 {
     let mut crc = stamp.hasher();
     crc.update(&first.0.to_le_bytes());
-    crc.update(request);
-    crc.update(stored);
+    crc.update(body);
     crc.finalize()
+}
+
+/// The tag at the end of an encrypted body: it stands for all of it.
+fn tag_of(body: &[u8]) -> &[u8] {
+    &body[body.len().saturating_sub(TAG_BYTES)..]
+}
+
+impl<'a> DecodedFrame<'a> {
+    /// Decrypts the body; nothing to do for a frame that is not encrypted.
+    pub fn open(&self, key: Option<&dyn FrameOpen>) -> Result<Opened<'a>, DecodeError> {
+        let Some(SealedBody { header, body, request_bytes }) = self.sealed else {
+            return Ok(Opened { frame: self.frame, plain: None, request_bytes: 0 });
+        };
+        let wrong = |expected, found| Err(DecodeError::new(WHAT, FRAME_HEADER_BYTES, expected, found));
+        let Some(key) = key else { return wrong("a key", "a body that is encrypted") };
+        match key.open(header, body) {
+            Some(plain) => Ok(Opened { frame: self.frame, plain: Some(plain), request_bytes }),
+            None => wrong("a body that its tag fits", "another"),
+        }
+    }
+}
+
+/// A frame whose body is not encrypted any more.
+#[derive(Clone, Debug)]
+pub struct Opened<'a> {
+    frame: Frame<'a>,
+    plain: Option<Vec<u8>>,
+    request_bytes: usize,
+}
+
+impl Opened<'_> {
+    /// The frame.
+    pub fn frame(&self) -> Frame<'_> {
+        let Some((request, stored)) = self.plain.as_ref().and_then(|all| all.split_at_checked(self.request_bytes))
+        else {
+            return self.frame;
+        };
+        Frame { stored, idempotency: idempotency(request), ..self.frame }
+    }
+}
+
+fn idempotency(request: &[u8]) -> Option<Idempotency<'_>> {
+    let (key_hash, answer) = request.split_first_chunk::<KEY_HASH_BYTES>()?;
+    Some(Idempotency { key_hash: *key_hash, answer })
 }
 
 impl FrameHeader {
@@ -210,7 +315,11 @@ impl FrameHeader {
         crc.update(&header[..HEADER_CRC_AT]);
         check_crc(WHAT, 0, crc.finalize(), Reader::new(&header[HEADER_CRC_AT..], WHAT).u32()?)?;
         let kind = r.u8()?;
-        let codec = match r.u8()? {
+        let (stated, is_sealed) = {
+            let byte = r.u8()?;
+            (byte & !SEALED_BIT, byte & SEALED_BIT != 0)
+        };
+        let codec = match stated {
             0 => Codec::Raw,
             1 => Codec::Zstd,
             other => return wrong(5, "codec 0 or 1", other.to_string()),
@@ -232,7 +341,7 @@ impl FrameHeader {
         let (stored, raw) = (stored_bytes as usize, raw_bytes as usize);
         let empty = stored == 0 && raw == 0 && request_bytes == 0 && leaf == [0; 32];
         let request = usize::from(request_bytes);
-        if is_mark != (records == 0) || is_mark && !empty {
+        if is_mark != (records == 0) || is_mark && (!empty || is_sealed) {
             return wrong(24, "records in a batch and none in a mark", format!("{records} records in kind {kind}"));
         }
         if durable >= first || first.checked_add(u64::from(records)).is_none() {
@@ -256,26 +365,29 @@ impl FrameHeader {
             stored_bytes,
             request_bytes,
             body_crc,
+            is_sealed,
         })
     }
 
     /// Length of the whole frame in bytes.
     pub fn frame_bytes(&self) -> usize {
-        FRAME_HEADER_BYTES + usize::from(self.request_bytes) + self.stored_bytes as usize
+        let extra = if self.is_sealed { SEALED_EXTRA_BYTES } else { 0 };
+        FRAME_HEADER_BYTES + usize::from(self.request_bytes) + self.stored_bytes as usize + extra
     }
 
     /// Checks the body of the frame at the beginning of `bytes`, whose header this is.
     pub fn decode_body<'a>(&self, bytes: &'a [u8], stamp: &FileStamp) -> Result<DecodedFrame<'a>, DecodeError> {
         let whole = Reader::new(bytes, WHAT).take(self.frame_bytes())?;
         let (header, body) = whole.split_at(FRAME_HEADER_BYTES);
-        let (request, stored) = body.split_at(usize::from(self.request_bytes));
-        check_crc(WHAT, FRAME_HEADER_BYTES, body_crc(stamp, self.first, request, stored), self.body_crc)?;
-        let idempotency = request
-            .split_first_chunk::<KEY_HASH_BYTES>()
-            .map(|(key_hash, answer)| Idempotency { key_hash: *key_hash, answer });
+        check_crc(WHAT, FRAME_HEADER_BYTES, body_crc(stamp, self.first, body), self.body_crc)?;
+        let request_bytes = usize::from(self.request_bytes);
+        let (request, stored) = if self.is_sealed { (&[][..], &[][..]) } else { body.split_at(request_bytes) };
+        let sealed = self.is_sealed.then(|| SealedBody { header: &header[..BODY_CRC_AT], body, request_bytes });
+        let hash = chain_hash(header, if self.is_sealed { tag_of(body) } else { request });
         let &FrameHeader { first, records, durable, previous, leaf, codec, raw_bytes, .. } = self;
+        let idempotency = idempotency(request);
         let frame = Frame { first, records, durable, previous, leaf, codec, raw_bytes, stored, idempotency };
-        Ok(DecodedFrame { frame, bytes: whole.len(), hash: chain_hash(header, request) })
+        Ok(DecodedFrame { frame, bytes: whole.len(), hash, sealed })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The header that a log file, a manifest and a file of receipts begin with: whose file this is, and room for its key.
 
 use super::bytes::{DecodeError, Reader, put_u16, put_u64};
+use super::sealed::{CIPHER_XCHACHA, WrappedKey};
 use crate::id::{LogId, Seq, TENANT_NAME_BYTES_MAX, TenantId};
 
 /// Length of a file header in bytes.
@@ -13,7 +14,7 @@ pub const MANIFEST_VERSION: u16 = 2;
 pub const RECEIPTS_VERSION: u16 = 1;
 /// Bytes reserved in a file header for the file's wrapped key; zero where the file is not encrypted.
 pub const WRAPPED_KEY_BYTES: usize = 96;
-/// The cipher of a file that is not encrypted: the only one that version 1 has.
+/// The cipher of a file that is not encrypted.
 pub const CIPHER_NONE: u8 = 0;
 
 /// No Seq is above this: a store at 100 million records a second gets there in 1,400 years. What a file says beyond is
@@ -67,6 +68,8 @@ pub struct LogHeader {
     pub first: Seq,
     /// The highest Seq known durable when the file was made, in older files; below `first`.
     pub durable: Seq,
+    /// The file's key, wrapped, where its frames are encrypted.
+    pub key: Option<WrappedKey>,
 }
 
 impl LogHeader {
@@ -80,13 +83,13 @@ impl LogHeader {
         let mut own = Vec::with_capacity(16);
         put_u64(&mut own, self.first.0);
         put_u64(&mut own, self.durable.0);
-        encode(LOG_MAGIC, LOG_VERSION, &self.tenant, self.stamp(), &own)
+        encode(LOG_MAGIC, LOG_VERSION, &self.tenant, self.stamp(), self.key.as_ref(), &own)
     }
 
     /// Reads a header from the beginning of a file.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         const WHAT: &str = "log file header";
-        let (_, tenant, stamp, own) = decode(LOG_MAGIC, LOG_VERSION, WHAT, bytes)?;
+        let (_, tenant, stamp, key, own) = decode(LOG_MAGIC, LOG_VERSION, WHAT, bytes)?;
         let mut own = Reader::new(own, WHAT);
         let (first, durable) = (own.u64()?, own.u64()?);
         if first > SEQ_MAX || durable >= first {
@@ -98,7 +101,7 @@ impl LogHeader {
             ));
         }
         let (first, durable) = (Seq(first), Seq(durable));
-        let header = LogHeader { tenant, id: LogId(stamp.id), salt: stamp.salt, first, durable };
+        let header = LogHeader { tenant, id: LogId(stamp.id), salt: stamp.salt, first, durable, key };
         canonical(WHAT, bytes, &header.encode())?;
         Ok(header)
     }
@@ -123,13 +126,16 @@ impl ManifestHeader {
 
     /// The bytes.
     pub fn encode(&self) -> [u8; FILE_HEADER_BYTES] {
-        encode(MANIFEST_MAGIC, self.version, &self.tenant, self.stamp(), &[])
+        encode(MANIFEST_MAGIC, self.version, &self.tenant, self.stamp(), None, &[])
     }
 
     /// Reads a header from the beginning of a file.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         const WHAT: &str = "manifest header";
-        let (version, tenant, stamp, _) = decode(MANIFEST_MAGIC, MANIFEST_VERSION, WHAT, bytes)?;
+        let (version, tenant, stamp, key, _) = decode(MANIFEST_MAGIC, MANIFEST_VERSION, WHAT, bytes)?;
+        if key.is_some() {
+            return Err(DecodeError::new(WHAT, 10, "cipher 0 (none): manifests are not encrypted", CIPHER_XCHACHA));
+        }
         let header = ManifestHeader { version, tenant, salt: stamp.salt };
         canonical(WHAT, bytes, &header.encode())?;
         Ok(header)
@@ -153,31 +159,41 @@ impl ReceiptsHeader {
 
     /// The bytes.
     pub fn encode(&self) -> [u8; FILE_HEADER_BYTES] {
-        encode(RECEIPTS_MAGIC, RECEIPTS_VERSION, &self.tenant, self.stamp(), &[])
+        encode(RECEIPTS_MAGIC, RECEIPTS_VERSION, &self.tenant, self.stamp(), None, &[])
     }
 
     /// Reads a header from the beginning of a file.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         const WHAT: &str = "header of a file of receipts";
-        let (_, tenant, stamp, _) = decode(RECEIPTS_MAGIC, RECEIPTS_VERSION, WHAT, bytes)?;
+        let (_, tenant, stamp, key, _) = decode(RECEIPTS_MAGIC, RECEIPTS_VERSION, WHAT, bytes)?;
+        if key.is_some() {
+            return Err(DecodeError::new(WHAT, 10, "cipher 0 (none): encrypted receipts are in a box", CIPHER_XCHACHA));
+        }
         let header = ReceiptsHeader { tenant, salt: stamp.salt };
         canonical(WHAT, bytes, &header.encode())?;
         Ok(header)
     }
 }
 
-fn encode(magic: [u8; 8], version: u16, tenant: &TenantId, stamp: FileStamp, own: &[u8]) -> [u8; FILE_HEADER_BYTES] {
+fn encode(
+    magic: [u8; 8],
+    version: u16,
+    tenant: &TenantId,
+    stamp: FileStamp,
+    key: Option<&WrappedKey>,
+    own: &[u8],
+) -> [u8; FILE_HEADER_BYTES] {
     let name = tenant.as_str().as_bytes();
     let mut out = Vec::with_capacity(FILE_HEADER_BYTES);
     out.extend_from_slice(&magic);
     put_u16(&mut out, version);
-    out.push(CIPHER_NONE);
+    out.push(if key.is_some() { CIPHER_XCHACHA } else { CIPHER_NONE });
     out.push(name.len() as u8);
     out.extend_from_slice(name);
     out.resize(12 + TENANT_NAME_BYTES_MAX + 4, 0);
     put_u64(&mut out, stamp.id);
     put_u64(&mut out, stamp.salt);
-    out.resize(out.len() + WRAPPED_KEY_BYTES, 0);
+    out.extend_from_slice(&key.map_or([0; WRAPPED_KEY_BYTES], WrappedKey::encode));
     debug_assert!(own.len() <= OWN_BYTES);
     out.extend_from_slice(own);
     let mut header = [0; FILE_HEADER_BYTES];
@@ -187,7 +203,7 @@ fn encode(magic: [u8; 8], version: u16, tenant: &TenantId, stamp: FileStamp, own
     header
 }
 
-type Decoded<'a> = (u16, TenantId, FileStamp, &'a [u8]);
+type Decoded<'a> = (u16, TenantId, FileStamp, Option<WrappedKey>, &'a [u8]);
 
 /// Reads a header of a version from 1 to `newest`.
 fn decode<'a>(magic: [u8; 8], newest: u16, what: &'static str, bytes: &'a [u8]) -> Result<Decoded<'a>, DecodeError> {
@@ -207,8 +223,8 @@ fn decode<'a>(magic: [u8; 8], newest: u16, what: &'static str, bytes: &'a [u8]) 
     check_crc(what, 0, crc32fast::hash(checked), Reader::new(crc, what).u32()?)?;
     let mut r = Reader::new(&checked[10..], what);
     let cipher = r.u8()?;
-    if cipher != CIPHER_NONE {
-        return Err(DecodeError::new(what, 10, "cipher 0 (none)", cipher));
+    if cipher != CIPHER_NONE && cipher != CIPHER_XCHACHA {
+        return Err(DecodeError::new(what, 10, "cipher 0 (none) or 1 (XChaCha20-Poly1305)", cipher));
     }
     let name_bytes = usize::from(r.u8()?);
     let area = r.take(TENANT_NAME_BYTES_MAX)?;
@@ -218,8 +234,12 @@ fn decode<'a>(magic: [u8; 8], newest: u16, what: &'static str, bytes: &'a [u8]) 
         .ok_or_else(|| DecodeError::new(what, 11, "a tenant name", area.escape_ascii()))?;
     r.take(4)?;
     let stamp = FileStamp { id: r.u64()?, salt: r.u64()? };
-    r.take(WRAPPED_KEY_BYTES)?;
-    Ok((version, tenant, stamp, r.take(OWN_BYTES)?))
+    let key = r.take(WRAPPED_KEY_BYTES)?;
+    let key = match cipher {
+        CIPHER_NONE => None,
+        _ => Some(WrappedKey::decode(key).map_err(|e| e.within(96))?),
+    };
+    Ok((version, tenant, stamp, key, r.take(OWN_BYTES)?))
 }
 
 /// What these versions reserve is zero: something there would mean what this code does not know.
@@ -253,7 +273,7 @@ mod tests {
 
     fn log_header() -> LogHeader {
         let tenant = TenantId::new("acme-1").expect("a name");
-        LogHeader { tenant, id: LogId(7), salt: 0x1122_3344_5566_7788, first: Seq(41), durable: Seq(40) }
+        LogHeader { tenant, id: LogId(7), salt: 0x1122_3344_5566_7788, first: Seq(41), durable: Seq(40), key: None }
     }
 
     #[test]

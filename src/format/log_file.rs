@@ -17,13 +17,21 @@ pub struct FrameChain {
     pub durable: Seq,
     /// Is the last frame a mark that covers all before it?
     pub is_marked: bool,
+    /// Are the file's frames encrypted?
+    pub is_sealed: bool,
 }
 
 impl FrameChain {
     /// Before the first frame.
     pub fn start(header: &LogHeader) -> Self {
         let hash = chain_start(&header.encode());
-        FrameChain { next: header.first, hash, durable: header.durable, is_marked: false }
+        FrameChain {
+            next: header.first,
+            hash,
+            durable: header.durable,
+            is_marked: false,
+            is_sealed: header.key.is_some(),
+        }
     }
 
     /// Goes on by a frame, where it continues the one before.
@@ -36,6 +44,10 @@ impl FrameChain {
         if frame.previous != self.hash {
             let expected = format!("{} of the frame before", hex(&self.hash));
             return Err(DecodeError::new("log frame", 44, expected, hex(&frame.previous)));
+        }
+        if !frame.is_mark() && decoded.sealed.is_some() != self.is_sealed {
+            let (expected, found) = ("a frame that is encrypted where the file is", "the other");
+            return Err(DecodeError::new("log frame", 5, expected, found));
         }
         self.durable = self.durable.max(frame.durable);
         self.next = Seq(frame.first.0 + u64::from(frame.records));
@@ -123,7 +135,7 @@ mod tests {
     /// Three frames, a mark and zeros.
     fn file() -> Vec<u8> {
         let tenant = TenantId::new("acme").expect("a name");
-        let header = LogHeader { tenant, id: LogId(1), salt: 77, first: Seq(1), durable: Seq(0) };
+        let header = LogHeader { tenant, id: LogId(1), salt: 77, first: Seq(1), durable: Seq(0), key: None };
         let mut bytes = header.encode().to_vec();
         let mut hash = FrameChain::start(&header).hash;
         for first in [1, 2, 3] {

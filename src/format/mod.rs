@@ -16,14 +16,16 @@ pub mod frame;
 pub mod fuzz;
 pub mod header;
 pub mod ints;
+pub mod key_file;
 pub mod log_file;
 mod meta;
 pub mod payload;
 pub mod receipt;
 pub mod rows;
+pub mod sealed;
 pub mod segment;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod version;
 
 pub use bytes::{DecodeError, Reader, put_bytes, put_i64, put_u16, put_u32, put_u64, put_varint, put_zigzag};

@@ -1,6 +1,7 @@
 //! How far a log's files count, for whoever copies them.
 
 use super::recover::{ReadOnlyError, plan_beside};
+use crate::crypt::KeyRing;
 use crate::id::{LogId, Seq, TenantId};
 use crate::vfs::Vfs;
 use std::path::{Path, PathBuf};
@@ -26,9 +27,9 @@ pub struct Extents {
 }
 
 /// Finds out how far the log counts, beside its writer or with none: no lock is taken and nothing is written. Files
-/// only grow up to there, until all in them is sealed and they go.
+/// only grow up to there, until all in them is sealed and they go. It takes no keys.
 pub fn extents(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId, sealed_below: Seq) -> Result<Extents, ReadOnlyError> {
-    let plan = plan_beside(vfs, dir, tenant, sealed_below)?;
+    let plan = plan_beside(vfs, dir, (tenant, &KeyRing::default()), sealed_below)?;
     let files = plan.kept.iter().map(|kept| Extent {
         id: kept.source.header.id,
         path: kept.source.path(),

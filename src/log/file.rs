@@ -2,6 +2,7 @@
 
 use super::recover::path_of;
 use super::writer::Pending;
+use crate::crypt::{FileKey, FrameSealer};
 use crate::error::StorageError;
 use crate::format::frame::{ChainHash, Frame, chain_start};
 use crate::format::header::{FILE_HEADER_BYTES, FileStamp, LogHeader};
@@ -23,6 +24,15 @@ pub(super) struct ActiveFile {
     chain: ChainHash,
     /// Is the last frame a mark that covers all before it?
     is_marked: bool,
+    /// Where frames are encrypted.
+    sealer: Option<FrameSealer>,
+}
+
+fn put(frame: &Frame<'_>, stamp: &FileStamp, sealer: &mut Option<FrameSealer>, out: &mut Vec<u8>) -> ChainHash {
+    match sealer {
+        Some(sealer) => frame.encode_sealed(stamp, sealer, out),
+        None => frame.encode(stamp, out),
+    }
 }
 
 /// Why there is no new file.
@@ -49,17 +59,19 @@ impl ActiveFile {
     pub(super) fn create(
         vfs: &dyn Vfs,
         dir: &Path,
-        header: &LogHeader,
+        (header, key): (&LogHeader, Option<FileKey>),
         carried: &[Pending],
     ) -> Result<Self, CreateError> {
         let path = path_of(dir, header.id);
+        let sealer = key.map(|key| FrameSealer::new(key, &path)).transpose();
+        let mut sealer = sealer.map_err(|source| CreateError { source, is_named: false })?;
         let mut beside = path.as_os_str().to_owned();
         beside.push(".tmp");
         let beside = Path::new(&beside);
         let mut bytes = header.encode().to_vec();
         let mut chain = chain_start(&header.encode());
         for Pending { first, batch } in carried {
-            chain = batch.frame(*first, header.durable, chain).encode(&header.stamp(), &mut bytes);
+            chain = put(&batch.frame(*first, header.durable, chain), &header.stamp(), &mut sealer, &mut bytes);
         }
         Self::write_new(vfs, beside, &bytes).map_err(|source| {
             // Open removes what can't be removed now.
@@ -69,7 +81,7 @@ impl ActiveFile {
         let named = vfs.rename(beside, &path).and_then(|()| vfs.sync_dir(dir)).and_then(|()| vfs.open_write(&path));
         let file = named.map_err(|source| CreateError { source, is_named: true })?;
         let (end, id, stamp) = (bytes.len() as u64, header.id, header.stamp());
-        Ok(ActiveFile { file, id, stamp, end, reserved: end, chain, is_marked: false })
+        Ok(ActiveFile { file, id, stamp, end, reserved: end, chain, is_marked: false, sealer })
     }
 
     fn write_new(vfs: &dyn Vfs, path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
@@ -85,12 +97,14 @@ impl ActiveFile {
     pub(super) fn resume(
         vfs: &dyn Vfs,
         dir: &Path,
-        header: &LogHeader,
+        (header, key): (&LogHeader, Option<FileKey>),
         (end, chain, is_marked): (u64, ChainHash, bool),
     ) -> Result<Self, StorageError> {
-        let file = vfs.open_write(&path_of(dir, header.id))?;
+        let path = path_of(dir, header.id);
+        let file = vfs.open_write(&path)?;
         let reserved = file.len()?.max(end);
-        Ok(ActiveFile { file, id: header.id, stamp: header.stamp(), end, reserved, chain, is_marked })
+        let sealer = key.map(|key| FrameSealer::new(key, &path)).transpose()?;
+        Ok(ActiveFile { file, id: header.id, stamp: header.stamp(), end, reserved, chain, is_marked, sealer })
     }
 
     /// Writes what was read. After a sync that failed, the system may show what is not on the disk, and think that it is;
@@ -114,6 +128,11 @@ impl ActiveFile {
         self.end == FILE_HEADER_BYTES as u64
     }
 
+    /// Are its frames encrypted?
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealer.is_some()
+    }
+
     pub(super) fn is_marked(&self) -> bool {
         self.is_marked
     }
@@ -124,7 +143,7 @@ impl ActiveFile {
         let mut bytes = Vec::with_capacity(batches.iter().map(stored).sum());
         let mut chain = self.chain;
         for Pending { first, batch } in batches {
-            chain = batch.frame(*first, durable, chain).encode(&self.stamp, &mut bytes);
+            chain = put(&batch.frame(*first, durable, chain), &self.stamp, &mut self.sealer, &mut bytes);
         }
         self.put(&bytes, step)?;
         self.chain = chain;

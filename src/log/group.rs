@@ -6,6 +6,7 @@ use super::writer::Writer;
 use super::{Ack, GROUP_BYTES_MAX, LogError, LogOptions, Prepared, ReadOnlyError};
 use crate::error::StorageError;
 use crate::format::header::LogHeader;
+use crate::format::sealed::FileKind;
 use crate::id::{LogId, Seq, TenantId};
 use crate::vfs::Vfs;
 use std::collections::{BTreeMap, HashMap};
@@ -146,7 +147,7 @@ impl Log {
         vfs.create_dir_all(&dir)?;
         // Also where the folder was there: whoever made it may have ended before this.
         vfs.sync_dir(&above)?;
-        let mut plan = plan(&*vfs, &dir, tenant, sealed_below).map_err(|e| match e {
+        let mut plan = plan(&*vfs, &dir, (tenant, &options.keys), sealed_below).map_err(|e| match e {
             ReadOnlyError::Moved(e) | ReadOnlyError::Storage(e) => e,
         })?;
         let last = Seq(plan.next.0 - 1);
@@ -175,15 +176,17 @@ impl Log {
             Some(kept) => {
                 let at = (kept.scan.end, kept.scan.chain.hash, kept.scan.chain.is_marked);
                 let (from, bytes) = kept.unproven()?;
-                let mut active = ActiveFile::resume(&*vfs, &dir, &kept.source.header, at)?;
+                let mut active = ActiveFile::resume(&*vfs, &dir, (&kept.source.header, kept.source.key()?), at)?;
                 active.write_again(from, &bytes)?;
                 active
             }
             None => {
                 let (tenant, id, salt) = (tenant.clone(), next_id, vfs.salt());
                 next_id = LogId(id.0 + 1);
-                let header = LogHeader { tenant, id, salt, first: plan.next, durable: last };
-                ActiveFile::create(&*vfs, &dir, &header, &[]).map_err(|e| e.source)?
+                let file_key = options.keys.new_file(FileKind::Log, id.0)?;
+                let key = file_key.as_ref().map(|key| *key.wrapped());
+                let header = LogHeader { tenant, id, salt, first: plan.next, durable: last, key };
+                ActiveFile::create(&*vfs, &dir, (&header, file_key), &[]).map_err(|e| e.source)?
             }
         };
         // What was replayed may be with the operating system only; from here on it is taken for durable.
@@ -194,7 +197,15 @@ impl Log {
         report.trimmed = plan.sealed;
         let state = State::new(last, active.id());
         let mut writer = Writer::new((vfs.clone(), dir.clone(), tenant.clone()), options, active, next_id, plan.next);
-        writer.mark().map_err(|e| StorageError::io("mark", &dir, std::io::Error::other(e.to_string())))?;
+        let fail = |op| {
+            let dir = &dir;
+            move |e: LogError| StorageError::io(op, dir, std::io::Error::other(e.to_string()))
+        };
+        writer.mark().map_err(fail("mark"))?;
+        if writer.active.is_sealed() != writer.options.keys.is_encrypted() {
+            // A file from before the tenant was encrypted gets no more frames.
+            writer.rotate().map_err(fail("begin a new file"))?;
+        }
         let log = Log {
             writer: Mutex::new(writer),
             state: Mutex::new(state),

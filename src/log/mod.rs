@@ -24,6 +24,7 @@ pub use group::{Commit, Log};
 pub use prepared::Prepared;
 pub use recover::{Cut, ReadOnlyError, Recovery, Replayed, read_only};
 
+use crate::crypt::KeyRing;
 use crate::error::StorageError;
 use crate::id::LogId;
 
@@ -38,7 +39,7 @@ pub const UNSYNCED_BYTES_MAX: usize = 4 << 20;
 pub const GROUP_BYTES_MAX: usize = 16 << 20;
 
 /// Sizes of a log. The defaults are the constants of this module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct LogOptions {
     /// See [`PREALLOCATE_BYTES`]; 0 reserves only what is written.
     pub preallocate_bytes: u64,
@@ -46,6 +47,8 @@ pub struct LogOptions {
     pub buffered_bytes_max: usize,
     /// See [`UNSYNCED_BYTES_MAX`].
     pub unsynced_bytes_max: usize,
+    /// The tenant's keys: new files are encrypted where it is.
+    pub keys: KeyRing,
 }
 
 impl Default for LogOptions {
@@ -54,6 +57,7 @@ impl Default for LogOptions {
             preallocate_bytes: PREALLOCATE_BYTES,
             buffered_bytes_max: BUFFERED_BYTES_MAX,
             unsynced_bytes_max: UNSYNCED_BYTES_MAX,
+            keys: KeyRing::default(),
         }
     }
 }

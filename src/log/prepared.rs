@@ -20,6 +20,11 @@ impl Prepared {
     ///
     /// At most [`PAYLOAD_BYTES_MAX`] bytes, at least one record.
     pub fn new(payload: &[u8], records: u32) -> Result<Prepared, LogError> {
+        Self::with_leaf(payload, records, &|payload| *blake3::hash(payload).as_bytes())
+    }
+
+    /// The same with a leaf that `leaf` makes of the payload.
+    pub fn with_leaf(payload: &[u8], records: u32, leaf: &dyn Fn(&[u8]) -> [u8; 32]) -> Result<Prepared, LogError> {
         if records == 0 {
             return Err(LogError::Empty);
         }
@@ -28,7 +33,7 @@ impl Prepared {
             return Err(LogError::TooLarge { what: "a batch", bytes, bytes_max });
         }
         let (codec, stored) = compress(payload);
-        let (raw_bytes, leaf) = (payload.len() as u32, *blake3::hash(payload).as_bytes());
+        let (raw_bytes, leaf) = (payload.len() as u32, leaf(payload));
         Ok(Prepared { codec, stored, raw_bytes, records, leaf, request: None })
     }
 

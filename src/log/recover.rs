@@ -1,6 +1,7 @@
 //! Replay: which files count up to where, what a crash tore off, and what is damage.
 
 use super::scan::{Broken, FrameAt, LogSource, Scan, file_name, id_of};
+use crate::crypt::KeyRing;
 use crate::error::{Damage, StorageError};
 use crate::format::header::FILE_HEADER_BYTES;
 use crate::id::{LogId, Seq, TenantId};
@@ -105,14 +106,19 @@ pub(super) struct Plan {
 
 /// Reads headers and frames of all files, and decides what counts. `Err(Moved)` where the first file begins too late
 /// or a listed one is gone.
-pub(super) fn plan(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId, sealed_below: Seq) -> Result<Plan, ReadOnlyError> {
+pub(super) fn plan(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    owner: (&TenantId, &KeyRing),
+    sealed_below: Seq,
+) -> Result<Plan, ReadOnlyError> {
     let mut sources = Vec::new();
     let mut unfinished = Vec::new();
     for entry in vfs.list(dir)? {
         if entry.name.strip_suffix(".tmp").is_some_and(|name| id_of(name).is_some()) {
             unfinished.push(dir.join(&entry.name));
         } else if let Some(id) = id_of(&entry.name).filter(|_| !entry.is_dir) {
-            sources.push(LogSource::open(vfs, dir, id, tenant).map_err(|e| match e.is_not_found() {
+            sources.push(LogSource::open(vfs, dir, id, owner).map_err(|e| match e.is_not_found() {
                 true => ReadOnlyError::Moved(e),
                 false => e.into(),
             })?);
@@ -200,11 +206,17 @@ impl Kept {
     ) -> Result<u64, StorageError> {
         let path = self.source.path();
         let mut batches = 0;
-        for at in self.frames.iter().filter(|at| at.last() > after && at.last() <= up_to) {
+        let wanted = |at: &&FrameAt| at.last() > after && at.last() <= up_to;
+        let key = if self.frames.iter().any(|at| wanted(&at)) { self.source.key()? } else { None };
+        for at in self.frames.iter().filter(wanted) {
+            let keys = self.source.keys.clone();
             let decoded = self.source.frame(at.offset)?.map_err(|e| e.in_file(&path))?;
-            let frame = decoded.frame;
-            // Its CRC was right, so that this is no torn write.
-            let payload = frame.payload().map_err(|e| e.within(at.offset).in_file(&path))?;
+            // Its CRC was right, so that nothing from here on is a torn write.
+            let opened = decoded.open(key.as_ref().map(|key| key as _));
+            let opened = opened.map_err(|e| e.within(at.offset).in_file(&path))?;
+            let frame = opened.frame();
+            let payload = frame.payload_where(&|leaf, payload| keys.is_leaf(leaf, payload));
+            let payload = payload.map_err(|e| e.within(at.offset).in_file(&path))?;
             let idempotency = frame.idempotency.map(|i| (i.key_hash, i.answer.into()));
             batch(Replayed { first: frame.first, records: frame.records, leaf: frame.leaf, payload, idempotency });
             batches += 1;
@@ -244,12 +256,12 @@ impl Kept {
 pub(super) fn plan_beside(
     vfs: &dyn Vfs,
     dir: &Path,
-    tenant: &TenantId,
+    (tenant, keys): (&TenantId, &KeyRing),
     sealed_below: Seq,
 ) -> Result<Plan, ReadOnlyError> {
     let (mut place, mut attempt, mut looks) = (None, 0, 0);
     loop {
-        match plan(vfs, dir, tenant, sealed_below) {
+        match plan(vfs, dir, (tenant, keys), sealed_below) {
             // A half of a write that was seen looks like damage; the next look sees more of it.
             Err(ReadOnlyError::Storage(StorageError::Damage(damage))) => {
                 let found = Some((damage.file.clone(), damage.offset));
@@ -284,11 +296,11 @@ impl Plan {
 pub fn read_only(
     vfs: &dyn Vfs,
     dir: &Path,
-    tenant: &TenantId,
+    owner: (&TenantId, &KeyRing),
     sealed_below: Seq,
     batch: &mut dyn FnMut(Replayed),
 ) -> Result<Recovery, ReadOnlyError> {
-    let mut plan = plan_beside(vfs, dir, tenant, sealed_below)?;
+    let mut plan = plan_beside(vfs, dir, owner, sealed_below)?;
     let (last, durable) = plan.last_readable(sealed_below);
     let mut report = Recovery { files: plan.kept.len() as u64, last, durable, ..Recovery::default() };
     for kept in &mut plan.kept {

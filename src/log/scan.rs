@@ -1,10 +1,12 @@
 //! One log file, read from its beginning to its end or to where it is broken.
 
+use crate::crypt::{FileKey, KeyRing};
 use crate::error::StorageError;
 use crate::format::DecodeError;
 use crate::format::frame::{DecodedFrame, FRAME_HEADER_BYTES, FrameHeader, decode_frame};
 use crate::format::header::{FILE_HEADER_BYTES, FileStamp, LogHeader};
 use crate::format::log_file::{FrameChain, PROOF_OVERLAP_BYTES, proof_of_loss};
+use crate::format::sealed::FileKind;
 use crate::id::{LogId, Seq, TenantId};
 use crate::vfs::{Vfs, VfsFile};
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ pub(super) struct LogSource {
     window: Vec<u8>,
     window_at: u64,
     pub(super) header: LogHeader,
+    pub(super) keys: KeyRing,
 }
 
 /// A batch's place.
@@ -75,7 +78,12 @@ pub(super) fn id_of(name: &str) -> Option<LogId> {
 
 impl LogSource {
     /// Opens a file and checks its header.
-    pub(super) fn open(vfs: &dyn Vfs, dir: &Path, id: LogId, tenant: &TenantId) -> Result<Self, StorageError> {
+    pub(super) fn open(
+        vfs: &dyn Vfs,
+        dir: &Path,
+        id: LogId,
+        (tenant, keys): (&TenantId, &KeyRing),
+    ) -> Result<Self, StorageError> {
         let path = dir.join(file_name(id));
         let file = vfs.open(&path)?;
         let mut bytes = [0; FILE_HEADER_BYTES];
@@ -91,8 +99,15 @@ impl LogSource {
         if header.id != id {
             return wrong(80, &format!("log {id}"), &format!("log {}", header.id));
         }
-        let len = file.len()?;
-        Ok(LogSource { file, len, window: Vec::new(), window_at: 0, header })
+        let (keys, len) = (keys.clone(), file.len()?);
+        Ok(LogSource { file, len, window: Vec::new(), window_at: 0, header, keys })
+    }
+
+    /// The file's key, where its frames are encrypted. Where they are is known without.
+    pub(super) fn key(&self) -> Result<Option<FileKey>, StorageError> {
+        let wrapped = self.header.key.as_ref();
+        let open = |wrapped| self.keys.open_file(FileKind::Log, self.header.id.0, wrapped, self.file.path());
+        wrapped.map(open).transpose()
     }
 
     pub(super) fn path(&self) -> PathBuf {

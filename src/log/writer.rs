@@ -5,6 +5,7 @@ use super::{Ack, LogError, LogOptions, Prepared};
 use crate::error::StorageError;
 use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::format::header::LogHeader;
+use crate::format::sealed::FileKind;
 use crate::id::{LogId, Seq, TenantId};
 use crate::vfs::Vfs;
 use std::path::PathBuf;
@@ -155,8 +156,11 @@ impl Writer {
         let id = self.next_id;
         // The name is not used again, also where making the file fails: it may be there after a crash.
         self.next_id = LogId(id.0 + 1);
-        let header = LogHeader { tenant: self.tenant.clone(), id, salt: self.vfs.salt(), first, durable: self.durable };
-        ActiveFile::create(&*self.vfs, &self.dir, &header, &self.unsynced)
+        let file_key = self.options.keys.new_file(FileKind::Log, id.0);
+        let file_key = file_key.map_err(|source| CreateError { source, is_named: false })?;
+        let (salt, key) = (self.vfs.salt(), file_key.as_ref().map(|key| *key.wrapped()));
+        let header = LogHeader { tenant: self.tenant.clone(), id, salt, first, durable: self.durable, key };
+        ActiveFile::create(&*self.vfs, &self.dir, (&header, file_key), &self.unsynced)
     }
 
     /// Says in the file that all is durable, where it is and the file does not say so yet.
@@ -174,7 +178,7 @@ impl Writer {
     /// Makes everything durable, and goes on in a new file.
     pub(super) fn rotate(&mut self) -> Result<(), LogError> {
         self.flush()?;
-        if self.active.is_bare() {
+        if self.active.is_bare() && self.active.is_sealed() == self.options.keys.is_encrypted() {
             return Ok(());
         }
         let next = self.create(self.next).map_err(|CreateError { source, is_named }| match is_named {

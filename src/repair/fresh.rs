@@ -16,7 +16,7 @@ pub(super) fn log(
 ) -> Result<(), StorageError> {
     let id = LogId(last_id.saturating_add(1));
     let first = Seq(sealed_below.0 + 1);
-    let header = LogHeader { tenant: tenant.clone(), id, salt: random_salt(), first, durable: sealed_below };
+    let header = LogHeader { tenant: tenant.clone(), id, salt: random_salt(), first, durable: sealed_below, key: None };
     let dir = dir.join("log");
     vfs.create_dir_all(&dir)?;
     vfs.replace(&dir.join(format!("{id}.log")), &header.encode())

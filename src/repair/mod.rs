@@ -23,10 +23,11 @@ mod write;
 pub use report::{Action, Failure, Loss, RepairReport};
 
 use crate::catalog::CONTROL_LOG;
+use crate::crypt::KeyRing;
 use crate::id::TenantId;
 use crate::store::error::ErrorKind;
 use crate::store::{Error, Options, Store};
-use crate::vfs::{RealVfs, Vfs};
+use crate::vfs::{RealVfs, Vfs, VfsFile};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,6 +72,12 @@ pub fn repair_on(vfs: &Arc<dyn Vfs>, data: &Path, options: &RepairOptions) -> Re
         if !crate::tenant::exists(&**vfs, &dir)? {
             return Err(ErrorKind::NoSuchTenant(name).into());
         }
+        if is_encrypted(&**vfs, &dir)? {
+            // Its files are not read here, and what can't be read would be taken for damaged.
+            let error = "the tenant is encrypted, which repair can't read: nothing of it was changed".to_string();
+            report.failures.push(Failure { tenant: Some(name), error });
+            continue;
+        }
         let mut tenant = tenant::Tenant { vfs, dir: &dir, id: &id, report: &mut report };
         if let Err(error) = tenant.run().and_then(|()| settle(vfs, &store, &dir, &id, &mut report)) {
             report.failures.push(Failure { tenant: Some(name), error: error.to_string() });
@@ -108,7 +115,10 @@ fn settle(
         };
         let folder = dir.join("log");
         let log = match vfs.exists(&folder)? {
-            true => crate::log::read_only(&**vfs, &folder, id, version.sealed_below, &mut |_| {}).ok(),
+            true => {
+                crate::log::read_only(&**vfs, &folder, (id, &KeyRing::default()), version.sealed_below, &mut |_| {})
+                    .ok()
+            }
             false => None,
         };
         (log, Some(manifest))
@@ -134,4 +144,24 @@ fn settle(
         act(report, &dir.join("manifest"), what, manifest.quarantined);
     }
     Ok(())
+}
+
+/// Does a tenant have keys, or segments that are encrypted?
+fn is_encrypted(vfs: &dyn Vfs, dir: &Path) -> Result<bool, Error> {
+    if vfs.exists(&dir.join(crate::crypt::KEY_FILE))? {
+        return Ok(true);
+    }
+    let segments = dir.join("segments");
+    for entry in if vfs.exists(&segments)? { vfs.list(&segments)? } else { Vec::new() } {
+        let is_segment = entry.name.ends_with(".seg") && !entry.is_dir;
+        // Where the header is damaged it is not known, and the next one says.
+        if is_segment && vfs.open(&segments.join(&entry.name)).is_ok_and(|f| is_sealed(&*f)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_sealed(file: &dyn VfsFile) -> bool {
+    crate::crypt::generation(file).is_ok_and(|generation| generation.is_some())
 }

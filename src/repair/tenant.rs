@@ -11,6 +11,7 @@ use super::report::{Action, Loss, RepairReport};
 use super::segment::{Found, Part, inspect};
 use super::write::{Maker, segment_file};
 use super::{fresh, index};
+use crate::crypt::KeyRing;
 use crate::error::StorageError;
 use crate::format::edit::{Edit, Leaf, SegmentMeta};
 use crate::format::version::Version;
@@ -231,12 +232,13 @@ impl Tenant<'_> {
         if !self.vfs.exists(&dir)? {
             return Ok(());
         }
-        let problem = match crate::log::read_only(&**self.vfs, &dir, self.id, sealed_below, &mut |_| {}) {
-            Ok(_) => return Ok(()),
-            Err(ReadOnlyError::Moved(error)) => error,
-            Err(ReadOnlyError::Storage(error)) if error.is_damage() => error,
-            Err(ReadOnlyError::Storage(error)) => return Err(error),
-        };
+        let problem =
+            match crate::log::read_only(&**self.vfs, &dir, (self.id, &KeyRing::default()), sealed_below, &mut |_| {}) {
+                Ok(_) => return Ok(()),
+                Err(ReadOnlyError::Moved(error)) => error,
+                Err(ReadOnlyError::Storage(error)) if error.is_damage() => error,
+                Err(ReadOnlyError::Storage(error)) => return Err(error),
+            };
         let log = super::log::salvage(&**self.vfs, &dir, self.id, sealed_below)?;
         look.aside.extend(log.files.iter().map(|file| (file.clone(), problem.to_string(), KEPT)));
         look.log = Some(log);

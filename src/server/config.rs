@@ -1,6 +1,7 @@
 //! The server's part of the configuration.
 
 pub use super::backup::BackupConfig;
+use crate::store::Options;
 use serde::Deserialize;
 
 /// The configuration file, as TOML has it. A name that is not known is an error: a limit that is misspelt limits
@@ -15,6 +16,28 @@ pub struct Config {
     pub limits: Limits,
     /// Backups by schedule; none where it is missing.
     pub backup: Option<BackupConfig>,
+    /// What is encrypted on disk.
+    pub encryption: Encryption,
+}
+
+/// What is encrypted on disk. The master key is named by the command line or the environment.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Encryption {
+    /// Encrypt the tenants that are made.
+    pub tenants: bool,
+    /// A tenant gets a new key so many days after the last one; 0 for never.
+    pub rotate_days: u32,
+}
+
+impl Encryption {
+    /// Brings it into the options of a store.
+    pub fn apply(&self, options: &mut Options) {
+        options.encrypt_tenants = self.tenants;
+        let day = std::time::Duration::from_secs(24 * 3600);
+        options.rotate_keys_every = (self.rotate_days > 0).then(|| day * self.rotate_days);
+    }
 }
 
 /// What requests may cost.

@@ -42,6 +42,8 @@ pub(crate) enum ErrorKind {
     TenantExists(String),
     #[error("{}: there is no store here", .0.display())]
     NoSuchStore(std::path::PathBuf),
+    #[error("the tenant `{0}` is not encrypted")]
+    NotEncrypted(String),
     #[error("the store was opened read-only")]
     ReadOnly,
     #[error("the store is closed")]
@@ -132,6 +134,11 @@ impl Error {
     /// Bytes on disk are not what they should be.
     pub fn is_damage(&self) -> bool {
         matches!(self.as_storage_error(), Some(StorageError::Damage(_)))
+    }
+    /// An encrypted tenant can't be opened with the keys at hand: no master key was given, or a wrong one, or the
+    /// tenant's own are gone.
+    pub fn is_key(&self) -> bool {
+        matches!(self.as_storage_error(), Some(StorageError::Key(_)))
     }
     /// The disk is full.
     pub fn is_out_of_space(&self) -> bool {

@@ -167,6 +167,11 @@ impl Tenant {
         self.core.usage()
     }
 
+    /// Writes segments anew that are not encrypted or under an older key of an encrypted tenant; gives how many.
+    pub fn renew(&self) -> Result<u64, Error> {
+        self.core.renew()
+    }
+
     /// What it holds.
     pub fn stats(&self) -> Result<TenantStats, Error> {
         self.core.stats()

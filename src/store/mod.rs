@@ -6,6 +6,7 @@
 mod adopt;
 pub mod error;
 mod handle;
+mod keys;
 mod lifecycle;
 mod options;
 mod rows;
@@ -18,10 +19,12 @@ pub use options::{MEMTABLE_BYTES_MAX, Options};
 pub use rows::{QueryOptions, Rows, Tail};
 
 pub use crate::catalog::{AuthError, Catalog, CatalogError, Principal, Roles, Scope};
+pub use crate::crypt::{KeyInfo, MasterKey};
 pub use crate::exec::{Cell, ExecError, Missed, Missing, QueryStats, Row};
 pub use crate::log::Ack;
 pub use crate::tenant::Written;
 
+use crate::crypt::KeyRing;
 use crate::error::StorageError;
 use crate::id::TenantId;
 use crate::segment::Cache;
@@ -179,6 +182,8 @@ impl Store {
         if let Some(core) = tenants.remove(&id) {
             core.abandon();
         }
+        // What is left of the files for a while, or for ever where this fails, nobody can read.
+        crate::crypt::erase(&*self.0.vfs, &dir)?;
         self.0.vfs.remove_dir_all(&dir)?;
         self.0.vfs.sync_dir(&self.0.path.join("tenants"))?;
         Ok(())
@@ -262,6 +267,11 @@ impl Inner {
             return Ok(core.clone());
         }
         let dir = self.tenant_dir(id);
+        let keys = KeyRing::open(self.vfs.clone(), &dir, id, self.options.master_key.as_ref())?;
+        if create && self.options.encrypt_tenants && !crate::tenant::exists(&*self.vfs, &dir)? {
+            self.vfs.create_dir_all(&dir)?;
+            keys.encrypt()?;
+        }
         let options = TenantOptions {
             vfs: self.vfs.clone(),
             dir: dir.clone(),
@@ -272,6 +282,7 @@ impl Inner {
             merge_bytes_max: self.options.merge_bytes_max,
             rules: self.rules_of(id),
             written: self.written.clone(),
+            keys,
         };
         let core = if self.read_only {
             if !crate::tenant::exists(&*self.vfs, &dir)? {
@@ -334,7 +345,7 @@ impl Inner {
                 first_error = first_error.and(Err(e));
             }
         }
-        first_error.and(self.live_by_rules(&open))
+        first_error.and(self.live_by_rules(&open)).and(self.rotate_due(&open))
     }
 
     /// What can't wait for the end of a merge: seals what is full or old. `None` where somebody has the tenants locked:

@@ -1,5 +1,6 @@
 //! What a store can be told when it is opened.
 
+use crate::crypt::MasterKey;
 use crate::log::Ack;
 use crate::policy::Policy;
 use crate::tenant::Clock;
@@ -44,6 +45,12 @@ pub struct Options {
     /// What is left in small segments of a day or a week is merged so long after its end, and so long after the last
     /// of them was made: records that come late are merged with the others in one go.
     pub merge_age_min: Duration,
+    /// What opens the keys of encrypted tenants. Without it they are not opened; others are.
+    pub master_key: Option<MasterKey>,
+    /// Encrypt the tenants that are made. It needs a master key.
+    pub encrypt_tenants: bool,
+    /// An encrypted tenant's key is changed when it is so old, where maintenance runs; `None` for never.
+    pub rotate_keys_every: Option<Duration>,
 }
 
 /// Eight blocks of 16 K records, from which on a segment gets a tantivy index at once (design, section 5).
@@ -68,6 +75,9 @@ impl Default for Options {
             clock: Clock::default(),
             merge: true,
             merge_age_min: Duration::from_secs(3600),
+            master_key: None,
+            encrypt_tenants: false,
+            rotate_keys_every: None,
         }
     }
 }

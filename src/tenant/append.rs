@@ -2,6 +2,7 @@
 
 use super::receipts::{Claim, Idempotency};
 use super::{State, TenantCore, Writer};
+use crate::crypt::KeyRing;
 use crate::format::payload::{self, Payload};
 use crate::format::receipt::{Filed, Receipt};
 use crate::id::Seq;
@@ -74,7 +75,7 @@ impl TenantCore {
     /// At most [`crate::format::frame::PAYLOAD_BYTES_MAX`] bytes, encoded.
     pub fn append(&self, batch: &Batch, ack: Ack) -> Result<Appended, Error> {
         let writer = self.writer.as_ref().ok_or(ErrorKind::ReadOnly)?;
-        let (payload, prepared) = prepare(batch)?;
+        let (payload, prepared) = prepare(batch, &self.options.keys)?;
         self.commit(writer, payload, prepared, ack, None)
     }
 
@@ -82,10 +83,15 @@ impl TenantCore {
     /// if and only if the records are.
     pub fn append_once(&self, batch: &Batch, ack: Ack, idempotency: Idempotency) -> Result<Committed, Error> {
         let writer = self.writer.as_ref().ok_or(ErrorKind::ReadOnly)?;
-        let (payload, prepared) = prepare(batch)?;
+        let (payload, prepared) = prepare(batch, &self.options.keys)?;
         let key = idempotency.key();
         let number = ACKS.iter().position(|known| *known == ack).unwrap_or_default() as u8;
-        let receipt = idempotency.receipt(prepared.leaf(), number)?;
+        // The same before and after the tenant became encrypted, which changes leaves.
+        let request = match self.options.keys.is_encrypted() {
+            true => *blake3::hash(&payload.bytes).as_bytes(),
+            false => prepared.leaf(),
+        };
+        let receipt = idempotency.receipt(request, number)?;
         let _in_flight = match writer.receipts.claim(key)? {
             Claim::Open(in_flight) => {
                 // What is answered as before needs no room.
@@ -157,9 +163,10 @@ impl State {
 }
 
 /// Encodes, hashes and compresses a batch, which takes no lock.
-fn prepare(batch: &Batch) -> Result<(Payload, Prepared), Error> {
+fn prepare(batch: &Batch, keys: &KeyRing) -> Result<(Payload, Prepared), Error> {
     let payload = payload::encode(batch);
-    let prepared = Prepared::new(&payload.bytes, payload.records.len() as u32)?;
+    let records = payload.records.len() as u32;
+    let prepared = Prepared::with_leaf(&payload.bytes, records, &|payload| keys.leaf(payload))?;
     Ok((payload, prepared))
 }
 

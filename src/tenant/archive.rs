@@ -82,6 +82,14 @@ fn check(file: &dyn VfsFile, meta: &SegmentMeta) -> Result<(), StorageError> {
     if len != meta.bytes {
         return Err(damage(format!("{} bytes", meta.bytes), len.to_string()).into());
     }
+    let hex = super::segments::hex;
+    if let Some(root) = crate::crypt::hash_stored(file)? {
+        // An encrypted one, of which the manifest says what is stored.
+        return match root == meta.data_root {
+            true => Ok(()),
+            false => Err(damage(format!("root {}", hex(&meta.data_root)), hex(&root)).into()),
+        };
+    }
     let mut end = [0; TRAILER_BYTES];
     file.read_exact_at(len.saturating_sub(TRAILER_BYTES as u64), &mut end)?;
     let trailer = read_trailer(&end, len).map_err(|e| e.in_file(file.path()))?;
@@ -90,7 +98,6 @@ fn check(file: &dyn VfsFile, meta: &SegmentMeta) -> Result<(), StorageError> {
     hash(file, trailer.footer_offset, trailer.footer_len, &mut data)?;
     let mut index = blake3::Hasher::new();
     hash(file, trailer.index_offset, trailer.index_len, &mut index)?;
-    let hex = super::segments::hex;
     let found = (hex(data.finalize().as_bytes()), hex(index.finalize().as_bytes()));
     // A root that the manifest has of an index made later is that of another file.
     let expected = (hex(&meta.data_root), hex(&trailer.index_root));

@@ -8,6 +8,7 @@ mod archive;
 mod compact;
 mod expire;
 mod group;
+mod keys;
 mod open;
 mod output;
 mod receipts;
@@ -33,6 +34,7 @@ pub use segments::{SegmentDamage, SegmentSource};
 pub use snapshot::Snapshot;
 pub use stats::TenantStats;
 
+use crate::crypt::KeyRing;
 use crate::format::version::Version;
 use crate::id::{LogId, SegmentId, TenantId};
 use crate::log::Log;
@@ -69,6 +71,8 @@ pub struct TenantOptions {
     pub rules: Arc<Rules>,
     /// Bytes written into segments, of all tenants together.
     pub written: Arc<Written>,
+    /// The tenant's keys, where it is encrypted.
+    pub keys: KeyRing,
 }
 
 /// An open tenant.

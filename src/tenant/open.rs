@@ -4,6 +4,7 @@ use super::compact::Merges;
 use super::receipts::Receipts;
 use super::segments::{SegmentSource, segment_path};
 use super::{State, TenantCore, TenantOptions, Writer};
+use crate::crypt::open_segment;
 use crate::error::{Damage, StorageError};
 use crate::format::payload::Payload;
 use crate::format::version::Version;
@@ -41,6 +42,7 @@ impl TenantCore {
     /// Opens a tenant for writing, and makes it where `create` says so and it is missing.
     pub fn open(id: &TenantId, options: TenantOptions, create: bool) -> Result<TenantCore, Error> {
         let vfs = options.vfs.clone();
+        options.keys.begin_hashing();
         let manifest_path = options.dir.join("manifest");
         let mut report = OpenReport::default();
         let manifest = if vfs.exists(&manifest_path)? {
@@ -69,7 +71,7 @@ impl TenantCore {
         remove_orphans(&options, &version, &mut report)?;
         // A file is left when the memtable is full: more room than that is seldom used.
         let preallocate_bytes = PREALLOCATE_BYTES.min(options.memtable_bytes_max as u64);
-        let log_options = LogOptions { preallocate_bytes, ..LogOptions::default() };
+        let log_options = LogOptions { preallocate_bytes, keys: options.keys.clone(), ..LogOptions::default() };
         let mut replay = Vec::new();
         let log_dir = options.dir.join("log");
         let (log, recovery) =
@@ -101,7 +103,8 @@ impl TenantCore {
             let mut replay = Vec::new();
             let log_dir = options.dir.join("log");
             let sealed = version.sealed_below;
-            match crate::log::read_only(&*options.vfs, &log_dir, id, sealed, &mut |batch| replay.push(batch)) {
+            let owner = (id, &options.keys);
+            match crate::log::read_only(&*options.vfs, &log_dir, owner, sealed, &mut |batch| replay.push(batch)) {
                 Ok(recovery) => {
                     let report = OpenReport { log: Some(recovery), manifest: Some(manifest), ..OpenReport::default() };
                     return Self::assemble(id, options, Arc::new(version), replay, None, report);
@@ -238,8 +241,15 @@ fn remove_stale_index(options: &TenantOptions, version: &Version, path: &Path, h
 /// Was the file cut off while it was written, or does a test hold of it? A segment is synced before the manifest names
 /// it: a file without an end was never more than an attempt.
 fn holds(options: &TenantOptions, path: &std::path::Path, test: &dyn Fn(&SegmentReader) -> bool) -> bool {
-    let open = |p| SegmentReader::open(options.vfs.open(p)?, Arc::new(Cache::new(0)));
-    open(path).map_or(true, |reader| test(&reader))
+    let open = |p| {
+        let (file, _) = open_segment(options.vfs.open(p)?, &options.keys)?;
+        SegmentReader::open(file, Arc::new(Cache::new(0)))
+    };
+    match open(path) {
+        Ok(reader) => test(&reader),
+        // What is missing is the key, and not the file's end.
+        Err(e) => !matches!(e, StorageError::Key(_)),
+    }
 }
 
 /// Lowest and highest Seq of each block.

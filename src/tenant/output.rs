@@ -2,14 +2,18 @@
 
 use super::segments::segment_path;
 use super::{TenantCore, Writer};
+use crate::crypt::SealedWriter;
 use crate::error::StorageError;
 use crate::format::edit::SegmentMeta;
+use crate::format::sealed::FileKind;
 use crate::format::segment::SegmentHeader;
 use crate::id::{Class, Place, SegmentId};
 use crate::index::{BuildError, IndexBuilder};
 use crate::record::{Column, Tag, Timestamp, for_each_element};
 use crate::segment::{BlockSink, EncodedBlock, SegmentWriter};
 use crate::store::Error;
+use crate::vfs::VfsFile;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Feeds an index with what blocks are built from.
@@ -60,8 +64,14 @@ impl TenantCore {
         let id = SegmentId(writer.next_segment.fetch_add(1, Ordering::Relaxed));
         let path = segment_path(&self.options, id);
         let header = SegmentHeader { tenant: self.id.clone(), id, created: Timestamp::now() };
-        let writer = SegmentWriter::new(self.options.vfs.create(&path)?, &header)?;
-        Ok(Output { writer, sink: IndexSink::new(), id, level, class, created: header.created })
+        let key = self.options.keys.new_file(FileKind::Segment, id.0)?;
+        let mut file = self.options.vfs.create(&path)?;
+        let sealed = key.map(|key| Arc::new(SealedWriter::new(file.clone(), key)));
+        if let Some(sealed) = &sealed {
+            file = sealed.clone() as Arc<dyn VfsFile>;
+        }
+        let writer = SegmentWriter::new(file, &header)?;
+        Ok(Output { writer, sink: IndexSink::new(), id, level, class, created: header.created, sealed })
     }
 }
 
@@ -73,6 +83,8 @@ pub(super) struct Output {
     level: u8,
     class: Class,
     created: Timestamp,
+    /// Where the segment is encrypted.
+    sealed: Option<Arc<SealedWriter>>,
 }
 
 impl Output {
@@ -89,11 +101,16 @@ impl Output {
         let bundle = self.sink.finish()?;
         let s = self.writer.finish(&bundle)?;
         tenant.options.vfs.sync_dir(&tenant.options.dir.join("segments"))?;
+        // Of a sealed segment the manifest says what can be compared without a key, and what says nothing of the records.
+        let (bytes, data_root, index_root) = match self.sealed.and_then(|sealed| sealed.root()) {
+            Some(stored) => (stored.bytes, stored.root, [0; 32]),
+            None => (s.bytes, s.data_root, s.index_root),
+        };
         Ok(SegmentMeta {
             id: self.id,
-            bytes: s.bytes,
-            data_root: s.data_root,
-            index_root: s.index_root,
+            bytes,
+            data_root,
+            index_root,
             rows: s.rows,
             min_time: s.time.0,
             max_time: s.time.1,

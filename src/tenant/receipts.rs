@@ -9,6 +9,7 @@ use crate::error::StorageError;
 use crate::format::DecodeError;
 use crate::format::header::ReceiptsHeader;
 use crate::format::receipt::{Filed, RECEIPT_ANSWER_BYTES_MAX, Receipt, decode_receipts, encode_receipts};
+use crate::format::sealed::FileKind;
 use crate::id::{Seq, TenantId};
 use crate::log::{LogError, Replayed};
 use crate::record::Timestamp;
@@ -164,8 +165,16 @@ impl Receipts {
         }
         let mut state = State { saved: sealed_below, ..State::default() };
         if options.vfs.exists(&path)? {
-            let bytes = options.vfs.read(&path)?;
+            let opened = options.keys.take_out_of_box(FileKind::Receipts, 0, options.vfs.read(&path)?, &path);
+            let bytes = match opened {
+                Err(damage @ StorageError::Damage(_)) => {
+                    state.damage = Some(damage);
+                    Vec::new()
+                }
+                other => other?.into_bytes(),
+            };
             match decode_receipts(&bytes) {
+                _ if state.damage.is_some() => {}
                 Ok((header, receipts)) if header.tenant == *id => receipts.into_iter().for_each(|r| state.keep(r)),
                 Ok((header, _)) => {
                     let (expected, found) = (format!("tenant {id}"), format!("tenant {}", header.tenant));
@@ -239,7 +248,7 @@ impl Receipts {
         };
         let header = ReceiptsHeader { tenant: id.clone(), salt: options.vfs.salt() };
         let bytes = encode_receipts(&header, receipts.iter().map(|filed| &**filed));
-        options.vfs.replace(&path(options), &bytes)?;
+        options.vfs.replace(&path(options), &options.keys.put_in_box(FileKind::Receipts, 0, bytes)?)?;
         let mut state = self.state();
         state.saved = state.saved.max(up_to);
         Ok(())

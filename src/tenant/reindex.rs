@@ -8,6 +8,7 @@ use super::output::IndexSink;
 use super::segments::{SegmentSource, index_path};
 use crate::error::StorageError;
 use crate::format::edit::Edit;
+use crate::format::sealed::FileKind;
 use crate::index::BuildError;
 use crate::record::Block;
 use crate::segment::{BlockSink, SegmentBlock, SegmentReader};
@@ -60,8 +61,9 @@ impl TenantCore {
         if !self.state().segments.get(&id).is_some_and(|live| Arc::ptr_eq(live, &segment)) {
             return Ok(false);
         }
-        self.options.vfs.replace(&index_path(&self.options.dir, id), &bundle)?;
-        let edit = Edit::IndexRebuilt { segment: id, index_root: *blake3::hash(&bundle).as_bytes() };
+        let stored = self.options.keys.put_in_box(FileKind::Index, id.0, bundle)?;
+        self.options.vfs.replace(&index_path(&self.options.dir, id), &stored)?;
+        let edit = Edit::IndexRebuilt { segment: id, index_root: *blake3::hash(&stored).as_bytes() };
         let version = self.apply(writer, edit)?;
         let mut state = self.state();
         let mut kept: BTreeMap<_, _> = (*state.segments).clone();

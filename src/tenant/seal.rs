@@ -5,6 +5,7 @@ use super::open::open_segments;
 use super::output::Output;
 use super::segments::segment_path;
 use super::{Frozen, TenantCore, Writer};
+use crate::crypt::KeyRing;
 use crate::format::compress::LEVEL_FAST;
 use crate::format::edit::{Edit, Leaf, SegmentMeta};
 use crate::format::payload::{Payload, Reencoder};
@@ -198,7 +199,8 @@ impl TenantCore {
         // Before the entry, which lets the log go: what of it is not sealed after all is still in the log.
         writer.receipts.save(&self.id, &self.options, sealed_below)?;
         let bytes = segments.iter().map(|s| s.bytes).sum();
-        let edit = Edit::Seal { segments, leaves: leaves(&frozen.batches), sealed_below };
+        let leaves = leaves(&frozen.batches, &self.options.keys);
+        let edit = Edit::Seal { segments, leaves, sealed_below };
         let version = self.apply(writer, edit)?;
         {
             let mut state = self.state();
@@ -257,7 +259,7 @@ impl TenantCore {
 }
 
 /// The leaves of batches: each batch's own, and one for runs of small ones.
-fn leaves(batches: &[CommittedBatch]) -> Vec<Leaf> {
+fn leaves(batches: &[CommittedBatch], keys: &KeyRing) -> Vec<Leaf> {
     let mut leaves = Vec::new();
     let mut at = 0;
     while at < batches.len() {
@@ -271,15 +273,15 @@ fn leaves(batches: &[CommittedBatch]) -> Vec<Leaf> {
             records += more;
             end += 1;
         }
-        let hash = if end == at + 1 { batches[at].leaf } else { joint_leaf(&batches[at..end]) };
+        let hash = if end == at + 1 { batches[at].leaf } else { joint_leaf(&batches[at..end], keys) };
         leaves.push(Leaf { first: batches[at].first, count: records as u32, hash });
         at = end;
     }
     leaves
 }
 
-/// BLAKE3 of the canonical bytes of several batches' records as one.
-fn joint_leaf(batches: &[CommittedBatch]) -> [u8; 32] {
+/// The leaf of several batches' records as one.
+fn joint_leaf(batches: &[CommittedBatch], keys: &KeyRing) -> [u8; 32] {
     let mut all = Reencoder::default();
     for batch in batches {
         let payload = &batch.payload;
@@ -287,5 +289,5 @@ fn joint_leaf(batches: &[CommittedBatch]) -> [u8; 32] {
             all.push(record.time, &payload.streams[record.stream as usize], payload.fields(record));
         }
     }
-    *blake3::hash(&all.finish().bytes).as_bytes()
+    keys.leaf(&all.finish().bytes)
 }

@@ -4,8 +4,10 @@
 //! What the system refused is not: the cause may be gone with the next query.
 
 use super::TenantOptions;
+use crate::crypt::{Boxed, MemoryFile, open_segment};
 use crate::error::{Damage, StorageError};
 use crate::format::edit::SegmentMeta;
+use crate::format::sealed::FileKind;
 use crate::format::segment::Trailer;
 use crate::id::{SegmentId, TenantId};
 use crate::index::{IndexReader, OpenError};
@@ -237,17 +239,21 @@ impl SegmentSource {
 
     fn load(&self) -> Result<Open, StorageError> {
         let path = self.path()?;
-        let file = self.file(&path)?;
+        let (mut file, stored) = open_segment(self.options.vfs.open(&path)?, &self.options.keys)?;
+        if stored.is_none() {
+            file = self.file(&path)?;
+        }
         let reader = SegmentReader::open(file.clone(), self.options.cache.clone())?;
         let found = reader.header();
         let trailer = *reader.trailer();
         // A file that is whole but another one: swapped between tenants, or an older copy.
         let expect = format!("segment {} of {} with root {}", self.meta.id, self.tenant, hex(&self.meta.data_root));
-        let is = format!("segment {} of {} with root {}", found.id, found.tenant, hex(&trailer.data_root));
+        let root = stored.map_or(trailer.data_root, |stored| stored.root);
+        let is = format!("segment {} of {} with root {}", found.id, found.tenant, hex(&root));
         if expect != is {
             return Err(Damage { file: path, offset: 0, what: "segment", expected: expect, found: is }.into());
         }
-        let index = match self.load_index(file, &trailer, reader.blocks()) {
+        let index = match self.load_index(file, &trailer, stored.is_some(), reader.blocks()) {
             Ok(index) => Some(Arc::new(index)),
             Err(e) => {
                 self.known().index = Some(e.to_string());
@@ -266,17 +272,24 @@ impl SegmentSource {
         &self,
         segment: Arc<dyn VfsFile>,
         trailer: &Trailer,
+        is_sealed: bool,
         blocks: usize,
     ) -> Result<IndexReader, OpenError> {
         let path = index_path(&self.options.dir, self.meta.id);
         let (file, offset, len, root) = match self.options.vfs.exists(&path)? {
             true => {
                 // The file itself does not say whose it is. There are few of these.
-                let root = *blake3::hash(&self.options.vfs.read(&path)?).as_bytes();
-                let file = self.file(&path)?;
+                let bytes = self.options.vfs.read(&path)?;
+                let root = *blake3::hash(&bytes).as_bytes();
+                let file = match self.options.keys.take_out_of_box(FileKind::Index, self.meta.id.0, bytes, &path)? {
+                    Boxed::Opened(bytes) => Arc::new(MemoryFile::new(&path, bytes)) as Arc<dyn VfsFile>,
+                    Boxed::Plain(_) => self.file(&path)?,
+                };
                 let len = file.len()?;
                 (file, 0, len, root)
             }
+            // The manifest has no root for an index that is encrypted with its segment.
+            false if is_sealed => (segment, trailer.index_offset, trailer.index_len, [0; 32]),
             false => (segment, trailer.index_offset, trailer.index_len, trailer.index_root),
         };
         let damage = |expected: String, found: String| {

@@ -40,6 +40,8 @@ pub struct TenantStats {
     pub damage: Option<String>,
     /// Segments whose index can't be used, so that queries scan them.
     pub indexes_damaged: u64,
+    /// Are its new files encrypted?
+    pub encrypted: bool,
     /// Why the last attempt to seal failed, if it did.
     pub seal_error: Option<String>,
     /// Segments of these that are in archives.
@@ -108,6 +110,7 @@ impl TenantCore {
         stats.last_time = times.map(|(_, high)| high.to_string());
         let Seq(last) = snapshot.last;
         stats.last_seq = last;
+        stats.encrypted = self.options.keys.is_encrypted();
         let vfs = &self.options.vfs;
         let length = |path: &std::path::Path| vfs.open(path).and_then(|f| f.len()).unwrap_or(0);
         stats.manifest_bytes = length(&self.options.dir.join("manifest"));

@@ -1,6 +1,7 @@
 //! A tenant's log files: frames, chains, Seqs, marks, and zeros behind.
 
 use super::chain::Chain;
+use super::keys;
 use super::report::{Finding, FindingKind, Report};
 use crate::error::StorageError;
 use crate::format::DecodeError;
@@ -105,7 +106,8 @@ fn read(
         if live && bytes.len() < FILE_HEADER_BYTES {
             return Ok(None);
         }
-        let mut walk = walk(&bytes, path, tenant, id);
+        let mut aside = Report { unlock: report.unlock.clone(), ..Report::default() };
+        let mut walk = walk(&bytes, path, (tenant, id), &mut aside);
         let moved = broken_at.is_some_and(|before| walk.broken.as_ref().is_none_or(|f| f.offset > before));
         if live && moved {
             walk.broken = None;
@@ -113,6 +115,8 @@ fn read(
         if walk.broken.is_none() || !live || attempt + 1 == READ_ATTEMPTS_MAX {
             report.files += 1;
             report.bytes += bytes.len() as u64;
+            report.unlock = aside.unlock;
+            report.findings.append(&mut aside.findings);
             return Ok(Some(walk));
         }
         broken_at = walk.broken.as_ref().map(|f| f.offset);
@@ -121,7 +125,7 @@ fn read(
     Ok(None)
 }
 
-fn walk(bytes: &[u8], path: &Path, tenant: &TenantId, id: LogId) -> Walk {
+fn walk(bytes: &[u8], path: &Path, (tenant, id): (&TenantId, LogId), report: &mut Report) -> Walk {
     let unread = |finding| Walk { range: None, records: 0, broken: Some(finding) };
     let header = match LogHeader::decode(bytes) {
         Ok(header) => header,
@@ -132,6 +136,8 @@ fn walk(bytes: &[u8], path: &Path, tenant: &TenantId, id: LogId) -> Walk {
         let found = format!("log {} of {}", header.id, header.tenant);
         return unread(Finding::new(FindingKind::Misplaced, path, 11, expected, found));
     }
+    let key = header.key.as_ref().map(|key| keys::log_key(path, id.0, key, report));
+    let ring = &report.unlock.ring;
     let stamp = header.stamp();
     let mut head = [0; FILE_HEADER_BYTES];
     head.copy_from_slice(&bytes[..FILE_HEADER_BYTES]);
@@ -147,11 +153,27 @@ fn walk(bytes: &[u8], path: &Path, tenant: &TenantId, id: LogId) -> Walk {
             if frame.first != next {
                 return Err(DecodeError::new("log frame", 16, format!("Seq {next}"), frame.first));
             }
+            if !frame.is_mark() && decoded.sealed.is_some() != key.is_some() {
+                return Err(DecodeError::new(
+                    "log frame",
+                    5,
+                    "a frame that is encrypted where the file is",
+                    "the other",
+                ));
+            }
+            let key = match &key {
+                // What is encrypted, and can't be decrypted, is as far as its checksums go.
+                Some(None) if decoded.sealed.is_some() => return Ok((decoded.bytes, decoded.hash, frame.records)),
+                key => key.as_ref().and_then(Option::as_ref).map(|key| key as _),
+            };
+            let opened = decoded.open(key)?;
+            let frame = &opened.frame();
             if let Some(request) = &frame.idempotency {
                 Receipt::decode(request.answer)?;
             }
             if !frame.is_mark() {
-                let payload = Payload::decode(frame.payload()?)?;
+                let payload = frame.payload_where(&|leaf, payload| ring.is_leaf(leaf, payload))?;
+                let payload = Payload::decode(payload)?;
                 if payload.records.len() != frame.records as usize {
                     return Err(DecodeError::new(
                         "log frame",

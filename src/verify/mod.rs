@@ -2,10 +2,12 @@
 //!
 //! Promises: every byte of a store but its derived catalog is covered by a check; damage is a finding with file and
 //! offset, never a panic; works beside a running server. It does not share the engine's way of reading: it walks the
-//! files from the format alone. May not know: everything but format, vfs, id, record.
+//! files from the format alone. What is encrypted it decrypts with `crypt`, which the engine has as well: a cipher that is
+//! wrong decrypts nothing. May not know: everything but format, vfs, id, record, crypt.
 
 mod chain;
 mod deep;
+mod keys;
 mod log;
 mod quarantine;
 mod receipts;
@@ -15,6 +17,7 @@ mod tenant;
 
 pub use report::{Finding, FindingKind, Report};
 
+use crate::crypt::MasterKey;
 use crate::error::StorageError;
 use crate::format::control::EventKind;
 use crate::id::{Place, TenantId};
@@ -24,14 +27,33 @@ use std::path::{Path, PathBuf};
 
 /// Verifies stores, tenants' folders or single segments. With `deep` records are decoded, and zone maps, filters and
 /// leaves compared with them.
+///
+/// What is encrypted is checked as it is stored.
 pub fn verify<P: AsRef<Path>>(paths: &[P], deep: bool) -> Report {
-    verify_with(paths, deep, &BTreeMap::new())
+    verify_as(paths, &VerifyOptions { deep, ..VerifyOptions::default() })
+}
+
+/// What is looked at.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyOptions {
+    /// Decode records, and compare zone maps, filters and leaves with them.
+    pub deep: bool,
+    /// The folders of archives. What is in another archive is told as not checked.
+    pub archives: BTreeMap<Place, PathBuf>,
+    /// Decrypt what is encrypted, and check it as everything else is.
+    pub master_key: Option<MasterKey>,
 }
 
 /// Verifies as [`verify`] does, and segments in archives whose folders are given here too. What is in another archive is
 /// told as not checked.
 pub fn verify_with<P: AsRef<Path>>(paths: &[P], deep: bool, archives: &BTreeMap<Place, PathBuf>) -> Report {
-    let mut report = Report { deep, archives: archives.clone(), ..Report::default() };
+    verify_as(paths, &VerifyOptions { deep, archives: archives.clone(), master_key: None })
+}
+
+/// Verifies as the options say.
+pub fn verify_as<P: AsRef<Path>>(paths: &[P], options: &VerifyOptions) -> Report {
+    let VerifyOptions { deep, archives, master_key } = options.clone();
+    let mut report = Report { deep, archives, unlock: keys::Unlock::with(master_key), ..Report::default() };
     for path in paths {
         let path = path.as_ref();
         if let Err(e) = verify_path(&RealVfs, path, &mut report) {
@@ -45,6 +67,9 @@ pub fn verify_with<P: AsRef<Path>>(paths: &[P], deep: bool, archives: &BTreeMap<
 
 fn verify_path(vfs: &dyn Vfs, path: &Path, report: &mut Report) -> Result<(), StorageError> {
     if path.extension().is_some_and(|e| e == "seg") {
+        if let Some(dir) = path.parent().and_then(Path::parent) {
+            keys::verify_keys(vfs, dir, None, report);
+        }
         if let Some(found) = segment::verify_file(path, None, report)
             && report.deep
         {

@@ -2,6 +2,7 @@
 
 use super::report::{Finding, FindingKind, Report};
 use crate::format::receipt::decode_receipts;
+use crate::format::sealed::FileKind;
 use crate::id::TenantId;
 use crate::vfs::Vfs;
 use std::path::Path;
@@ -14,6 +15,7 @@ pub(super) fn verify_receipts(vfs: &dyn Vfs, path: &Path, tenant: Option<&Tenant
     };
     report.files += 1;
     report.bytes += bytes.len() as u64;
+    let Some(bytes) = super::keys::take_out_of_box((FileKind::Receipts, 0), path, bytes, report) else { return };
     match decode_receipts(&bytes) {
         Ok((header, _)) => {
             if let Some(tenant) = tenant.filter(|tenant| header.tenant != **tenant) {

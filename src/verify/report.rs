@@ -34,6 +34,8 @@ pub enum FindingKind {
     LeafMismatch,
     /// A file or folder that could not be read.
     Unreadable,
+    /// An encrypted tenant that the master key at hand does not open. That says nothing against its files.
+    WrongKey,
 }
 
 /// One thing that is wrong.
@@ -69,6 +71,7 @@ impl Finding {
     pub fn error(file: &Path, error: &StorageError) -> Self {
         match error {
             StorageError::Damage(d) => Self::damage(FindingKind::Corruption, (**d).clone()),
+            StorageError::Key(e) => Self::new(FindingKind::WrongKey, &e.file, 0, "keys that open it", &e.problem),
             other => Self::new(FindingKind::Unreadable, file, 0, "a file that can be read", other),
         }
     }
@@ -111,6 +114,9 @@ pub struct Report {
     /// The folders of archives that were given.
     #[serde(skip)]
     pub(super) archives: BTreeMap<Place, PathBuf>,
+    /// The keys that are at hand.
+    #[serde(skip)]
+    pub(super) unlock: super::keys::Unlock,
 }
 
 impl Report {

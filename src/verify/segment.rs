@@ -1,5 +1,6 @@
 //! One segment file: every byte against its checksum, and the whole against its roots and the manifest.
 
+use super::keys::{self, Content, Opened};
 use super::report::{Finding, FindingKind, Report};
 use crate::format::DecodeError;
 use crate::format::block::{BLOCK_HEAD_BYTES, BlockHead, BlockHeader, read_head, read_header};
@@ -17,14 +18,14 @@ use std::path::{Path, PathBuf};
 /// A segment whose checksums hold, for a deeper look.
 pub(super) struct Segment {
     pub path: PathBuf,
-    pub map: MappedFile,
+    pub map: Content,
     pub header: SegmentHeader,
     pub trailer: Trailer,
     pub footer: Footer,
     /// For each block that could be read: its number, head, header, and where its pages begin.
     pub blocks: Vec<(usize, BlockHead, BlockHeader, usize)>,
     /// The file of the index that was made anew, where there is one.
-    pub index: Option<MappedFile>,
+    pub index: Option<Content>,
 }
 
 impl Segment {
@@ -79,7 +80,20 @@ pub(super) fn verify_file(
     report.bytes += (map.bytes().len() + index.as_ref().map_or(0, |i| i.bytes().len())) as u64;
     let before = report.findings.len();
     let new_root = index.as_ref().map(|index| *blake3::hash(index.bytes()).as_bytes());
-    let (header, trailer, footer) = match ends(path, map.bytes(), expect, new_root, report) {
+    if let (Some(root), Some((_, meta))) = (new_root, expect)
+        && root != meta.index_root
+    {
+        let hex = crate::format::header::hex;
+        let (expected, found) = (format!("BLAKE3 {}", hex(&meta.index_root)), hex(&root));
+        report.add(Finding::new(FindingKind::Corruption, &beside, 0, expected, found));
+    }
+    let meta = expect.map(|(_, meta)| (meta, new_root.is_some()));
+    let map = match keys::open_segment(path, map, meta, report) {
+        Opened::Plain(map) => Content::Mapped(map),
+        Opened::Sealed(bytes) => Content::Opened(bytes),
+        Opened::Closed => return None,
+    };
+    let (header, trailer, footer) = match ends(path, &map, expect, new_root.is_some(), report) {
         Ok(ends) => ends,
         Err(e) => {
             report.add(Finding::damage(FindingKind::Corruption, e.in_file(path)));
@@ -87,6 +101,7 @@ pub(super) fn verify_file(
             return None;
         }
     };
+    let index = index.map(|index| keys::open_index(&beside, header.id, index, report));
     let mut segment = Segment { path: path.to_path_buf(), map, header, trailer, footer, blocks: Vec::new(), index };
     for number in 0..segment.footer.blocks.len() {
         match verify_block(&segment, number) {
@@ -113,11 +128,12 @@ fn part<'a>(bytes: &'a [u8], at: u64, len: u64, what: &'static str) -> Result<&'
 /// Header, trailer and footer, and whether they are those of the file that the manifest means.
 fn ends(
     path: &Path,
-    bytes: &[u8],
+    content: &Content,
     expect: Option<(&Version, &SegmentMeta)>,
-    new_root: Option<[u8; 32]>,
+    is_new: bool,
     report: &mut Report,
 ) -> Result<(SegmentHeader, Trailer, Footer), DecodeError> {
+    let bytes = content.bytes();
     let header = read_segment_header(part(bytes, 0, SEGMENT_HEADER_BYTES as u64, "segment header")?)?;
     let trailer_at = (bytes.len() as u64).saturating_sub(TRAILER_BYTES as u64);
     let trailer = part(bytes, trailer_at, TRAILER_BYTES as u64, "segment trailer")?;
@@ -152,19 +168,16 @@ fn ends(
             crate::format::header::hex(&meta.data_root),
             crate::format::header::hex(&meta.index_root),
         );
+        // Of an encrypted one the manifest says what is stored, which was compared.
+        let is_opened = matches!(content, Content::Opened(_));
         let is = (
-            bytes.len() as u64,
+            if is_opened { meta.bytes } else { bytes.len() as u64 },
             rows,
             footer.blocks.len(),
-            crate::format::header::hex(&trailer.data_root),
+            crate::format::header::hex(if is_opened { &meta.data_root } else { &trailer.data_root }),
             // That of a new one is compared by itself.
-            crate::format::header::hex(&new_root.map_or(trailer.index_root, |_| meta.index_root)),
+            crate::format::header::hex(if is_opened || is_new { &meta.index_root } else { &trailer.index_root }),
         );
-        if let Some(root) = new_root.filter(|root| *root != meta.index_root) {
-            let hex = crate::format::header::hex;
-            let (expected, found) = (format!("BLAKE3 {}", hex(&meta.index_root)), hex(&root));
-            report.add(Finding::new(FindingKind::Corruption, &path.with_extension("idx"), 0, expected, found));
-        }
         if said != is {
             report.add(Finding::new(
                 FindingKind::Mismatch,

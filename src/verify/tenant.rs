@@ -2,7 +2,7 @@
 
 use super::chain::{Chain, part_number, read_manifest, verify_parts};
 use super::report::{Finding, FindingKind, Report};
-use super::{deep, log, quarantine, receipts, segment};
+use super::{deep, keys, log, quarantine, receipts, segment};
 use crate::error::StorageError;
 use crate::format::edit::SegmentMeta;
 use crate::format::version::Version;
@@ -18,7 +18,8 @@ const READ_ATTEMPTS_MAX: u32 = 5;
 pub(super) fn verify_tenant(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Result<(), StorageError> {
     let mut attempt = 1;
     loop {
-        let mut part = Report { deep: report.deep, archives: report.archives.clone(), ..Report::default() };
+        let unlock = keys::Unlock::with(report.unlock.master.clone());
+        let mut part = Report { deep: report.deep, archives: report.archives.clone(), unlock, ..Report::default() };
         let result = verify_once(vfs, dir, live, &mut part);
         let head = result.as_ref().ok().copied().flatten();
         let moved = live
@@ -56,12 +57,14 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
         let (expected, found) = (format!("the manifest of {name}"), format!("that of {tenant}"));
         report.add(Finding::new(FindingKind::Misplaced, &manifest, 0, expected, found));
     }
+    // First: the files that are encrypted are read with them.
+    keys::verify_keys(vfs, dir, chain.as_ref().map(|c| &c.version.tenant), report);
     for entry in vfs.list(dir)? {
         let path = dir.join(&entry.name);
         match (entry.name.as_str(), entry.is_dir) {
-            ("manifest", false) | ("segments" | "log", true) => {}
+            ("manifest" | "key", false) | ("segments" | "log", true) => {}
             ("quarantine", true) => quarantine::verify_quarantine(vfs, &path, report)?,
-            ("manifest.tmp" | "receipts.tmp", false) if live => {}
+            ("manifest.tmp" | "receipts.tmp" | "key.tmp", false) if live => {}
             (name, false) if live && name.strip_suffix(".tmp").and_then(part_number).is_some() => {}
             ("receipts", false) => {
                 receipts::verify_receipts(vfs, &path, chain.as_ref().map(|c| &c.version.tenant), report);
@@ -77,6 +80,7 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
     let before = report.findings.len();
     let beyond = verify_segments(vfs, dir, &chain, live, report)?;
     log::verify_logs(vfs, &dir.join("log"), &chain, live, report)?;
+    keys::finish(dir, report);
     let is_missing = |f: &Finding| matches!(f.kind, FindingKind::Missing | FindingKind::Gap);
     if let Some(id) = beyond
         && chain.is_whole

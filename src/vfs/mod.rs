@@ -13,8 +13,8 @@ mod whole;
 pub use aside::{aside_seal, set_aside};
 pub use map::MappedFile;
 pub use real::RealVfs;
-pub use real::disk_space;
 pub(crate) use real::lock_text;
+pub use real::{disk_space, is_private};
 
 use crate::error::StorageError;
 use std::path::{Path, PathBuf};

@@ -210,3 +210,18 @@ fn read_some(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
 fn write_some(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_write(file, bytes, offset)
 }
+
+/// Can only the owner of a file read and write it? Always, where the system has no such rights.
+pub fn is_private(path: &Path) -> Result<bool, StorageError> {
+    let found = std::fs::metadata(path).map_err(|e| StorageError::io("look at", path, e))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Ok(found.mode() & 0o077 == 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = found;
+        Ok(true)
+    }
+}

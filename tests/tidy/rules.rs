@@ -31,7 +31,8 @@ pub const MODULES: &[Module] = &[
         may_import: &["id", "record"],
         must_not_name: &["std::fs", "std::time", "std::thread", "std::env", "std::io"],
     },
-    module("log", &["id", "record", "format", "vfs"]),
+    module("crypt", &["id", "record::Timestamp", "format", "vfs"]),
+    module("log", &["id", "record", "format", "vfs", "crypt"]),
     Module {
         name: "memtable",
         may_import: &["id", "record", "format::payload", "format::rows", "format::block"],
@@ -58,6 +59,7 @@ pub const MODULES: &[Module] = &[
             "record",
             "format",
             "vfs",
+            "crypt",
             "log",
             "memtable",
             "segment",
@@ -77,6 +79,7 @@ pub const MODULES: &[Module] = &[
             "id",
             "record",
             "vfs",
+            "crypt",
             "tenant",
             "catalog",
             "policy",
@@ -108,13 +111,19 @@ pub const MODULES: &[Module] = &[
             "format::edit::SegmentMeta",
             "format::header::hex",
             "format::segment",
+            "format::sealed",
+            "format::compress::Codec",
+            "crypt",
             "format::version::Version",
         ],
     ),
     module("ingest", &["id", "record"]),
-    module("verify", &["id", "record", "format", "vfs"]),
+    module("verify", &["id", "record", "format", "vfs", "crypt"]),
     // Below queries: files, and what a tenant makes of them.
-    module("repair", &["id", "record", "format", "vfs", "log", "segment", "manifest", "catalog", "tenant", "store"]),
+    module(
+        "repair",
+        &["id", "record", "format", "vfs", "crypt", "log", "segment", "manifest", "catalog", "tenant", "store"],
+    ),
     // What the command line and the server share: the same options and the same rows, however they come and go.
     module("front", &["record", "store", "format::Reader", "format::put_bytes", "format::put_varint"]),
     module(
@@ -145,6 +154,8 @@ pub const ONLY: &[Only] = &[
     // The signals that a child is passed.
     only("tokio", &["server", "bin::duramen::commands::run"]),
     only("memmap2", &["vfs"]),
+    only("chacha20poly1305", &["crypt"]),
+    only("zeroize", &["crypt"]),
     only("rustix", &["vfs", "bin::duramen::commands::run"]),
     // The filters' bytes are part of the format.
     only("xorf", &["index", "format::bundle"]),

@@ -102,6 +102,7 @@ impl LocationArgs {
 pub fn options() -> Options {
     let mut options = Options::default();
     options.merge = false;
+    options.master_key = crate::keys::master_key();
     options
 }
 

@@ -8,6 +8,7 @@ mod config;
 mod failure;
 mod filter;
 mod input;
+mod keys;
 mod location;
 mod output;
 mod progress;
@@ -27,7 +28,8 @@ fn main() -> ExitCode {
         }
     };
     config::give(cli.config);
-    match cli.command.run() {
+    let known = keys::give(cli.master_key_file);
+    match known.and_then(|()| cli.command.run()) {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }

@@ -14,6 +14,7 @@ const TENANT_SET: u8 = 2;
 const TENANT_DELETED: u8 = 3;
 const TOKEN_CREATED: u8 = 4;
 const TOKEN_REVOKED: u8 = 5;
+const KEY_CHANGED: u8 = 6;
 
 /// Something that was decided, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,29 @@ pub enum EventKind {
     /// A token was revoked.
     TokenRevoked {
         /// Its id.
+        id: Box<str>,
+    },
+    /// A tenant's keys are about to be changed.
+    KeyChanged {
+        /// Whose.
+        tenant: TenantId,
+        /// What is done.
+        change: KeyChange,
+        /// The newest generation of the tenant's key when it is done.
+        generation: u32,
+    },
+}
+
+/// What is done to a tenant's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyChange {
+    /// The tenant becomes an encrypted one.
+    Encrypted,
+    /// A new generation of its key is made.
+    Rotated,
+    /// Its keys are brought under another master key.
+    Master {
+        /// The id of that key, which says nothing of it.
         id: Box<str>,
     },
 }
@@ -201,6 +225,7 @@ impl Event {
             EventKind::TenantDeleted { .. } => TENANT_DELETED,
             EventKind::TokenCreated(_) => TOKEN_CREATED,
             EventKind::TokenRevoked { .. } => TOKEN_REVOKED,
+            EventKind::KeyChanged { .. } => KEY_CHANGED,
         });
         put_zigzag(&mut out, self.at.0);
         match &self.kind {
@@ -214,6 +239,18 @@ impl Event {
             }
             EventKind::TokenCreated(token) => token.encode(&mut out),
             EventKind::TokenRevoked { id } => put_bytes(&mut out, id.as_bytes()),
+            EventKind::KeyChanged { tenant, change, generation } => {
+                put_bytes(&mut out, tenant.as_str().as_bytes());
+                put_varint(&mut out, u64::from(*generation));
+                out.push(match change {
+                    KeyChange::Encrypted => 1,
+                    KeyChange::Rotated => 2,
+                    KeyChange::Master { .. } => 3,
+                });
+                if let KeyChange::Master { id } = change {
+                    put_bytes(&mut out, id.as_bytes());
+                }
+            }
         }
         out
     }
@@ -233,7 +270,19 @@ impl Event {
             TENANT_DELETED => EventKind::TenantDeleted { tenant: tenant(&mut r)? },
             TOKEN_CREATED => EventKind::TokenCreated(TokenEntry::decode(&mut r)?),
             TOKEN_REVOKED => EventKind::TokenRevoked { id: r.text()?.into() },
-            other => return Err(DecodeError::new(WHAT, 0, "a kind of event from 1 to 5", other)),
+            KEY_CHANGED => {
+                let tenant = tenant(&mut r)?;
+                let generation = r.varint()?;
+                let generation = u32::try_from(generation).map_err(|_| r.error("a generation", generation))?;
+                let change = match r.u8()? {
+                    1 => KeyChange::Encrypted,
+                    2 => KeyChange::Rotated,
+                    3 => KeyChange::Master { id: r.text()?.into() },
+                    other => return Err(r.error("a change of keys from 1 to 3", other)),
+                };
+                EventKind::KeyChanged { tenant, change, generation }
+            }
+            other => return Err(DecodeError::new(WHAT, 0, "a kind of event from 1 to 6", other)),
         };
         r.end()?;
         Ok(Event { at, kind })

@@ -31,6 +31,13 @@ fn events() -> Vec<Event> {
         EventKind::TenantSet { tenant: tenant.clone(), name: "note".into(), value: Some("x".repeat(1500).into()) },
         EventKind::TenantSet { tenant: tenant.clone(), name: "retention".into(), value: None },
         EventKind::TokenRevoked { id: "tok_1".into() },
+        EventKind::KeyChanged { tenant: tenant.clone(), change: KeyChange::Encrypted, generation: 1 },
+        EventKind::KeyChanged { tenant: tenant.clone(), change: KeyChange::Rotated, generation: 300 },
+        EventKind::KeyChanged {
+            tenant: tenant.clone(),
+            change: KeyChange::Master { id: "00ff".into() },
+            generation: 2,
+        },
         EventKind::TenantDeleted { tenant },
     ]
     .into_iter()
@@ -58,7 +65,7 @@ fn reads_what_was_written() {
     let (bytes, _) = log(&events());
     let contents = decode(&bytes).expect("a whole log");
     assert_eq!((contents.header, contents.events, contents.torn), (header(), events(), None));
-    assert_eq!((contents.head.frames, contents.head.bytes), (8, bytes.len() as u64));
+    assert_eq!((contents.head.frames, contents.head.bytes), (11, bytes.len() as u64));
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn what_is_well_formed_and_wrong_is_found() {
 #[test]
 fn the_corpus_goes_through_the_fuzz_body() {
     let tenant = TenantId::new("acme").expect("a name");
-    let header = LogHeader { tenant, id: LogId(3), salt: 0x5a17, first: Seq(11), durable: Seq(10) };
+    let header = LogHeader { tenant, id: LogId(3), salt: 0x5a17, first: Seq(11), durable: Seq(10), key: None };
     let mut file = header.encode().to_vec();
     let first = Frame { previous: chain_start(&header.encode()), ..batch(b"raw", Codec::Raw, b"raw", Some(b"yes")) };
     let hash = first.encode(&STAMP, &mut file);

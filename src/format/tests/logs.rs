@@ -11,7 +11,8 @@ use crate::record::Timestamp;
 #[test]
 fn the_document_shows_a_log_file() {
     let tenant = TenantId::new("acme").expect("a name");
-    let header = LogHeader { tenant, id: LogId(2), salt: 0x0123_4567_89ab_cdef, first: Seq(41), durable: Seq(40) };
+    let header =
+        LogHeader { tenant, id: LogId(2), salt: 0x0123_4567_89ab_cdef, first: Seq(41), durable: Seq(40), key: None };
     let mut bytes = header.encode().to_vec();
     let payload = b"two records";
     let frame = Frame {

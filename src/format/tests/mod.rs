@@ -58,7 +58,7 @@ fn show(bytes: &[u8]) -> String {
     })
 }
 
-fn check(name: &str, bytes: &[u8]) {
+pub(crate) fn check(name: &str, bytes: &[u8]) {
     let found = example(DOCUMENT, name).unwrap_or_else(|e| panic!("docs/format.md: {e}; it is\n{}", show(bytes)));
     let at = found.iter().zip(bytes).take_while(|(a, b)| a == b).count();
     let (len, own) = (found.len(), bytes.len());

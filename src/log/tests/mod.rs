@@ -7,6 +7,7 @@ mod grouping;
 mod reader;
 
 use super::*;
+use crate::crypt::KeyRing;
 use crate::id::{LogId, Seq, TenantId};
 use crate::vfs::Vfs;
 use crate::vfs::sim::SimVfs;
@@ -20,7 +21,7 @@ fn tenant() -> TenantId {
 }
 
 fn small() -> LogOptions {
-    LogOptions { preallocate_bytes: 2048, buffered_bytes_max: 1024, unsynced_bytes_max: 4096 }
+    LogOptions { preallocate_bytes: 2048, buffered_bytes_max: 1024, unsynced_bytes_max: 4096, ..LogOptions::default() }
 }
 
 fn open(vfs: &SimVfs, sealed_below: u64) -> Result<(Log, Recovery, Vec<Replayed>), StorageError> {
@@ -38,7 +39,8 @@ fn must_open(vfs: &SimVfs, sealed_below: u64) -> (Log, Recovery, Vec<Replayed>) 
 
 fn read_beside(vfs: &SimVfs, sealed_below: u64) -> Result<(Recovery, Vec<Replayed>), ReadOnlyError> {
     let mut batches = Vec::new();
-    let report = read_only(vfs, Path::new(DIR), &tenant(), Seq(sealed_below), &mut |b| batches.push(b))?;
+    let report =
+        read_only(vfs, Path::new(DIR), (&tenant(), &KeyRing::default()), Seq(sealed_below), &mut |b| batches.push(b))?;
     Ok((report, batches))
 }
 

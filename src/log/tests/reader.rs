@@ -1,6 +1,7 @@
 //! Readers beside a writer.
 
 use super::*;
+use crate::crypt::KeyRing;
 use crate::vfs::RealVfs;
 
 #[test]
@@ -65,7 +66,7 @@ fn readers_race_a_writer_on_real_files() {
             while !is_done.load(std::sync::atomic::Ordering::SeqCst) {
                 let durable = log.durable_seq().0;
                 let mut next = 1;
-                let result = read_only(&RealVfs, &dir, &tenant(), Seq(0), &mut |b| {
+                let result = read_only(&RealVfs, &dir, (&tenant(), &KeyRing::default()), Seq(0), &mut |b| {
                     assert_eq!(b.first.0, next);
                     assert_eq!(b.payload, b.first.0.to_string().repeat(200).into_bytes());
                     next += 1;
@@ -90,6 +91,6 @@ fn readers_race_a_writer_on_real_files() {
     });
     drop(log);
     let mut count = 0;
-    read_only(&RealVfs, &dir, &tenant(), Seq(0), &mut |_| count += 1).expect("readable");
+    read_only(&RealVfs, &dir, (&tenant(), &KeyRing::default()), Seq(0), &mut |_| count += 1).expect("readable");
     assert_eq!(count, 300);
 }

@@ -22,6 +22,7 @@ fn options(vfs: &SimVfs) -> TenantOptions {
         merge_bytes_max: 1 << 20,
         rules: Arc::new(crate::tenant::Rules::default()),
         written: Arc::default(),
+        keys: crate::crypt::KeyRing::default(),
     }
 }
 

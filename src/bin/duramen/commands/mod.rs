@@ -6,6 +6,7 @@ mod demo;
 mod explain;
 mod export;
 mod ingest;
+mod key;
 mod parse;
 mod query;
 mod repair;
@@ -35,6 +36,9 @@ pub struct Cli {
     /// A configuration file, as TOML [default: duramen.toml in the store's folder, where it is there]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<std::path::PathBuf>,
+    /// What opens encrypted tenants [env: DURAMEN_MASTER_KEY_FILE; DURAMEN_MASTER_KEY in hexadecimal]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub master_key_file: Option<std::path::PathBuf>,
 }
 
 /// What to do.
@@ -51,6 +55,7 @@ pub enum Command {
     Stats(stats::Args),
     Tenant(tenant::Args),
     Token(token::Args),
+    Key(key::Args),
     Compact(compact::Args),
     Verify(verify::Args),
     Repair(repair::Args),
@@ -74,6 +79,7 @@ impl Command {
             Command::Stats(args) => args.run(),
             Command::Tenant(args) => args.run(),
             Command::Token(args) => args.run(),
+            Command::Key(args) => args.run(),
             Command::Compact(args) => args.run(),
             Command::Verify(args) => args.run(),
             Command::Repair(args) => args.run(),

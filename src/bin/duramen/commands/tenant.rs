@@ -26,6 +26,9 @@ enum Command {
     Create {
         #[command(flatten)]
         data: DataArgs,
+        /// Encrypt its records on disk, under the master key
+        #[arg(long)]
+        encrypt: bool,
         /// 1 to 64 letters, digits, `.`, `_` or `-`
         #[arg(value_parser = TenantId::new)]
         name: TenantId,
@@ -86,6 +89,9 @@ struct Settings {
     /// Refuse records beyond so many bytes a day
     #[arg(long, value_name = "SIZE")]
     quota_ingest_bytes_per_day: Option<String>,
+    /// Encrypt what it is given from now on, under the master key; there is no way back
+    #[arg(long, value_name = "on", value_parser = ["on"])]
+    encrypt: Option<String>,
     /// The logs of this instance live by rules for deleted ones from now on
     #[arg(long, value_name = "ID")]
     instance_deleted: Vec<String>,
@@ -120,11 +126,15 @@ impl Settings {
 impl Args {
     pub fn run(self) -> Result<ExitCode, Failure> {
         match self.command {
-            Command::Create { data, name } => {
+            Command::Create { data, encrypt, name } => {
                 let folder = data.folder()?;
                 let store = Store::open_with(&folder, options_in(&folder)?)?;
                 // The folder first: a crash between the two leaves an empty tenant, which making it again completes.
-                match store.create_tenant(name.as_str()) {
+                let made = match encrypt {
+                    true => store.create_encrypted_tenant(name.as_str()),
+                    false => store.create_tenant(name.as_str()),
+                };
+                match made {
                     Ok(_) => {}
                     Err(error) if error.is_tenant_exists() && store.catalog()?.tenant(&name)?.is_none() => {}
                     Err(error) if error.is_tenant_exists() => return Err(Failure::Usage(error.to_string())),
@@ -154,6 +164,9 @@ impl Args {
                 policy.of_tenant(&name, &after).map_err(|e| Failure::Usage(e.to_string()))?;
                 for (setting, value) in &changes {
                     catalog.set(&name, setting, value.as_deref())?;
+                }
+                if settings.encrypt.is_some() {
+                    store.encrypt_tenant(name.as_str())?;
                 }
                 store.close()?;
             }
@@ -192,6 +205,8 @@ fn list(data: &DataArgs, format: &FormatArgs) -> Result<ExitCode, Failure> {
         cell("tenant", Some(name.clone()));
         // One tenant that can't be opened does not hide the others.
         cell("error", store.existing_tenant(&name).err().map(|e| e.to_string()));
+        let keys = store.key_info(&name);
+        cell("encrypted", keys.ok().map(|keys| if keys.is_some() { "yes" } else { "no" }.to_string()));
         cell("created", info.map(|i| i.created.to_string()));
         let others = info.map(|i| i.settings.iter().filter(|(name, _)| &***name != "retention"));
         let others: Vec<String> =

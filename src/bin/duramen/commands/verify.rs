@@ -1,8 +1,9 @@
 //! `duramen verify`.
 
 use crate::failure::{Failure, PROBLEM};
+use crate::keys::master_key;
 use duramen::policy::Place;
-use duramen::verify;
+use duramen::verify::{self, VerifyOptions};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -45,7 +46,8 @@ impl Args {
             archives.extend(crate::config::of_store(path)?.policy.archives().clone());
         }
         archives.extend(self.archive);
-        let report = verify::verify_with(&self.paths, self.deep, &archives);
+        let report =
+            verify::verify_as(&self.paths, &VerifyOptions { deep: self.deep, archives, master_key: master_key() });
         let mut out = io::stdout().lock();
         match self.json {
             true => writeln!(out, "{}", serde_json::to_string(&report).unwrap_or_default())?,
