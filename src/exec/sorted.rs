@@ -69,6 +69,8 @@ pub(crate) fn run<'p>(
                 sorter.push(ranks.as_slice().into(), place, (unit as u32, row), 0)?;
             }
         }
+        // The next block is held against the best of this one.
+        sorter.tighten();
         Ok(())
     };
     let materialiser = Materialiser::new(scan.plan.wanted());

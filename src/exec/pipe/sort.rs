@@ -82,6 +82,15 @@ impl<'p, T> Sorter<'p, T> {
         Ok(())
     }
 
+    /// Lets go what does not count, so that what comes is held against the last of the first ones.
+    pub(crate) fn tighten(&mut self) {
+        if let Some(n) = self.step.rows_max().and_then(|n| usize::try_from(n).ok())
+            && self.items.len() > n
+        {
+            self.cut(n);
+        }
+    }
+
     /// Keeps the first `n`.
     fn cut(&mut self, n: usize) {
         let keys = &self.step.keys;
@@ -104,10 +113,7 @@ impl<'p, T> Sorter<'p, T> {
     pub(crate) fn merge(&mut self, other: Self) -> Result<(), ExecError> {
         self.items.extend(other.items);
         self.memory += other.memory;
-        match self.step.rows_max().and_then(|n| usize::try_from(n).ok()) {
-            Some(n) if self.items.len() > n => self.cut(n),
-            _ => {}
-        }
+        self.tighten();
         self.budget.check_rows_sorted(self.items.len())
     }
 
