@@ -184,6 +184,9 @@ impl KeyRing {
     pub fn take_out_of_box(&self, kind: FileKind, id: u64, bytes: Vec<u8>, path: &Path) -> Result<Boxed, StorageError> {
         let damage = |e: DecodeError| StorageError::from(e.in_file(path));
         let Some(boxed) = BoxedFile::decode(kind, &bytes).map_err(damage)? else { return Ok(Boxed::Plain(bytes)) };
+        if let Some(ring) = self.0.as_ref().filter(|ring| ring.tenant != boxed.tenant) {
+            return Err(damage(DecodeError::new("encrypted file", 11, format!("tenant {}", ring.tenant), boxed.tenant)));
+        }
         let key = self.open_file(kind, id, &boxed.key, path)?;
         let wrong = || damage(DecodeError::new("encrypted file", 0, "bytes that their tag fits", "others"));
         let (sealed, tag) = boxed.sealed.split_last_chunk::<TAG_BYTES>().ok_or_else(wrong)?;

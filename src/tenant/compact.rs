@@ -95,15 +95,16 @@ impl TenantCore {
         Ok(report)
     }
 
-    /// Notes what an error says of a segment that was read to be merged; says whether that is news.
+    /// Notes what an error says of a segment that was read to be merged; says whether one is left out from now on. It
+    /// was not before: what is known to be damaged is not read for a merge.
     pub(super) fn note_damage(&self, error: &Error) -> bool {
         let Some(error @ StorageError::Damage(damage)) = error.as_storage_error() else { return false };
         let snapshot = self.snapshot();
         let segment = snapshot.segments().iter().find(|s| segment_path(&self.options, s.meta().id) == damage.file);
         segment.is_some_and(|segment| {
-            let is_news = segment.damage().is_none();
+            // Where the segment did not even open, it has noted that itself.
             segment.note_damage_at(damage.offset, error);
-            is_news && segment.damage().is_some()
+            segment.damage().is_some()
         })
     }
 

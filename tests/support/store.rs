@@ -58,7 +58,7 @@ pub fn make(root: &Path, data: &Path) {
             let tenant = store.tenant(name).unwrap();
             let id = TenantId::new(name).unwrap();
             store.catalog().unwrap().ensure_tenant(&id).unwrap();
-            store.catalog().unwrap().set(&id, "retention", Some("30d")).unwrap();
+            store.catalog().unwrap().set(&id, "retention", Some("20000d")).unwrap();
             for part in 0..3 {
                 tenant.append(&records(i as u64 * 100 + part, 60, part as i64 * 60)).unwrap();
                 tenant.seal().unwrap();
