@@ -1,7 +1,8 @@
 //! A store on a simulated disk: random workloads, crashes, faults, and a plain model of what must be there.
 //!
 //! A seed gives a workload of several rounds, and where the power goes. `DURAMEN_SIM_SEEDS` sets how many seeds are run
-//! and `DURAMEN_SIM_FIRST` the first of them. A failure prints the line that runs its seed again.
+//! and `DURAMEN_SIM_FIRST` the first of them. A failure prints the line that runs its seed again; where the store was
+//! backed up before it, the number of operations may differ by a few from run to run, so that it may take several.
 
 #[path = "sim/mod.rs"]
 mod sim;

@@ -185,7 +185,12 @@ impl KeyRing {
         let damage = |e: DecodeError| StorageError::from(e.in_file(path));
         let Some(boxed) = BoxedFile::decode(kind, &bytes).map_err(damage)? else { return Ok(Boxed::Plain(bytes)) };
         if let Some(ring) = self.0.as_ref().filter(|ring| ring.tenant != boxed.tenant) {
-            return Err(damage(DecodeError::new("encrypted file", 11, format!("tenant {}", ring.tenant), boxed.tenant)));
+            return Err(damage(DecodeError::new(
+                "encrypted file",
+                11,
+                format!("tenant {}", ring.tenant),
+                boxed.tenant,
+            )));
         }
         let key = self.open_file(kind, id, &boxed.key, path)?;
         let wrong = || damage(DecodeError::new("encrypted file", 0, "bytes that their tag fits", "others"));

@@ -40,6 +40,7 @@ impl Tally {
 /// What a seed does, step by step.
 pub fn trace(seed: u64) -> Vec<String> {
     let mut world = World::new(seed);
+    world.no_backups = true;
     let ended = rounds(&mut world, &mut Tally::default());
     world.vfs.crash_at(0);
     world.note(format!("{ended:?}"));
