@@ -64,6 +64,9 @@ pub struct KeyError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyProblem {
+    /// A tenant is to be encrypted, and the store has no master key.
+    #[error("a tenant is encrypted under the master key of its store, and none was given")]
+    NothingToWrapUnder,
     /// No master key was given.
     #[error("it is encrypted, and no master key was given; it needs the one of id {needs}")]
     NoMasterKey {

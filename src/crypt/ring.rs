@@ -230,8 +230,7 @@ impl KeyRing {
             return Ok(());
         }
         let Some(master) = &ring.master else {
-            let needs = "any: a tenant is encrypted under the master key of its store".to_string();
-            return Err(KeyProblem::NoMasterKey { needs }.of(&ring.path));
+            return Err(KeyProblem::NothingToWrapUnder.of(&ring.path));
         };
         let root = random_secret(&ring.path)?;
         let mut secrets = Zeroizing::new(Vec::with_capacity(2 * KEY_BYTES));
