@@ -250,6 +250,44 @@ fn verify_finds_what_was_changed() {
 }
 
 #[test]
+fn a_checkpoint_is_made_kept_and_compared() {
+    let dir = store();
+    let key = run_in(dir.path(), &["checkpoint", "--new-key", "key"]).exits(0).stdout.trim().to_string();
+    assert_eq!(key.len(), 64);
+    run_in(dir.path(), &["checkpoint", "--new-key", "key"]).exits(3);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(dir.path().join("key")).expect("a key").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    run_in(dir.path(), &["checkpoint", "--data", "s", "--key", "key", "--out", "kept"]).exits(0);
+    let printed = run_in(dir.path(), &["checkpoint", "--data", "s", "--key", "key", "--tenant", "default"]).exits(0);
+    assert!(
+        serde_json::from_str::<serde_json::Value>(&printed.stdout).is_ok_and(|v| v["tenants"][0]["head"].is_string())
+    );
+    run_in(dir.path(), &["checkpoint", "--data", "s", "--key", "key", "--tenant", "nobody"]).exits(3);
+    run_in(dir.path(), &["compact", "--data", "s"]).exits(0);
+    let compare = ["verify", "s", "--checkpoint", "kept", "--public-key"];
+    let run = run_in(dir.path(), &[&compare[..], &[&key]].concat()).exits(0);
+    assert!(run.stdout.contains("continued from entry"), "{}", run.stdout);
+    let other = "ab".repeat(32);
+    let run = run_in(dir.path(), &[&compare[..], &[&other, "--json"]].concat()).exits(1);
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("one object");
+    assert_eq!(report["findings"][0]["kind"], "bad_checkpoint");
+    run_in(dir.path(), &["verify", "s", "--public-key", &key]).exits(2);
+    // The verifier alone says the same.
+    let verifier = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_duramen-verify"));
+        command.current_dir(dir.path()).args(args).output().expect("it runs").status.code()
+    };
+    assert_eq!(verifier(&["--checkpoint", "kept", "--public-key", &key, "s"]), Some(0));
+    assert_eq!(verifier(&["--checkpoint", "kept", "--public-key", &other, "s"]), Some(1));
+    assert_eq!(verifier(&["--checkpoint", "none", "s"]), Some(3));
+    assert_eq!(verifier(&["--public-key", &key, "s"]), Some(2));
+}
+
+#[test]
 #[cfg(feature = "server")]
 fn a_second_writer_is_told_who_holds_the_store() {
     let dir = store();
@@ -311,8 +349,21 @@ fn environment_and_usage() {
     run_in(dir.path(), &["nonsense"]).exits(2);
     run_in::<&str>(dir.path(), &[]).exits(2);
     for command in [
-        "demo", "serve", "ingest", "query", "parse", "explain", "tail", "stats", "tenant", "token", "compact",
-        "verify", "export", "run",
+        "demo",
+        "serve",
+        "ingest",
+        "query",
+        "parse",
+        "explain",
+        "tail",
+        "stats",
+        "tenant",
+        "token",
+        "compact",
+        "checkpoint",
+        "verify",
+        "export",
+        "run",
     ] {
         let run = run_in(dir.path(), &[command, "--help"]).exits(0);
         assert!(run.stdout.contains("Example"), "{command}");

@@ -259,7 +259,7 @@ pub(super) fn check_crc(what: &'static str, at: usize, computed: u32, stored: u3
 }
 
 /// Bytes in hexadecimal, for errors.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -6,6 +6,7 @@
 pub mod block;
 pub mod bundle;
 mod bytes;
+pub mod checkpoint;
 pub mod chunk;
 pub mod compress;
 pub mod control;

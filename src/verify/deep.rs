@@ -180,6 +180,18 @@ pub(super) fn verify_segment(segment: &Segment, mut leaves: Option<&mut Leaves>,
     }
 }
 
+/// Hands on the records of a segment, each with its Seq and its place in a payload. Blocks that can't be decoded are left
+/// out.
+pub(super) fn records(segment: &Segment, each: &mut dyn FnMut(Seq, &Arc<Payload>, u32)) {
+    for (_, head, header, pages_at) in &segment.blocks {
+        let Ok(block) = (Decoder { segment, pages_at: *pages_at }).block(head, header) else { continue };
+        let payload = Arc::new(block.payload);
+        for (record, &seq) in block.seqs.iter().enumerate() {
+            each(Seq(seq), &payload, record as u32);
+        }
+    }
+}
+
 fn bundle(segment: &Segment) -> Option<Bundle> {
     let bytes = segment.bundle();
     if bytes.is_empty() {

@@ -6,6 +6,7 @@
 //! wrong decrypts nothing. May not know: everything but format, vfs, id, record, crypt.
 
 mod chain;
+mod checkpoint;
 mod deep;
 mod keys;
 mod log;
@@ -15,6 +16,7 @@ mod report;
 mod segment;
 mod tenant;
 
+pub use checkpoint::{Against, CheckpointReport, Gone, TenantContinued, take_checkpoint};
 pub use report::{Finding, FindingKind, Report};
 
 use crate::crypt::MasterKey;
@@ -42,22 +44,37 @@ pub struct VerifyOptions {
     pub archives: BTreeMap<Place, PathBuf>,
     /// Decrypt what is encrypted, and check it as everything else is.
     pub master_key: Option<MasterKey>,
+    /// Compare stores and tenants' folders with a checkpoint: does today's chain go on from the one then, and is what
+    /// was known then there, or named as expired or deleted? Records that were sealed then are compared through their
+    /// leaves, which `deep` makes again; those that were in the log always are.
+    pub against: Option<Against>,
 }
 
 /// Verifies as [`verify`] does, and segments in archives whose folders are given here too. What is in another archive is
 /// told as not checked.
 pub fn verify_with<P: AsRef<Path>>(paths: &[P], deep: bool, archives: &BTreeMap<Place, PathBuf>) -> Report {
-    verify_as(paths, &VerifyOptions { deep, archives: archives.clone(), master_key: None })
+    verify_as(paths, &VerifyOptions { deep, archives: archives.clone(), ..VerifyOptions::default() })
+}
+
+/// Verifies as [`verify`] does, and compares with a checkpoint: see [`VerifyOptions::against`].
+pub fn verify_against<P: AsRef<Path>>(paths: &[P], deep: bool, against: Option<&Against>) -> Report {
+    verify_as(paths, &VerifyOptions { deep, against: against.cloned(), ..VerifyOptions::default() })
 }
 
 /// Verifies as the options say.
 pub fn verify_as<P: AsRef<Path>>(paths: &[P], options: &VerifyOptions) -> Report {
-    let VerifyOptions { deep, archives, master_key } = options.clone();
+    let VerifyOptions { deep, archives, master_key, against } = options.clone();
     let mut report = Report { deep, archives, unlock: keys::Unlock::with(master_key), ..Report::default() };
     for path in paths {
         let path = path.as_ref();
         if let Err(e) = verify_path(&RealVfs, path, &mut report) {
             report.add(Finding::error(path, &e));
+        }
+        if let Some(against) = &against
+            && path.extension().is_none_or(|e| e != "seg")
+        {
+            let lock = if path.join("tenants").is_dir() { path.join("LOCK") } else { path.join("../../LOCK") };
+            checkpoint::check(&RealVfs, path, in_use(&RealVfs, &lock), against, &mut report);
         }
     }
     report.findings.dedup();

@@ -1,5 +1,6 @@
 //! What a verification found.
 
+use super::checkpoint::CheckpointReport;
 use crate::error::{Damage, StorageError};
 use crate::id::Place;
 use serde::Serialize;
@@ -32,6 +33,12 @@ pub enum FindingKind {
     Mismatch,
     /// Records that do not come to the hash that was acknowledged.
     LeafMismatch,
+    /// A checkpoint that is none, or is not signed with the key that is trusted.
+    BadCheckpoint,
+    /// The chain is another one than at the checkpoint.
+    Rewritten,
+    /// What would show whether the chain continues the checkpoint is gone.
+    Unproven,
     /// A file or folder that could not be read.
     Unreadable,
     /// An encrypted tenant that the master key at hand does not open. That says nothing against its files.
@@ -117,6 +124,8 @@ pub struct Report {
     /// The keys that are at hand.
     #[serde(skip)]
     pub(super) unlock: super::keys::Unlock,
+    /// What the comparison with a checkpoint came to, where there was one.
+    pub checkpoint: Option<CheckpointReport>,
 }
 
 impl Report {
@@ -130,6 +139,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.findings.iter().try_for_each(|finding| writeln!(f, "{finding}"))?;
         self.skipped.iter().try_for_each(|skipped| writeln!(f, "not checked: {skipped}"))?;
+        if let Some(checkpoint) = &self.checkpoint {
+            write!(f, "{checkpoint}")?;
+        }
         let Report { tenants, files, bytes, segments, blocks, records, .. } = self;
         match self.findings.len() {
             0 => write!(f, "nothing is wrong")?,

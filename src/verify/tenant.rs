@@ -95,7 +95,7 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
 }
 
 /// Where a segment is that is in an archive; an error says why it can't be looked at.
-fn archived(version: &Version, meta: &SegmentMeta, report: &Report) -> Option<Result<PathBuf, String>> {
+pub(super) fn archived(version: &Version, meta: &SegmentMeta, report: &Report) -> Option<Result<PathBuf, String>> {
     if meta.place.is_own() {
         return None;
     }

@@ -162,6 +162,7 @@ pub const ONLY: &[Only] = &[
     only("clap", &["bin"]),
     only("indicatif", &["bin"]),
     only("ureq", &["bin"]),
+    only("ed25519_dalek", &["format::checkpoint"]),
     // Rows of a CSV wait for their header in a temporary file that belongs to no store.
     // sled owns its folder, which the catalog moves aside where it does not open.
     only("std::fs", &["vfs", "bin", "catalog::view", "front::csv"]),

@@ -3,6 +3,7 @@
 //! An example is a fence ```` ```hex <name> ````. A line of it is bytes in hexadecimal, then `#` and what they mean;
 //! `00*60` stands for sixty zeros.
 
+mod checkpoint;
 mod control;
 mod logs;
 mod segments;

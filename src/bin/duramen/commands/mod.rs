@@ -1,6 +1,7 @@
 //! The commands, one a file: arguments, and what is done with them.
 
 mod backup;
+mod checkpoint;
 mod compact;
 mod demo;
 mod explain;
@@ -57,6 +58,7 @@ pub enum Command {
     Token(token::Args),
     Key(key::Args),
     Compact(compact::Args),
+    Checkpoint(checkpoint::Args),
     Verify(verify::Args),
     Repair(repair::Args),
     Export(export::Args),
@@ -81,6 +83,7 @@ impl Command {
             Command::Token(args) => args.run(),
             Command::Key(args) => args.run(),
             Command::Compact(args) => args.run(),
+            Command::Checkpoint(args) => args.run(),
             Command::Verify(args) => args.run(),
             Command::Repair(args) => args.run(),
             Command::Export(args) => args.run(),

@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, PROBLEM};
 use crate::keys::master_key;
+use duramen::format::checkpoint::unhex;
 use duramen::policy::Place;
 use duramen::verify::{self, VerifyOptions};
 use std::collections::BTreeMap;
@@ -29,11 +30,21 @@ pub struct Args {
     /// The folder of an archive; those in the configuration are known
     #[arg(long, value_name = "NAME=DIR", value_parser = archive)]
     archive: Vec<(Place, PathBuf)>,
+    /// Also compare with a checkpoint: today's store must go on from what was there then
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// The key that the checkpoint must be signed with: what `checkpoint --new-key` printed
+    #[arg(long, value_name = "HEX", requires = "checkpoint", value_parser = public_key)]
+    public_key: Option<[u8; 32]>,
 }
 
 fn archive(text: &str) -> Result<(Place, PathBuf), String> {
     let (name, folder) = text.split_once('=').ok_or("an archive is given as NAME=DIR")?;
     Ok((Place::new(name).map_err(|e| e.to_string())?, folder.into()))
+}
+
+fn public_key(text: &str) -> Result<[u8; 32], String> {
+    unhex(text).ok_or_else(|| "64 hexadecimal digits are expected".to_string())
 }
 
 impl Args {
@@ -46,8 +57,10 @@ impl Args {
             archives.extend(crate::config::of_store(path)?.policy.archives().clone());
         }
         archives.extend(self.archive);
-        let report =
-            verify::verify_as(&self.paths, &VerifyOptions { deep: self.deep, archives, master_key: master_key() });
+        let against = self.checkpoint.as_deref().map(|file| verify::Against::read(file, self.public_key)).transpose();
+        let against = against.map_err(|e| Failure::Failed(e.to_string()))?;
+        let options = VerifyOptions { deep: self.deep, archives, master_key: master_key(), against };
+        let report = verify::verify_as(&self.paths, &options);
         let mut out = io::stdout().lock();
         match self.json {
             true => writeln!(out, "{}", serde_json::to_string(&report).unwrap_or_default())?,
