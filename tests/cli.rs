@@ -250,6 +250,22 @@ fn verify_finds_what_was_changed() {
 }
 
 #[test]
+fn what_is_deleted_is_gone() {
+    let dir = store();
+    let run = |args: &[&str]| run_in(dir.path(), &[&["delete", "--data", "s", "--tenant", "default"], args].concat());
+    let all = run_in(dir.path(), &["query", "--data", "s", "*"]).exits(0).stdout.lines().count();
+    let report: serde_json::Value = serde_json::from_str(&run(&["--dry-run", "*"]).exits(0).stdout).expect("JSON");
+    assert_eq!((&report["records"], &report["done"]), (&all.into(), &false.into()));
+    assert_eq!(run_in(dir.path(), &["query", "--data", "s", "*"]).exits(0).stdout.lines().count(), all);
+    let report: serde_json::Value = serde_json::from_str(&run(&["*"]).exits(0).stdout).expect("JSON");
+    assert_eq!((&report["records"], &report["done"]), (&all.into(), &true.into()));
+    assert!(run_in(dir.path(), &["query", "--data", "s", "*"]).exits(0).stdout.is_empty());
+    run(&["* | limit 1"]).exits(2);
+    run(&["a OR"]).exits(2);
+    run_in(dir.path(), &["verify", "s", "--deep"]).exits(0);
+}
+
+#[test]
 fn a_checkpoint_is_made_kept_and_compared() {
     let dir = store();
     let key = run_in(dir.path(), &["checkpoint", "--new-key", "key"]).exits(0).stdout.trim().to_string();
@@ -360,6 +376,7 @@ fn environment_and_usage() {
         "tenant",
         "token",
         "compact",
+        "delete",
         "checkpoint",
         "verify",
         "export",

@@ -304,6 +304,19 @@ fn who_may_ask() {
     assert_eq!(server.count(&[("Authorization", &admin), ("X-Duramen-Tenant", "acme")]), 1);
     assert_eq!(server.count(&[("Authorization", &admin), ("X-Scope-OrgID", "other")]), 0);
     assert_eq!(with("GET", query, &admin, "nobody"), 403);
+    // What is deleted is gone for good, and only an administrator may.
+    let delete = |token: &str, body: &str| {
+        let headers = [("Authorization", token), ("X-Duramen-Tenant", "acme"), ("Content-Type", "application/json")];
+        server.send("POST", "/api/v1/delete", &headers, body.as_bytes())
+    };
+    assert_eq!((delete(&writer, r#"{"query":"*"}"#).status, delete(&reader, r#"{"query":"*"}"#).status), (403, 403));
+    assert_eq!((delete(&admin, "{}").status, delete(&admin, r#"{"query":"* | limit 1"}"#).status), (400, 400));
+    let counted = delete(&admin, r#"{"query":"a:1","dry_run":"true"}"#);
+    assert!(counted.status == 200 && counted.text().contains(r#""records":1"#), "{counted:?}");
+    assert_eq!(server.count(&[("Authorization", &reader)]), 1);
+    let deleted = delete(&admin, r#"{"query":"a:1"}"#);
+    assert!(deleted.status == 200 && deleted.text().contains(r#""done":true"#), "{deleted:?}");
+    assert_eq!(server.count(&[("Authorization", &reader)]), 0);
     assert!(!dir.path().join("s/tenants/nobody").exists());
     // Basic, with the token as the password: `any:TOKEN`.
     let basic = format!("Basic {}", base64(format!("any:{}", reader.replace("Bearer ", "")).as_bytes()));

@@ -115,6 +115,10 @@ impl From<Error> for ApiError {
             ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_keys", text)
                 .retry_after(60)
                 .hint("send more records in each request, or none of the keys")
+        } else if error.is_not_in_delete() {
+            ApiError::new(StatusCode::BAD_REQUEST, ParseError::CODE, text)
+        } else if error.is_ended() {
+            ApiError::unavailable("cancelled", text)
         } else if error.is_bad_key() {
             ApiError::bad_request(text)
         } else if error.is_bad_record() {

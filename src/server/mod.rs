@@ -9,6 +9,7 @@ mod auth;
 mod backup;
 mod body;
 mod config;
+mod delete;
 mod error;
 mod ingest;
 mod layer;

@@ -102,7 +102,7 @@ async fn answered(
 }
 
 /// The parameters in the body of a POST: a form, or JSON.
-async fn posted(app: &App, headers: &HeaderMap, body: Body) -> Result<Params, ApiError> {
+pub(super) async fn posted(app: &App, headers: &HeaderMap, body: Body) -> Result<Params, ApiError> {
     let limit = app.limits.query_body_bytes_max;
     let too_large = |_| {
         let message = format!("the body is larger than {limit} bytes (limits.query_body_bytes_max), or broke off");

@@ -1,7 +1,7 @@
 //! Listening, answering, and ending in order.
 
 use super::error::ApiError;
-use super::{App, Config, backup, ingest, layer, limit, metrics, probes, query, restore};
+use super::{App, Config, backup, delete, ingest, layer, limit, metrics, probes, query, restore};
 use crate::store::{DEFAULT_TENANT, Error, Store};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -134,6 +134,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/v1/ingest", post(ingest::ingest))
         .route("/api/v1/query", get(query::query).post(query::query))
         .route("/api/v1/admin/restore", post(restore::restore))
+        .route("/api/v1/delete", post(delete::delete))
         .route("/health", get(probes::health))
         .route("/health/live", get(probes::live))
         .route("/health/ready", get(probes::ready))

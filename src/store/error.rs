@@ -50,6 +50,12 @@ pub(crate) enum ErrorKind {
     Closed,
     #[error("a tail has no end, so that it can't do `{0}`; it takes filters only")]
     NotInTail(String),
+    #[error("what `{0}` makes of records can't be deleted; a deletion takes filters only")]
+    NotInDelete(String),
+    #[error("segment {0} has records to be deleted, and is in another place: bring it back first")]
+    DeleteElsewhere(String),
+    #[error("records were deleted, and this query began too long before to go on")]
+    Ended,
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     #[error("an idempotency key of {bytes} bytes; it has 1 to {bytes_max}")]
@@ -105,6 +111,14 @@ impl Error {
             ErrorKind::Query(e) => Some(e),
             _ => None,
         }
+    }
+    /// The query has pipes, which a deletion does not take.
+    pub fn is_not_in_delete(&self) -> bool {
+        matches!(*self.0, ErrorKind::NotInDelete(_))
+    }
+    /// The query was ended since records that it might have read were deleted meanwhile.
+    pub fn is_ended(&self) -> bool {
+        matches!(*self.0, ErrorKind::Ended)
     }
     /// The query can't be followed as a tail.
     pub fn is_not_in_tail(&self) -> bool {

@@ -4,6 +4,7 @@
 //! cache, one budget and one set of background threads. May not know: byte layout, nom, tantivy.
 
 mod adopt;
+mod delete;
 pub mod error;
 mod handle;
 mod keys;
@@ -22,7 +23,7 @@ pub use crate::catalog::{AuthError, Catalog, CatalogError, Principal, Roles, Sco
 pub use crate::crypt::{KeyInfo, MasterKey};
 pub use crate::exec::{Cell, ExecError, Missed, Missing, QueryStats, Row};
 pub use crate::log::Ack;
-pub use crate::tenant::Written;
+pub use crate::tenant::{DeleteListener, DeleteOptions, DeleteProgress, DeleteReport, Written};
 
 use crate::crypt::KeyRing;
 use crate::error::StorageError;
@@ -125,10 +126,12 @@ impl Store {
             lock: Mutex::new(lock),
             options,
         });
+        let store = Store(inner);
         if write {
-            inner.workers.start(&inner);
+            store.finish_deletions()?;
+            store.0.workers.start(&store.0);
         }
-        Ok(Store(inner))
+        Ok(store)
     }
 
     /// The store's folder.
@@ -161,32 +164,6 @@ impl Store {
     fn open_tenant(&self, name: &str, create: bool) -> Result<Tenant, Error> {
         let core = self.0.core(&TenantId::new(name)?, create)?;
         Ok(Tenant::new(core, self.0.clone()))
-    }
-
-    /// Removes a tenant with all its records from the disk. Queries that run on it may end with an error.
-    pub fn delete_tenant(&self, name: &str) -> Result<(), Error> {
-        let id = TenantId::new(name)?;
-        if self.0.read_only {
-            return Err(ErrorKind::ReadOnly.into());
-        }
-        // Not waited for while the tenants are locked, which others want.
-        let merging = self.0.tenants().get(&id).cloned();
-        if let Some(core) = merging {
-            core.end_merges();
-        }
-        let mut tenants = self.0.tenants();
-        let dir = self.0.tenant_dir(&id);
-        if !self.0.vfs.exists(&dir)? {
-            return Err(ErrorKind::NoSuchTenant(name.into()).into());
-        }
-        if let Some(core) = tenants.remove(&id) {
-            core.abandon();
-        }
-        // What is left of the files for a while, or for ever where this fails, nobody can read.
-        crate::crypt::erase(&*self.0.vfs, &dir)?;
-        self.0.vfs.remove_dir_all(&dir)?;
-        self.0.vfs.sync_dir(&self.0.path.join("tenants"))?;
-        Ok(())
     }
 
     /// The names of the tenants, sorted.
@@ -300,8 +277,13 @@ impl Inner {
     /// The tenants, sorted by name.
     fn tenant_ids(&self) -> Result<Vec<TenantId>, Error> {
         let mut ids = Vec::new();
-        for entry in self.vfs.list(&self.path.join("tenants"))? {
+        let entries = self.vfs.list(&self.path.join("tenants"))?;
+        let deleting: Vec<TenantId> = entries.iter().filter_map(|e| delete::marked(&e.name)).collect();
+        for entry in &entries {
             let Ok(id) = TenantId::new(&entry.name) else { continue };
+            if deleting.contains(&id) {
+                continue;
+            }
             // A folder that can't be looked into is a tenant that can't be opened now; one that lost its manifest and
             // has files is one that needs repair. Neither is gone.
             if entry.is_dir && crate::tenant::exists(&*self.vfs, &self.tenant_dir(&id)).unwrap_or(true) {

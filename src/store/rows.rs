@@ -7,10 +7,11 @@ use crate::exec::{ExecError, Execution, Explanation, Limits, Missed, Missing, Pl
 use crate::id::Seq;
 use crate::query::ast::{Pipe, Query};
 use crate::record::{Block, BlockInfo, Source, TermIndex, Timestamp};
+use crate::tenant::Snapshot;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,6 +20,9 @@ use std::time::{Duration, Instant};
 const ROWS_PER_MESSAGE: usize = 256;
 /// Messages under way: with the one being filled, what a slow reader makes a query keep.
 const MESSAGES_MAX: usize = 4;
+/// How long a query waits for its reader before it looks again, at first and at most.
+const SEND_AGAIN_AFTER: Duration = Duration::from_micros(50);
+const SEND_AGAIN_AFTER_MAX: Duration = Duration::from_millis(5);
 /// Sequence numbers that a tail looks through at a time.
 const TAIL_WINDOW: u64 = 1 << 16;
 
@@ -107,6 +111,8 @@ pub struct Rows {
     cancel: Arc<AtomicBool>,
     stats: Arc<Mutex<QueryStats>>,
     missed: Arc<Missed>,
+    /// Did the query's thread stop without a word since it was ended?
+    was_ended: Arc<AtomicBool>,
     ended: bool,
 }
 
@@ -115,12 +121,15 @@ impl Rows {
         tenant.store.workers().busy();
         let (canonical, plan, span) = plan(text, options)?;
         // Taken before this returns, so that the rows are those of now.
-        let sources = tenant.core.snapshot().sources(span.first, span.last)?;
+        let snapshot = tenant.core.snapshot().within(span.first, span.last);
+        let sources = snapshot.sources(span.first, span.last)?;
         let cancel = options.cancel.clone().unwrap_or_default();
         let stats = Arc::new(Mutex::new(QueryStats::default()));
         let (sender, receiver) = sync_channel(MESSAGES_MAX);
         let threads = tenant.store.options().query_threads;
         let (flag, out) = (cancel.clone(), stats.clone());
+        let told = Arc::new(AtomicBool::new(false));
+        let was_ended = told.clone();
         let missed = Arc::new(Missed::default());
         let (noted, strict) = (missed.clone(), options.strict);
         // The tenant is kept open while its rows are read.
@@ -130,7 +139,9 @@ impl Rows {
             .spawn(move || {
                 let _open = tenant;
                 let execution = Execution::new().threads(threads).cancel(&flag).missed(&noted).strict(strict);
-                run(execution, &plan, &sources, &sender, &out);
+                let out = Out { sender, snapshot: &snapshot, stats: &out };
+                let is_told = run(execution, &plan, &sources, &out);
+                was_ended.store(!is_told && snapshot.is_ended(), Ordering::Release);
             })
             .map_err(|e| StorageError::io("start a thread", std::path::Path::new("query"), e))?;
         Ok(Rows {
@@ -141,6 +152,7 @@ impl Rows {
             cancel,
             stats,
             missed,
+            was_ended: told,
             ended: false,
         })
     }
@@ -167,13 +179,33 @@ impl Rows {
     }
 }
 
-fn run(
-    execution: Execution<'_>,
-    plan: &Plan,
-    sources: &[Arc<dyn Source>],
-    sender: &SyncSender<Message>,
-    out: &Mutex<QueryStats>,
-) {
+/// Where the rows of a query go.
+struct Out<'q> {
+    sender: SyncSender<Message>,
+    snapshot: &'q Snapshot,
+    stats: &'q Mutex<QueryStats>,
+}
+
+impl Out<'_> {
+    /// Sends, waiting for a slow reader; `false` where there is none any more, or where the query is ended since what
+    /// it reads is to go from the disk.
+    fn send(&self, mut message: Message) -> bool {
+        let mut pause = SEND_AGAIN_AFTER;
+        loop {
+            message = match self.sender.try_send(message) {
+                Ok(()) => return true,
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(_)) if self.snapshot.is_ended() => return false,
+                Err(TrySendError::Full(message)) => message,
+            };
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(SEND_AGAIN_AFTER_MAX);
+        }
+    }
+}
+
+/// Runs a query to its end; says whether that was told.
+fn run(execution: Execution<'_>, plan: &Plan, sources: &[Arc<dyn Source>], out: &Out<'_>) -> bool {
     let mut batch = Vec::new();
     let mut first = true;
     let mut sink = |row: Row| {
@@ -181,17 +213,24 @@ fn run(
         // The first row goes at once: whoever asks for a few wants to see them.
         if first || batch.len() >= ROWS_PER_MESSAGE {
             first = false;
-            if sender.send(Message::Rows(std::mem::take(&mut batch))).is_err() {
+            if !out.send(Message::Rows(std::mem::take(&mut batch))) {
                 return ControlFlow::Break(());
             }
         }
         ControlFlow::Continue(())
     };
     let result = execution.run(plan, sources, &mut sink);
-    let end = result.map(|stats| *out.lock().unwrap_or_else(|e| e.into_inner()) = stats);
+    let end = match result {
+        Ok(stats) => {
+            *out.stats.lock().unwrap_or_else(|e| e.into_inner()) = stats;
+            Ok(())
+        }
+        // Whatever it was that failed, this is why.
+        Err(_) if out.snapshot.is_ended() => Err(ErrorKind::Ended.into()),
+        Err(error) => Err(error.into()),
+    };
     // Where nobody listens any more there is nobody to tell.
-    let _ = sender.send(Message::Rows(batch));
-    let _ = sender.send(Message::End(end.map_err(Error::from)));
+    out.send(Message::Rows(batch)) && out.send(Message::End(end))
 }
 
 impl Iterator for Rows {
@@ -214,7 +253,8 @@ impl Iterator for Rows {
                 }
                 Err(_) => {
                     self.ended = true;
-                    return Some(Err(ExecError::Panicked.into()));
+                    let was_ended = self.was_ended.load(Ordering::Acquire);
+                    return Some(Err(if was_ended { ErrorKind::Ended.into() } else { ExecError::Panicked.into() }));
                 }
             }
         }

@@ -17,6 +17,8 @@ impl TenantCore {
     /// Moves a segment, unless it went meanwhile.
     pub(super) fn archive(&self, to: &Move, report: &mut CompactReport) -> Result<(), Error> {
         let writer = self.writer()?;
+        // A deletion waits for the copy that is under way, so that none is left of what it deletes.
+        let _one = writer.archiving.lock().unwrap_or_else(|e| e.into_inner());
         let Some(meta) = self.version().segments.get(&to.segment).cloned() else { return Ok(()) };
         let vfs = &*self.options.vfs;
         let folder = self.options.rules.archive(&to.to, &self.id)?;

@@ -6,6 +6,7 @@
 mod append;
 mod archive;
 mod compact;
+mod delete;
 mod expire;
 mod group;
 mod keys;
@@ -27,6 +28,7 @@ pub(crate) use segments::index_path;
 
 pub use append::{AppendOptions, Appended, Committed};
 pub use compact::{CompactReport, Pace, Written};
+pub use delete::{DELETE_READERS_WAIT, DeleteListener, DeleteOptions, DeleteProgress, DeleteReport};
 pub use open::{OpenReport, exists};
 pub use receipts::{IDEMPOTENCY_KEY_BYTES_MAX, Idempotency, RECEIPT_AGE_NS_MAX, RECEIPTS_BYTES_MAX};
 pub use rules::{Clock, Rules};
@@ -95,6 +97,8 @@ struct Writer {
     seal: Mutex<()>,
     /// The merge that runs, and what is known of others.
     merges: Merges,
+    /// Held while a segment goes to an archive.
+    archiving: Mutex<()>,
     /// Held while somebody decides whether a full memtable is frozen.
     freeze: Mutex<()>,
     /// The lowest segment number that no attempt has used. An attempt whose edit failed may be on the disk all the

@@ -86,6 +86,7 @@ impl TenantCore {
             next_segment: AtomicU64::new(0),
             seal: Mutex::new(()),
             merges: Merges::default(),
+            archiving: Mutex::new(()),
             freeze: Mutex::new(()),
             manifest,
             receipts: Arc::new(receipts),

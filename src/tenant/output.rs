@@ -88,6 +88,7 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// The segment's number.
     pub fn id(&self) -> SegmentId {
         self.id
     }

@@ -107,6 +107,15 @@ impl Rules {
         }
     }
 
+    /// Where a segment's file would be in any of the archives.
+    pub(super) fn archived_paths<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        meta: &'a SegmentMeta,
+    ) -> impl Iterator<Item = PathBuf> + 'a {
+        self.archives.values().map(|folder| folder.join(tenant.as_str()).join(Self::archived_name(meta)))
+    }
+
     /// The name of a segment's file in an archive: no other segment of any store has it.
     pub(super) fn archived_name(meta: &SegmentMeta) -> String {
         let root: String = meta.data_root[..8].iter().map(|b| format!("{b:02x}")).collect();

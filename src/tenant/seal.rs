@@ -41,9 +41,9 @@ impl TenantCore {
     /// Applies an edit. Where it certainly did not happen, the files that it would have named are removed.
     pub(super) fn apply(&self, writer: &Writer, edit: Edit) -> Result<Arc<Version>, Error> {
         let outputs: Vec<SegmentId> = match &edit {
-            Edit::Seal { segments, .. } | Edit::Merge { outputs: segments, .. } => {
-                segments.iter().map(|s| s.id).collect()
-            }
+            Edit::Seal { segments, .. }
+            | Edit::Merge { outputs: segments, .. }
+            | Edit::Delete { outputs: segments, .. } => segments.iter().map(|s| s.id).collect(),
             _ => Vec::new(),
         };
         let result = writer.manifest.apply(Timestamp::now(), vec![edit]);

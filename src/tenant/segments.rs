@@ -40,6 +40,8 @@ pub struct SegmentSource {
     doomed: AtomicBool,
     /// Is it because its file is in another place?
     moved: AtomicBool,
+    /// Were its records deleted so long ago that whoever still reads it is ended?
+    ended: AtomicBool,
 }
 
 /// The damage that was found, and when.
@@ -110,6 +112,7 @@ impl SegmentSource {
             known: Mutex::default(),
             doomed: AtomicBool::new(false),
             moved: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -134,6 +137,16 @@ impl SegmentSource {
                 Ok(folder.join(super::Rules::archived_name(&self.meta)))
             }
         }
+    }
+
+    /// Ends those who read it: their next block is an error.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Were its readers ended?
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// What the manifest says of it.
@@ -328,6 +341,11 @@ impl Source for OpenSource {
         self.reader.info(block)
     }
     fn block(&self, block: usize) -> Result<Arc<dyn Block>, StorageError> {
+        if self.segment.is_ended() {
+            let reason = "records were deleted, and this query began too long before";
+            let path = segment_path(&self.segment.options, self.segment.meta.id);
+            return Err(StorageError::io("read on", &path, std::io::Error::other(reason)));
+        }
         Ok(Arc::new(SegmentBlock::open(&self.reader, block)?))
     }
     fn terms(&self) -> Option<Arc<dyn TermIndex>> {

@@ -47,6 +47,17 @@ impl Snapshot {
         Ok(sources)
     }
 
+    /// Lets go the segments that have nothing in a span of time (both ends taken in).
+    pub fn within(mut self, low: Timestamp, high: Timestamp) -> Snapshot {
+        self.segments.retain(|segment| segment.meta().max_time >= low && segment.meta().min_time <= high);
+        self
+    }
+
+    /// Were those who read it ended, since records were deleted?
+    pub fn is_ended(&self) -> bool {
+        self.segments.iter().any(|segment| segment.is_ended())
+    }
+
     /// What is not in a segment yet.
     pub fn memory(&self) -> &[Arc<crate::memtable::MemorySource>] {
         &self.memory

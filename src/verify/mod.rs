@@ -125,8 +125,21 @@ fn verify_store(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<(), St
         }
     }
     let tenants = dir.join("tenants");
+    // What is being deleted comes first in the list: no tenant's name begins with a dot.
+    let mut deleting = BTreeSet::new();
     for entry in vfs.list(&tenants)? {
         let path = tenants.join(&entry.name);
+        if let Some(name) = entry.name.strip_prefix(".deleting-").filter(|_| !entry.is_dir) {
+            if !live {
+                let found = format!("a deletion of {name} that was not finished");
+                report.add(Finding::new(FindingKind::Unexpected, &path, 0, "nothing that is half done", found));
+            }
+            deleting.insert(name.to_string());
+            continue;
+        }
+        if deleting.contains(&entry.name) {
+            continue;
+        }
         if !entry.is_dir || TenantId::new(&entry.name).is_err() {
             report.add(Finding::new(FindingKind::Unexpected, &path, 0, "a tenant's folder", &entry.name));
         } else if let Err(e) = tenant::verify_tenant(vfs, &path, live, report) {
@@ -136,7 +149,7 @@ fn verify_store(vfs: &dyn Vfs, dir: &Path, report: &mut Report) -> Result<(), St
     }
     for tenant in known {
         let path = tenants.join(tenant.as_str());
-        if !vfs.exists(&path)? && !live {
+        if !vfs.exists(&path)? && !live && !deleting.contains(tenant.as_str()) {
             let expected = "the folder of a tenant that control.log has";
             report.add(Finding::new(FindingKind::Missing, &path, 0, expected, "nothing"));
         }

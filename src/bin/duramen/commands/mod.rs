@@ -3,6 +3,7 @@
 mod backup;
 mod checkpoint;
 mod compact;
+mod delete;
 mod demo;
 mod explain;
 mod export;
@@ -58,6 +59,7 @@ pub enum Command {
     Token(token::Args),
     Key(key::Args),
     Compact(compact::Args),
+    Delete(delete::Args),
     Checkpoint(checkpoint::Args),
     Verify(verify::Args),
     Repair(repair::Args),
@@ -83,6 +85,7 @@ impl Command {
             Command::Token(args) => args.run(),
             Command::Key(args) => args.run(),
             Command::Compact(args) => args.run(),
+            Command::Delete(args) => args.run(),
             Command::Checkpoint(args) => args.run(),
             Command::Verify(args) => args.run(),
             Command::Repair(args) => args.run(),

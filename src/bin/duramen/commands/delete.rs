@@ -1,0 +1,62 @@
+//! `duramen delete`.
+
+use crate::failure::{Failure, PROBLEM};
+use crate::location::{DataArgs, open_to_change};
+use duramen::TenantId;
+use duramen::store::{DeleteOptions, DeleteProgress};
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Deletes the records that a query matches, for good
+///
+/// Done means gone from the disk: the segments are written anew without them, and the log, what was set aside and old
+/// files go. Backups and exports are out of its reach. A server that runs on the store is asked over HTTP instead.
+#[derive(clap::Args)]
+#[command(after_help = "Example: duramen delete --data logs --tenant acme --dry-run 'user:=\"u-17\"'\n\n\
+Exit status: 0 done, 1 a reader still holds files, which go with it.")]
+pub struct Args {
+    #[command(flatten)]
+    data: DataArgs,
+    /// The tenant
+    #[arg(long, value_name = "NAME", value_parser = TenantId::new)]
+    tenant: TenantId,
+    /// Only count
+    #[arg(long)]
+    dry_run: bool,
+    /// What to delete: filters, without pipes
+    query: String,
+}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let store = open_to_change(&self.data.folder()?)?;
+        let mut options = DeleteOptions::default();
+        options.dry_run = self.dry_run;
+        if io::stderr().is_terminal() {
+            options.progress = Some(Arc::new(|progress: &DeleteProgress| {
+                let text = match progress {
+                    DeleteProgress::Sealed { segments } => format!("looking through {segments} segments"),
+                    DeleteProgress::Found { records, segments } => format!("{records} records in {segments} segments"),
+                    DeleteProgress::Rewritten { segments } => format!("{segments} segments written anew"),
+                    DeleteProgress::Invisible => "no query sees them; waiting for the files to go".to_string(),
+                    _ => return,
+                };
+                eprintln!("{text}");
+            }));
+        }
+        let deleted = store.existing_tenant(self.tenant.as_str())?.delete(&self.query, &options);
+        let report = deleted.map_err(|error| match error.is_not_in_delete() {
+            true => Failure::Usage(error.to_string()),
+            false => error.into(),
+        })?;
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", serde_json::to_string(&report).unwrap_or_default())?;
+        out.flush()?;
+        store.close()?;
+        if report.records > 0 && !report.dry_run {
+            eprintln!("backups and exports are out of reach: what they hold of these records is still there");
+        }
+        Ok(if report.done || report.dry_run { ExitCode::SUCCESS } else { ExitCode::from(PROBLEM) })
+    }
+}

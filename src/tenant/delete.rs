@@ -1,0 +1,426 @@
+//! Deletion of the records that a query matches: segments are written anew without them, and the old files go.
+//!
+//! Promises: one entry of the manifest names what goes and what comes, so that after a crash all of the records are
+//! there or none; what is called done is gone from the disk: old segments, their indexes, log files, and what was set
+//! aside. May not know: backups, and what was exported.
+
+use super::segments::{SegmentSource, index_path, segment_path};
+use super::{TenantCore, Writer};
+use crate::crypt::KeyRing;
+use crate::error::StorageError;
+use crate::exec::{Execution, Plan};
+use crate::format::compress::LEVEL_MERGE;
+use crate::format::edit::{Edit, Leaf, SegmentMeta};
+use crate::format::payload::{Payload, Reencoder};
+use crate::format::rows::RowRef;
+use crate::format::version::Version;
+use crate::id::{SegmentId, Seq};
+use crate::record::{Block, Source};
+use crate::segment::{SegmentBlock, SegmentReader, block_payload, encode_block};
+use crate::store::Error;
+use crate::store::error::ErrorKind;
+use roaring::RoaringTreemap;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// After so long, queries that began before a deletion are ended, so that the files they read can go.
+pub const DELETE_READERS_WAIT: Duration = Duration::from_secs(30);
+/// So long they may then take to end. What is held after that is told as held.
+const READERS_END_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether they have.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Records of broken leaves that are read at a time to make new ones.
+const LEAF_RECORDS_AT_ONCE: u64 = 1 << 18;
+
+/// What is told how far a deletion has come.
+pub type DeleteListener = Arc<dyn Fn(&DeleteProgress) + Send + Sync>;
+
+/// How to delete.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct DeleteOptions {
+    /// Count only, and change nothing.
+    pub dry_run: bool,
+    /// How long queries that began before may go on; by default [`DELETE_READERS_WAIT`].
+    pub readers_wait: Duration,
+    /// Told how far it has come, on the thread that deletes.
+    pub progress: Option<DeleteListener>,
+}
+
+impl Default for DeleteOptions {
+    fn default() -> Self {
+        DeleteOptions { dry_run: false, readers_wait: DELETE_READERS_WAIT, progress: None }
+    }
+}
+
+impl std::fmt::Debug for DeleteOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let DeleteOptions { dry_run, readers_wait, progress } = self;
+        let (dry_run, wait, told) = (dry_run, readers_wait, progress.is_some());
+        write!(f, "DeleteOptions {{ dry_run: {dry_run}, readers_wait: {wait:?}, progress: {told} }}")
+    }
+}
+
+/// How far a deletion has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeleteProgress {
+    /// The log is sealed; so many segments are looked through.
+    Sealed {
+        /// How many.
+        segments: u64,
+    },
+    /// So many records match, in so many segments that are written anew.
+    Found {
+        /// Records that go.
+        records: u64,
+        /// Segments that have them.
+        segments: u64,
+    },
+    /// One more of them was.
+    Rewritten {
+        /// How many were.
+        segments: u64,
+    },
+    /// No query that begins from here on sees the records; old files go when those before have ended.
+    Invisible,
+}
+
+/// What a deletion did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct DeleteReport {
+    /// The query as it was understood.
+    pub query: String,
+    /// Was it only counted?
+    pub dry_run: bool,
+    /// Are the records gone from the disk? Not where a reader still held a file that it was in the middle of: then it
+    /// goes with that reader, or when the tenant is next opened.
+    pub done: bool,
+    /// Records that matched and went. Those that were committed after the deletion began were not looked at.
+    pub records: u64,
+    /// Segments that had them.
+    pub segments: u64,
+    /// Segments with what is left.
+    pub segments_made: u64,
+    /// Leaves of the manifest that can't be made again.
+    pub leaves_broken: u64,
+    /// Leaves of what is left of them.
+    pub leaves_new: u64,
+    /// Files that had been set aside, and went since nobody can say what is in them.
+    pub quarantine_removed: u64,
+    /// Files that a reader still holds.
+    pub files_held: u64,
+    /// The manifest's entry that names the deletion; none where nothing matched.
+    pub entry: Option<u64>,
+}
+
+/// The records that go: of each segment that has some, which.
+type Matches = Vec<(Arc<SegmentSource>, RoaringTreemap)>;
+
+/// A segment that was replaced, and who may hold its file.
+struct Old {
+    id: SegmentId,
+    segment: Weak<SegmentSource>,
+    reader: Weak<SegmentReader>,
+}
+
+impl Old {
+    fn is_held(&self) -> bool {
+        self.segment.strong_count() > 0 || self.reader.strong_count() > 0
+    }
+}
+
+impl TenantCore {
+    /// Deletes the records that match a plan without pipes; `query` is its canonical text, which the manifest keeps.
+    ///
+    /// Where a block that may have matches is damaged, nothing is deleted: that is an error.
+    pub fn delete(&self, plan: &Plan, query: String, options: &DeleteOptions) -> Result<DeleteReport, Error> {
+        let writer = self.writer()?;
+        let mut report = DeleteReport { query, dry_run: options.dry_run, ..DeleteReport::default() };
+        if options.dry_run {
+            let span = plan.span();
+            let sources = self.snapshot().sources(span.first, span.last)?;
+            let mut segments = RoaringTreemap::new();
+            for (i, source) in sources.into_iter().enumerate() {
+                let records = matches(plan, source)?.len();
+                report.records += records;
+                segments.extend((records > 0).then_some(i as u64));
+            }
+            report.segments = segments.len();
+            return Ok(report);
+        }
+        let tell = |progress| options.progress.iter().for_each(|f| f(&progress));
+        // What a merge had written of an output goes with it, and so does what was copied for an archive.
+        let merges = writer.merges.take_turn();
+        self.seal()?;
+        let archiving = writer.archiving.lock().unwrap_or_else(|e| e.into_inner());
+        let turn = self.turn(writer);
+        let version = writer.manifest.version();
+        let live: Vec<Arc<SegmentSource>> = self.state().segments.values().cloned().collect();
+        tell(DeleteProgress::Sealed { segments: live.len() as u64 });
+        let found = self.find(plan, &live)?;
+        report.segments = found.len() as u64;
+        report.records = found.iter().map(|(_, gone)| gone.len()).sum();
+        if found.is_empty() {
+            report.done = true;
+            return Ok(report);
+        }
+        tell(DeleteProgress::Found { records: report.records, segments: report.segments });
+        let mut made = Vec::new();
+        let edit = self.rewritten(writer, &version, &live, &found, &mut made, &tell).map(|(outputs, broken, new)| {
+            report.segments_made = outputs.len() as u64;
+            (report.leaves_broken, report.leaves_new) = (broken.len() as u64, new.len() as u64);
+            Edit::Delete {
+                inputs: found.iter().map(|(segment, _)| segment.meta().id).collect(),
+                outputs,
+                reason: report.query.clone(),
+                records: report.records,
+                leaves_broken: broken,
+                leaves_new: new,
+            }
+        });
+        let edit = edit.inspect_err(|_| {
+            for id in made {
+                // A file that stays is one that no edit names, and goes at the next open.
+                let _ = self.options.vfs.remove(&segment_path(&self.options, id));
+            }
+        })?;
+        let version = self.apply(writer, edit)?;
+        report.entry = Some(version.edits);
+        let mut old = Vec::new();
+        for (segment, _) in &found {
+            let reader = segment.reader().map_or_else(|_| Weak::new(), Arc::downgrade);
+            old.push(Old { id: segment.meta().id, segment: Arc::downgrade(segment), reader });
+        }
+        self.publish(version);
+        // What a crash left of a copy for an archive.
+        for path in found.iter().flat_map(|(segment, _)| self.options.rules.archived_paths(&self.id, segment.meta())) {
+            if self.options.vfs.exists(&path)? {
+                self.options.vfs.remove(&path)?;
+                path.parent().map_or(Ok(()), |folder| self.options.vfs.sync_dir(folder))?;
+            }
+        }
+        drop((turn, archiving, merges));
+        drop((found, live));
+        tell(DeleteProgress::Invisible);
+        report.quarantine_removed = self.clear_quarantine()?;
+        report.files_held = self.wait_until_gone(&old, options.readers_wait)?;
+        report.done = report.files_held == 0;
+        Ok(report)
+    }
+
+    fn find(&self, plan: &Plan, live: &[Arc<SegmentSource>]) -> Result<Matches, Error> {
+        let span = plan.span();
+        let mut found = Vec::new();
+        for segment in live {
+            let meta = segment.meta();
+            if meta.max_time < span.first || meta.min_time > span.last {
+                continue;
+            }
+            let gone = matches(plan, segment.source()?)?;
+            if gone.is_empty() {
+                continue;
+            }
+            if !meta.place.is_own() {
+                return Err(ErrorKind::DeleteElsewhere(meta.id.to_string()).into());
+            }
+            found.push((segment.clone(), gone));
+        }
+        Ok(found)
+    }
+
+    /// Writes the segments anew, and gives them, the leaves that are broken and those of what is left.
+    #[expect(clippy::type_complexity, reason = "three lists of one edit")]
+    fn rewritten(
+        &self,
+        writer: &Writer,
+        version: &Version,
+        live: &[Arc<SegmentSource>],
+        found: &Matches,
+        made: &mut Vec<SegmentId>,
+        tell: &dyn Fn(DeleteProgress),
+    ) -> Result<(Vec<SegmentMeta>, Vec<Seq>, Vec<Leaf>), Error> {
+        let mut outputs = Vec::new();
+        for (n, (segment, gone)) in found.iter().enumerate() {
+            outputs.extend(self.rewrite(writer, segment, gone, made)?);
+            tell(DeleteProgress::Rewritten { segments: n as u64 + 1 });
+        }
+        let mut all = RoaringTreemap::new();
+        found.iter().for_each(|(_, gone)| all |= gone);
+        let broken: Vec<Leaf> = broken_leaves(version, &all);
+        let mut new = Vec::new();
+        let mut from = 0;
+        while from < broken.len() {
+            let mut records = 0;
+            let len = broken[from..].iter().take_while(|leaf| {
+                let fits = records < LEAF_RECORDS_AT_ONCE;
+                records += u64::from(leaf.count);
+                fits
+            });
+            let to = from + len.count();
+            new.extend(leaves_of_rest(&broken[from..to], live, &all, &self.options.keys)?);
+            from = to;
+        }
+        Ok((outputs, broken.iter().map(|leaf| leaf.first).collect(), new))
+    }
+
+    /// Writes a segment anew without some of its records; `None` where nothing is left.
+    fn rewrite(
+        &self,
+        writer: &Writer,
+        segment: &SegmentSource,
+        gone: &RoaringTreemap,
+        made: &mut Vec<SegmentId>,
+    ) -> Result<Option<SegmentMeta>, Error> {
+        let (reader, meta) = (segment.reader()?.clone(), segment.meta());
+        let mut output = None;
+        for number in 0..reader.blocks() {
+            let (seqs, payload) = block(&reader, number)?;
+            let row = |(i, seq): (usize, &u64)| {
+                let record = payload.records.get(i).filter(|_| !gone.contains(*seq))?;
+                Some(RowRef { time: record.time, seq: Seq(*seq), batch: 0, record: i as u32 })
+            };
+            let rows: Vec<RowRef> = seqs.iter().enumerate().filter_map(row).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let target = match &mut output {
+                Some(target) => target,
+                None => {
+                    let begun = self.begin_segment(writer, meta.level, meta.class.clone())?;
+                    made.push(begun.id());
+                    output.insert(begun)
+                }
+            };
+            let encoded = encode_block(&rows, &[(Seq(0), payload)], LEVEL_MERGE, &mut target.sink);
+            target.block(&encoded)?;
+        }
+        output.map(|output| output.finish(self)).transpose()
+    }
+
+    /// Removes what was set aside: pieces that can't be read may hold what was deleted.
+    fn clear_quarantine(&self) -> Result<u64, StorageError> {
+        let (vfs, dir) = (&self.options.vfs, self.options.dir.join("quarantine"));
+        if !vfs.exists(&dir)? {
+            return Ok(0);
+        }
+        let mut removed = 0;
+        for entry in vfs.list(&dir)? {
+            if entry.is_dir {
+                vfs.remove_dir_all(&dir.join(&entry.name))?;
+            } else {
+                vfs.remove(&dir.join(&entry.name))?;
+            }
+            removed += u64::from(!entry.name.ends_with(".reason"));
+        }
+        vfs.sync_dir(&dir)?;
+        Ok(removed)
+    }
+
+    /// Waits until the files of segments are removed, and makes that durable. Readers that take longer than `wait` are
+    /// ended; gives how many files are held all the same.
+    fn wait_until_gone(&self, old: &[Old], wait: Duration) -> Result<u64, StorageError> {
+        let begun = Instant::now();
+        let mut is_ended = false;
+        let held = loop {
+            let held = old.iter().filter(|old| old.is_held()).count() as u64;
+            if held == 0 || is_ended && begun.elapsed() >= wait.saturating_add(READERS_END_WITHIN) {
+                break held;
+            }
+            if begun.elapsed() >= wait && !is_ended {
+                old.iter().filter_map(|old| old.segment.upgrade()).for_each(|segment| segment.end());
+                is_ended = true;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        };
+        for old in old.iter().filter(|old| !old.is_held()) {
+            for path in [segment_path(&self.options, old.id), index_path(&self.options.dir, old.id)] {
+                // The last reader removes them in passing, and can't say that it failed to.
+                match self.options.vfs.remove(&path) {
+                    Err(e) if !e.is_not_found() => return Err(e),
+                    _ => {}
+                }
+            }
+        }
+        self.options.vfs.sync_dir(&self.options.dir.join("segments"))?;
+        Ok(held)
+    }
+}
+
+/// The Seqs of a source's records that match.
+fn matches(plan: &Plan, source: Arc<dyn Source>) -> Result<RoaringTreemap, Error> {
+    let mut seqs = RoaringTreemap::new();
+    Execution::new().strict(true).run(plan, &[source], &mut |row| {
+        seqs.extend(row.seq().map(|seq| seq.0));
+        ControlFlow::Continue(())
+    })?;
+    Ok(seqs)
+}
+
+/// A block's Seqs, and its records encoded again.
+fn block(reader: &Arc<SegmentReader>, number: usize) -> Result<(Arc<Vec<u64>>, Arc<Payload>), StorageError> {
+    let block = SegmentBlock::open(reader, number)?;
+    Ok((block.seqs()?, Arc::new(block_payload(&block as &dyn Block)?)))
+}
+
+/// The leaves that cover some of these Seqs.
+fn broken_leaves(version: &Version, gone: &RoaringTreemap) -> Vec<Leaf> {
+    let mut gone = gone.iter().peekable();
+    let mut broken = Vec::new();
+    for leaf in version.leaves() {
+        while gone.next_if(|seq| *seq < leaf.first.0).is_some() {}
+        if gone.peek().is_some_and(|seq| *seq <= leaf.last().0) {
+            broken.push(*leaf);
+        }
+    }
+    broken
+}
+
+/// For each leaf that still has records, the leaf of these.
+fn leaves_of_rest(
+    broken: &[Leaf],
+    live: &[Arc<SegmentSource>],
+    gone: &RoaringTreemap,
+    keys: &KeyRing,
+) -> Result<Vec<Leaf>, StorageError> {
+    let (Some(first), Some(last)) = (broken.first(), broken.last()) else { return Ok(Vec::new()) };
+    let (low, high) = (first.first, last.last());
+    let is_in = |seq: Seq| {
+        let at = broken.partition_point(|leaf| leaf.last() < seq);
+        broken.get(at).is_some_and(|leaf| leaf.first <= seq)
+    };
+    let mut rest: BTreeMap<Seq, (Arc<Payload>, usize)> = BTreeMap::new();
+    for segment in live.iter().filter(|s| s.meta().min_seq <= high && s.meta().max_seq >= low) {
+        let reader = segment.reader()?;
+        for number in 0..reader.blocks() {
+            let (from, to) = reader.info(number).seq;
+            if from > high || to < low {
+                continue;
+            }
+            let (seqs, payload) = block(reader, number)?;
+            for (record, seq) in seqs.iter().enumerate() {
+                if !gone.contains(*seq) && is_in(Seq(*seq)) {
+                    rest.insert(Seq(*seq), (payload.clone(), record));
+                }
+            }
+        }
+    }
+    let mut new = Vec::new();
+    for leaf in broken {
+        let mut encoder = Reencoder::default();
+        let mut is_any = false;
+        for (payload, record) in rest.range(leaf.first..=leaf.last()).map(|(_, place)| place) {
+            let Some(record) = payload.records.get(*record) else { continue };
+            encoder.push(record.time, &payload.streams[record.stream as usize], payload.fields(record));
+            is_any = true;
+        }
+        if is_any {
+            let hash = keys.leaf(&encoder.finish().bytes);
+            new.push(Leaf { first: leaf.first, count: leaf.count, hash });
+        }
+    }
+    Ok(new)
+}
