@@ -523,3 +523,52 @@ fn a_quota_that_is_used_up_is_named() {
     let run = run_in(dir.path(), &["serve", "--data", "s", "--listen", "127.0.0.1:0", "--config", "c.toml"]).exits(2);
     assert!(run.stderr.contains("retention rule 1: age: `soon`"), "{run:?}");
 }
+
+#[test]
+fn one_tenants_slow_bodies_leave_another_its_turn() {
+    let dir = folder();
+    std::fs::write(dir.path().join("c.toml"), "[limits]\ningests_max = 4\nwait_ms_max = 1000\n").expect("written");
+    let writer = |name: &str| {
+        run_in(dir.path(), &["tenant", "create", "--data", "s", name]).exits(0);
+        token(dir.path(), &["--tenant", name, "--roles", "read,write"])
+    };
+    let (acme, bravo) = (writer("acme"), writer("bravo"));
+    let server = Server::start(dir.path(), &["--config", "c.toml"]);
+    let slow: Vec<TcpStream> = (0..6)
+        .map(|_| {
+            let mut stream = server.connect();
+            let head = format!("POST /api/v1/ingest HTTP/1.1\r\nHost: localhost\r\nAuthorization: {acme}\r\n");
+            stream.write_all(head.as_bytes()).expect("sent");
+            stream.write_all(b"Content-Length: 100\r\n\r\n{\"a\":1}\n").expect("sent");
+            stream
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let asks = |token: &str| server.ingest(&[("Authorization", token)], b"{\"a\":1}\n").status;
+    assert_eq!((asks(&acme), asks(&bravo)), (429, 200));
+    drop(slow);
+    assert_eq!(asks(&acme), 200);
+}
+
+#[test]
+#[cfg(unix)]
+fn nobody_else_reads_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+    fn check(path: &Path) {
+        let meta = std::fs::symlink_metadata(path).expect("there");
+        let expected = if meta.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(meta.permissions().mode() & 0o777, expected, "{}", path.display());
+        if meta.is_dir() {
+            std::fs::read_dir(path).expect("a folder").for_each(|entry| check(&entry.expect("an entry").path()));
+        }
+    }
+    let dir = folder();
+    let server = Server::start(dir.path(), &[]);
+    server.ingest(&[("Idempotency-Key", "k")], b"{\"a\":1}\n");
+    run_in(dir.path(), &["query", "--data", "s", "*"]).exits(0);
+    check(&dir.path().join("s"));
+    drop(server);
+    // The next writer seals, and sets aside what was torn.
+    run_in(dir.path(), &["compact", "--data", "s"]).exits(0);
+    check(&dir.path().join("s"));
+}

@@ -454,3 +454,22 @@ fn a_tenants_own_settings_count_at_once() {
     store.close().unwrap();
     place.verifies();
 }
+
+#[test]
+fn what_a_tenant_holds_goes_also_where_it_was_closed_for_others() {
+    let place = Place::new();
+    let mut options = place.options("[[retention]]\nage = '7d'\n");
+    options.tenants_open_max = 1;
+    let store = Store::open_with(place.store(), options).unwrap();
+    append(&store.tenant("acme").unwrap(), "s=any", BEGIN, 50).unwrap();
+    // Closes the first, whose few records were in its log only, and nobody asks for it again.
+    store.tenant("bravo").unwrap();
+    assert_eq!(place.segments().len(), 1);
+    place.later(7);
+    store.maintain().unwrap();
+    assert_eq!(place.segments().len(), 1);
+    place.later(1);
+    store.maintain().unwrap();
+    assert_eq!(place.segments(), [""; 0]);
+    assert_eq!(count(&store.tenant("acme").unwrap(), "*"), 0);
+}

@@ -10,7 +10,7 @@ use crate::format::{DecodeError, Reader, put_bytes, put_varint, put_zigzag};
 use crate::id::TenantId;
 use crate::record::Timestamp;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// sled's cache: it would take 1 GiB. The view of a thousand tenants fits into this many bytes many times over.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -76,6 +76,28 @@ fn guard<T>(f: impl FnOnce() -> Result<T, ViewError>) -> Result<T, ViewError> {
     })
 }
 
+/// Makes the folder where it is missing, and lets nobody but its owner in: sled leaves that to the umask.
+fn private(path: &Path) -> Result<(), ViewError> {
+    match std::fs::symlink_metadata(path) {
+        // What is no folder is sled's to refuse.
+        Ok(found) if !found.is_dir() => return Ok(()),
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => std::fs::create_dir(path)?,
+        Err(e) => return Err(e.into()),
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            let mode = if entry.file_type()?.is_dir() { 0o700 } else { 0o600 };
+            std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
+}
+
 impl View {
     pub(super) fn open(place: &ViewPlace) -> Result<Self, ViewError> {
         guard(|| {
@@ -84,7 +106,14 @@ impl View {
                 ViewPlace::Folder(path) => config.path(path),
                 ViewPlace::Temporary => config.temporary(true),
             };
-            Ok(View { db: Some(config.mode(sled::Mode::LowSpace).open()?) })
+            if let ViewPlace::Folder(path) = place {
+                private(path)?;
+            }
+            let db = config.mode(sled::Mode::LowSpace).open()?;
+            if let ViewPlace::Folder(path) = place {
+                private(path)?;
+            }
+            Ok(View { db: Some(db) })
         })
     }
 

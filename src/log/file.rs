@@ -1,5 +1,6 @@
 //! The file that is written to.
 
+use super::PREALLOCATE_BYTES_MIN;
 use super::recover::path_of;
 use super::writer::Pending;
 use crate::crypt::{FileKey, FrameSealer};
@@ -186,6 +187,7 @@ impl ActiveFile {
         if end <= self.reserved {
             return Ok(());
         }
+        let step = step.min(end.next_power_of_two().max(PREALLOCATE_BYTES_MIN));
         let ample = end.next_multiple_of(step.max(1));
         let mut result = self.file.allocate(ample).map(|()| ample);
         if result.as_ref().is_err_and(StorageError::is_out_of_space) {

@@ -145,11 +145,18 @@ impl Log {
     ) -> Result<(Log, Recovery), StorageError> {
         let above = dir.parent().unwrap_or(Path::new(".")).to_path_buf();
         vfs.create_dir_all(&dir)?;
-        // Also where the folder was there: whoever made it may have ended before this.
-        vfs.sync_dir(&above)?;
         let mut plan = plan(&*vfs, &dir, (tenant, &options.keys), sealed_below).map_err(|e| match e {
             ReadOnlyError::Moved(e) | ReadOnlyError::Storage(e) => e,
         })?;
+        let newest = plan.kept.last().filter(|kept| kept.scan.chain.next == plan.next);
+        // A mark is written after all before it was synced, and the file's name and folder before that; the mark itself
+        // may be with the system only, and is written again below. So a log that was closed in order, or stood idle,
+        // opens without a sync: a thousand tenants would wait for thousands.
+        let is_settled = newest.is_some_and(|kept| kept.scan.chain.is_marked && kept.cut.is_none());
+        if !is_settled {
+            // Also where the folder was there: whoever made it may have ended before this.
+            vfs.sync_dir(&above)?;
+        }
         let last = Seq(plan.next.0 - 1);
         let files = plan.kept.len() as u64;
         let mut report = Recovery { files, last, durable: plan.durable, ..Recovery::default() };
@@ -189,10 +196,12 @@ impl Log {
                 ActiveFile::create(&*vfs, &dir, (&header, file_key), &[]).map_err(|e| e.source)?
             }
         };
-        // What was replayed may be with the operating system only; from here on it is taken for durable.
-        active.sync()?;
-        // A rename whose folder was not synced before the crash.
-        vfs.sync_dir(&dir)?;
+        if !is_settled {
+            // What was replayed may be with the operating system only; from here on it is taken for durable.
+            active.sync()?;
+            // A rename whose folder was not synced before the crash.
+            vfs.sync_dir(&dir)?;
+        }
         sizes.insert(active.id(), active.bytes());
         report.trimmed = plan.sealed;
         let state = State::new(last, active.id());
@@ -414,6 +423,11 @@ impl Log {
     /// Bytes of headers and frames in all files; what is reserved and not yet written does not count.
     pub fn bytes(&self) -> u64 {
         self.files().values().sum()
+    }
+
+    /// Does it take no batches until [`Log::reopen`] succeeds?
+    pub fn is_read_only(&self) -> bool {
+        self.state().read_only.is_some()
     }
 
     /// Why the log takes no batches, where it does not.

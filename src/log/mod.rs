@@ -30,6 +30,9 @@ use crate::id::LogId;
 
 /// By how many bytes a log file's room is reserved at a time, so that a full disk shows before an ack.
 pub const PREALLOCATE_BYTES: u64 = 4 << 20;
+/// How much is reserved at first. It doubles as the file grows, so that a thousand tenants of a few records do not take
+/// gigabytes.
+pub const PREALLOCATE_BYTES_MIN: u64 = 64 << 10;
 /// How many bytes of batches may wait in memory after [`Ack::Buffered`] before they are written.
 pub const BUFFERED_BYTES_MAX: usize = 1 << 20;
 /// How many bytes of committed batches may be not yet durable. They are also kept in memory, so that a failed sync

@@ -2,7 +2,7 @@
 
 use super::error::ApiError;
 use super::params::Params;
-use super::{App, answer, auth, body, layer};
+use super::{App, answer, auth, body};
 use crate::front::parse_labels;
 use crate::ingest::{DecodeError, Decoder, Encoding, Format, IngestOptions, Ingester, Rejected, Rejections, Sink};
 use crate::record::{Batch, Timestamp};
@@ -72,7 +72,7 @@ pub(super) async fn ingest(
     let (parts, stream) = request.into_parts();
     let tenant = auth::admit(&app, &parts.headers, peer.ip(), Roles::WRITE).await?;
     let asked = asked(&app, parts.uri.query().unwrap_or_default(), &parts.headers)?;
-    let permit = layer::turn(&app, &app.ingests, "limits.ingests_max").await?;
+    let permit = app.ingests.take(tenant.name(), app.wait()).await?;
     let idle = Duration::from_millis(app.limits.body_idle_ms_max);
     let (pump, reader) = body::split(stream, idle);
     let worker = tokio::task::spawn_blocking(move || {

@@ -10,8 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::time::Instant;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -83,18 +82,4 @@ fn made() -> HeaderValue {
     // Without random numbers ids are alike; a request is no less answered.
     let random = getrandom::u64().unwrap_or(0);
     HeaderValue::from_str(&format!("{random:016x}")).unwrap_or_else(|_| HeaderValue::from_static("0"))
-}
-
-/// Waits for a request's turn, not for ever.
-pub(super) async fn turn(
-    app: &App,
-    of: &Arc<Semaphore>,
-    limit: &'static str,
-) -> Result<OwnedSemaphorePermit, ApiError> {
-    let wait = Duration::from_millis(app.limits.wait_ms_max);
-    match tokio::time::timeout(wait, of.clone().acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        Ok(Err(_)) => Err(ApiError::unavailable("shutting_down", "the server is shutting down")),
-        Err(_) => Err(ApiError::too_many(format!("too many requests at once ({limit})"), 1)),
-    }
 }

@@ -20,6 +20,7 @@ mod probes;
 mod query;
 mod restore;
 mod serve;
+mod share;
 
 pub use config::{BackupConfig, Config, Limits};
 pub use serve::{ServeError, serve};
@@ -28,8 +29,7 @@ use crate::store::Store;
 use metrics::Metrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Instant;
-use tokio::sync::Semaphore;
+use std::time::{Duration, Instant};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -41,10 +41,17 @@ struct App {
     metrics: Metrics,
     backups: Option<Arc<backup::Backups>>,
     rates: limit::Rates,
-    queries: Arc<Semaphore>,
-    ingests: Arc<Semaphore>,
+    queries: share::Turns,
+    ingests: share::Turns,
     /// Requests whose answers are not out yet.
     in_flight: Arc<AtomicU64>,
     draining: AtomicBool,
     started: Instant,
+}
+
+impl App {
+    /// How long a request waits for its turn.
+    fn wait(&self) -> Duration {
+        Duration::from_millis(self.limits.wait_ms_max)
+    }
 }

@@ -3,7 +3,8 @@
 use super::answer::{self, CancelOnDrop, Parts};
 use super::error::ApiError;
 use super::params::Params;
-use super::{App, auth, layer};
+use super::share::Turn;
+use super::{App, auth};
 use crate::front::{RowFormat, RowWriter, parse_time, stats_json};
 use crate::record::Timestamp;
 use crate::store::{Missed, QueryOptions, Roles, Rows, Tenant};
@@ -17,7 +18,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Bytes of rows that go out at a time.
@@ -62,7 +62,7 @@ pub(super) async fn query(
         Form::Rows(RowFormat::Csv) => "text/csv; charset=utf-8",
         Form::Rows(RowFormat::Txt | RowFormat::Table) => "text/plain; charset=utf-8",
     };
-    let permit = layer::turn(&app, &app.queries, "limits.queries_max").await?;
+    let permit = app.queries.take(tenant.name(), app.wait()).await?;
     let (sender, receiver) = channel(PARTS_MAX);
     let (started, start) = tokio::sync::oneshot::channel();
     let told = Told::default();
@@ -179,7 +179,7 @@ fn run(
     app: &App,
     tenant: &Tenant,
     asked: &Asked,
-    _permit: OwnedSemaphorePermit,
+    _permit: Turn,
     started: Started,
     (parts, told): (Sender<Bytes>, Told),
 ) {

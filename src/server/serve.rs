@@ -1,6 +1,7 @@
 //! Listening, answering, and ending in order.
 
 use super::error::ApiError;
+use super::share::Turns;
 use super::{App, Config, backup, delete, ingest, layer, limit, metrics, probes, query, restore};
 use crate::store::{DEFAULT_TENANT, Error, Store};
 use axum::Router;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 /// How long answers under way may take once the server is told to end.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -74,8 +75,8 @@ pub fn serve(
         metrics: metrics::Metrics::default(),
         backups,
         rates: limit::Rates::new(limits.requests_per_s_max),
-        queries: Arc::new(Semaphore::new(limits.queries_max.max(1) as usize)),
-        ingests: Arc::new(Semaphore::new(limits.ingests_max.max(1) as usize)),
+        queries: Turns::new(limits.queries_max, open, "limits.queries_max"),
+        ingests: Turns::new(limits.ingests_max, open, "limits.ingests_max"),
         in_flight: Arc::default(),
         draining: AtomicBool::new(false),
         started: Instant::now(),

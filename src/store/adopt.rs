@@ -22,13 +22,14 @@ impl Store {
         if inner.closed.load(Ordering::Acquire) {
             return Err(ErrorKind::Closed.into());
         }
-        // Held, so that nobody makes the tenant meanwhile.
-        let tenants = inner.tenants();
-        let dir = inner.tenant_dir(id);
-        if tenants.contains_key(id) || inner.vfs.exists(&dir)? {
-            return Err(ErrorKind::TenantExists(id.to_string()).into());
-        }
-        inner.vfs.rename(folder, &dir)?;
-        Ok(inner.vfs.sync_dir(&inner.path.join("tenants"))?)
+        // Its slot is held, so that nobody makes the tenant meanwhile.
+        inner.tenants.alone(id, |open| {
+            let dir = inner.tenant_dir(id);
+            if open.is_some() || inner.vfs.exists(&dir)? {
+                return Err(ErrorKind::TenantExists(id.to_string()).into());
+            }
+            inner.vfs.rename(folder, &dir)?;
+            Ok(inner.vfs.sync_dir(&inner.path.join("tenants"))?)
+        })
     }
 }

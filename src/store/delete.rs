@@ -46,34 +46,33 @@ impl Store {
         }
         // Before the lock of tenants, which opening the catalog does not need.
         let catalog = self.catalog()?;
-        // Not waited for while the tenants are locked, which others want.
-        let merging = self.0.tenants().get(&id).cloned();
-        if let Some(core) = merging {
+        // Not waited for while nobody can open the tenant.
+        if let Some(core) = self.0.tenants.find(&id) {
             core.end_merges();
         }
-        let mut tenants = self.0.tenants();
         let dir = self.0.tenant_dir(&id);
-        if !self.0.vfs.exists(&dir)? {
-            return Err(ErrorKind::NoSuchTenant(name.into()).into());
-        }
         let folder = self.0.path.join("tenants");
-        let mark = folder.join(format!("{MARK}{id}"));
-        if !self.0.vfs.exists(&mark)? {
-            let file = self.0.vfs.create(&mark)?;
-            file.sync()?;
-        }
-        // From here on there is no way back: whoever opens the store goes on.
-        self.0.vfs.sync_dir(&folder)?;
-        if let Some(core) = tenants.remove(&id) {
-            core.abandon();
-        }
-        // Before all else: what is left of the files for a while, or for ever where this fails, nobody can read.
-        crate::crypt::erase(&*self.0.vfs, &dir)?;
-        if catalog.tenant(&id)?.is_some() {
-            catalog.delete_tenant(&id)?;
-        }
-        remove_tenant(&*self.0.vfs, &folder, &id)?;
-        Ok(())
+        self.0.tenants.alone(&id, |open| {
+            if !self.0.vfs.exists(&dir)? {
+                return Err(ErrorKind::NoSuchTenant(name.into()).into());
+            }
+            let mark = folder.join(format!("{MARK}{id}"));
+            if !self.0.vfs.exists(&mark)? {
+                let file = self.0.vfs.create(&mark)?;
+                file.sync()?;
+            }
+            // From here on there is no way back: whoever opens the store goes on.
+            self.0.vfs.sync_dir(&folder)?;
+            if let Some(core) = open.take() {
+                core.abandon();
+            }
+            // Before all else: what is left of the files for a while, or for ever where this fails, nobody can read.
+            crate::crypt::erase(&*self.0.vfs, &dir)?;
+            if catalog.tenant(&id)?.is_some() {
+                catalog.delete_tenant(&id)?;
+            }
+            remove_tenant(&*self.0.vfs, &folder, &id)
+        })
     }
 
     /// Finishes deletions that a crash cut short.

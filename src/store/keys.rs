@@ -68,11 +68,13 @@ impl Store {
             None => self.tenants()?,
         };
         let mut rings = Vec::new();
+        // Held, so that they stay open: opened anew they would have another ring.
+        let mut held = Vec::new();
         for name in &names {
             let id = TenantId::new(name)?;
-            let open = self.0.tenants().get(&id).map(|core| core.keys().clone());
-            let ring = match open {
-                Some(ring) => ring,
+            let open = self.0.tenants.find(&id);
+            let ring = match &open {
+                Some(core) => core.keys().clone(),
                 None => {
                     // The new key as well: where this was cut short, some tenants are under it alone.
                     let master = self.0.options.master_key.as_ref().map(|master| master.and(new));
@@ -82,6 +84,7 @@ impl Store {
             if let Some((generation, _)) = ring.newest() {
                 rings.push((id, generation, ring));
             }
+            held.extend(open);
         }
         if rings.is_empty() && tenant.is_some() {
             return Err(ErrorKind::NotEncrypted(names.join(", ")).into());

@@ -174,17 +174,36 @@ impl Inner {
         first_error
     }
 
+    /// Closes a tenant that nobody uses. While it is not open, the catalog knows when it has to be.
+    pub(super) fn retire(&self, idle: &Arc<TenantCore>) -> Result<(), Error> {
+        if !self.read_only {
+            let rules = idle.rules().policy();
+            if rules.classes().any(|(_, life)| {
+                life.age_ns.or(life.low_space_age_ns).is_some()
+                    || life.bytes.or(life.records).is_some()
+                    || life.archive.is_some()
+            }) {
+                // What is in its log only is not due at any time.
+                idle.seal()?;
+            }
+            self.set_due(std::slice::from_ref(idle))?;
+        }
+        idle.retire()
+    }
+
     /// Does something with a tenant that need not be open, and closes it where nobody else has it.
     fn visit<T>(&self, id: &TenantId, work: impl FnOnce(&TenantCore) -> Result<T, Error>) -> Result<T, Error> {
         let core = self.core(id, false)?;
         let done = work(&core);
-        let mut tenants = self.tenants();
-        // The map's and ours: while the map is locked nobody comes by another. Closed under the lock, so that nobody
+        // The slot's and ours: while the slot is locked nobody comes by another. Closed under the lock, so that nobody
         // opens it meanwhile.
-        if Arc::strong_count(&core) == 2 && tenants.get(id).is_some_and(|t| Arc::ptr_eq(t, &core)) {
-            tenants.remove(id);
-            core.close()?;
-        }
+        self.tenants.alone(id, |open| {
+            if Arc::strong_count(&core) == 2 && open.as_ref().is_some_and(|t| Arc::ptr_eq(t, &core)) {
+                *open = None;
+                core.close()?;
+            }
+            Ok(())
+        })?;
         done
     }
 

@@ -11,12 +11,13 @@ mod keys;
 mod lifecycle;
 mod options;
 mod rows;
+mod tenants;
 mod work;
 
 pub use error::Error;
 pub use handle::Tenant;
 pub use lifecycle::DiskSpace;
-pub use options::{MEMTABLE_BYTES_MAX, Options};
+pub use options::{MEMTABLE_BYTES_MAX, Options, TENANTS_OPEN_MAX};
 pub use rows::{QueryOptions, Rows, Tail};
 
 pub use crate::catalog::{AuthError, Catalog, CatalogError, Principal, Roles, Scope};
@@ -32,10 +33,10 @@ use crate::segment::Cache;
 use crate::tenant::{TenantCore, TenantOptions};
 use crate::vfs::{Lock, RealVfs, Vfs};
 use error::ErrorKind;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
+use tenants::Tenants;
 use work::Workers;
 
 /// The tenant where none is named.
@@ -66,7 +67,7 @@ pub(crate) struct Inner {
     read_only: bool,
     cache: Arc<Cache>,
     memtable_bytes: Arc<AtomicU64>,
-    tenants: Mutex<BTreeMap<TenantId, Arc<TenantCore>>>,
+    tenants: Tenants,
     catalog: OnceLock<Catalog>,
     catalog_open: Mutex<()>,
     workers: Workers,
@@ -116,7 +117,7 @@ impl Store {
             cache: Arc::new(Cache::new(options.cache_bytes_max)),
             read_only: !write,
             memtable_bytes: Arc::default(),
-            tenants: Mutex::default(),
+            tenants: Tenants::default(),
             catalog: OnceLock::new(),
             catalog_open: Mutex::default(),
             workers: Workers::default(),
@@ -226,22 +227,28 @@ fn make_folders(vfs: &dyn Vfs, path: &Path) -> Result<(), StorageError> {
 }
 
 impl Inner {
-    fn tenants(&self) -> MutexGuard<'_, BTreeMap<TenantId, Arc<TenantCore>>> {
-        self.tenants.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
     fn tenant_dir(&self, id: &TenantId) -> PathBuf {
         self.path.join("tenants").join(id.as_str())
     }
 
     /// A tenant's insides, opened where they are not.
     fn core(&self, id: &TenantId, create: bool) -> Result<Arc<TenantCore>, Error> {
+        let core = self.tenants.get(
+            id,
+            self.options.tenants_open_max,
+            || self.open_core(id, create),
+            |idle| self.retire(idle),
+        )?;
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(ErrorKind::Closed.into()),
+            false => Ok(core),
+        }
+    }
+
+    fn open_core(&self, id: &TenantId, create: bool) -> Result<TenantCore, Error> {
+        // Looked at while the slot is held: whoever closes the store waits for the slots that were there before.
         if self.closed.load(Ordering::Acquire) {
             return Err(ErrorKind::Closed.into());
-        }
-        let mut tenants = self.tenants();
-        if let Some(core) = tenants.get(id) {
-            return Ok(core.clone());
         }
         let dir = self.tenant_dir(id);
         let keys = KeyRing::open(self.vfs.clone(), &dir, id, self.options.master_key.as_ref())?;
@@ -261,17 +268,13 @@ impl Inner {
             written: self.written.clone(),
             keys,
         };
-        let core = if self.read_only {
-            if !crate::tenant::exists(&*self.vfs, &dir)? {
-                return Err(ErrorKind::NoSuchTenant(id.to_string()).into());
-            }
-            TenantCore::open_read_only(id, options)?
-        } else {
-            TenantCore::open(id, options, create)?
-        };
-        let core = Arc::new(core);
-        tenants.insert(id.clone(), core.clone());
-        Ok(core)
+        if !self.read_only {
+            return TenantCore::open(id, options, create);
+        }
+        if !crate::tenant::exists(&*self.vfs, &dir)? {
+            return Err(ErrorKind::NoSuchTenant(id.to_string()).into());
+        }
+        TenantCore::open_read_only(id, options)
     }
 
     /// The tenants, sorted by name.
@@ -320,7 +323,7 @@ impl Inner {
 
     /// What does not take long: seals what is full or old, makes indexes anew, lets go what rules let go.
     fn seal_due(&self) -> Result<(), Error> {
-        let open: Vec<Arc<TenantCore>> = self.tenants().values().cloned().collect();
+        let open = self.tenants.open();
         let mut first_error = self.seal_full(&open);
         for tenant in &open {
             if let Err(e) = tenant.rebuild_index() {
@@ -330,11 +333,10 @@ impl Inner {
         first_error.and(self.live_by_rules(&open)).and(self.rotate_due(&open))
     }
 
-    /// What can't wait for the end of a merge: seals what is full or old. `None` where somebody has the tenants locked:
-    /// that may be who waits for the caller.
-    fn try_seal_full(&self) -> Option<Result<(), Error>> {
-        let open: Vec<Arc<TenantCore>> = self.tenants.try_lock().ok()?.values().cloned().collect();
-        Some(self.seal_full(&open))
+    /// What can't wait for the end of a merge: seals what is full or old. A tenant that somebody closes or deletes is
+    /// left out: that may be who waits for the caller.
+    fn try_seal_full(&self) -> Result<(), Error> {
+        self.seal_full(&self.tenants.open())
     }
 
     fn seal_full(&self, open: &[Arc<TenantCore>]) -> Result<(), Error> {
@@ -362,10 +364,9 @@ impl Inner {
         self.workers.stop();
         let mut result = Ok(());
         if self.catalog.get().is_some() {
-            let open: Vec<Arc<TenantCore>> = self.tenants().values().cloned().collect();
-            result = self.set_due(&open);
+            result = self.set_due(&self.tenants.open());
         }
-        for tenant in std::mem::take(&mut *self.tenants()).into_values() {
+        for tenant in self.tenants.take_all() {
             if let Err(e) = tenant.close() {
                 result = result.and(Err(e));
             }

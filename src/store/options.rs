@@ -28,6 +28,9 @@ pub struct Options {
     pub cache_bytes_max: usize,
     /// Read sealed segments through a memory map. A truncated file or a failing disk then ends the process (SIGBUS).
     pub mapped: bool,
+    /// How many tenants stay open, besides those that somebody has a handle of. Where more are asked for, the one that
+    /// was not for the longest is closed.
+    pub tenants_open_max: usize,
     /// Segments at least this large are not merged any more. Merges make segments of up to twice as many bytes; a
     /// quarter of the largest segment (1 GiB) is the most that counts.
     pub merge_bytes_max: u64,
@@ -56,6 +59,9 @@ pub struct Options {
 /// Eight blocks of 16 K records, from which on a segment gets a tantivy index at once (design, section 5).
 pub const MEMTABLE_BYTES_MAX: usize = 64 << 20;
 
+/// An open tenant without records takes some tens of KiB.
+pub const TENANTS_OPEN_MAX: usize = 1024;
+
 impl Default for Options {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -68,6 +74,7 @@ impl Default for Options {
             seal_age_max: Duration::from_secs(600),
             cache_bytes_max: 128 << 20,
             mapped: false,
+            tenants_open_max: TENANTS_OPEN_MAX,
             merge_bytes_max: 64 << 20,
             policy: Arc::default(),
             lifecycle_every: Duration::from_secs(600),

@@ -138,8 +138,11 @@ impl Inner {
         if !self.options.merge {
             return Vec::new();
         }
-        let open: Vec<Arc<TenantCore>> = self.tenants().values().filter(|t| t.may_merge()).cloned().collect();
-        open.iter().map(|t| Due { tenant: Arc::downgrade(t), settle: self.options.merge_age_min }).collect()
+        let open = self.tenants.open();
+        open.iter()
+            .filter(|t| t.may_merge())
+            .map(|t| Due { tenant: Arc::downgrade(t), settle: self.options.merge_age_min })
+            .collect()
     }
 }
 
@@ -214,22 +217,15 @@ impl<'a> Pacer<'a> {
                 state.asked = false;
                 drop(state);
                 let Some(store) = self.store.upgrade() else { return ControlFlow::Break(()) };
-                // What fails stays due, as above. Who has the tenants locked may wait for this merge to end.
-                let sealed = store.try_seal_full().is_some();
-                if sealed {
-                    self.sealed_at = Instant::now();
-                }
+                // What fails stays due, as above.
+                let _ = store.try_seal_full();
+                self.sealed_at = Instant::now();
                 // The last handle closes the store, which waits for this merge: so it outlives it.
                 self.last = Arc::into_inner(store);
                 if self.last.is_some() {
                     return ControlFlow::Break(());
                 }
-                if sealed {
-                    continue;
-                }
-                // After the next block then.
-                self.signal.state().asked = true;
-                return ControlFlow::Continue(());
+                continue;
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

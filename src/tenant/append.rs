@@ -118,6 +118,7 @@ impl TenantCore {
         ack: Ack,
         receipt: Option<([u8; 32], Receipt)>,
     ) -> Result<Appended, Error> {
+        self.revive(writer)?;
         let (leaf, records) = (prepared.leaf(), prepared.records());
         let payload = Arc::new(payload);
         let (state, receipts) = (self.state.clone(), writer.receipts.clone());

@@ -15,6 +15,7 @@ mod output;
 mod receipts;
 mod regroup;
 mod reindex;
+mod retire;
 mod rules;
 mod seal;
 mod segments;
@@ -51,6 +52,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 /// What a tenant is given by its store.
 #[derive(Debug, Clone)]
@@ -93,6 +95,8 @@ struct Writer {
     log: Log,
     manifest: Manifest,
     receipts: Arc<Receipts>,
+    /// When a log that had failed was last tried again.
+    revived: Mutex<Option<Instant>>,
     /// Held while segments are made or replaced, so that one at a time is.
     seal: Mutex<()>,
     /// The merge that runs, and what is known of others.

@@ -90,6 +90,7 @@ impl TenantCore {
             freeze: Mutex::new(()),
             manifest,
             receipts: Arc::new(receipts),
+            revived: Mutex::new(None),
         };
         Self::assemble(id, options, version, replay, Some(writer), report)
     }

@@ -60,6 +60,7 @@ impl TenantCore {
     /// all of it where a log file was given up after a failed sync, since then the device is in doubt.
     pub fn maintain(&self, age_max: Duration) -> Result<u64, Error> {
         let Some(writer) = &self.writer else { return Ok(0) };
+        self.revive(writer)?;
         let abandoned = !writer.log.take_abandoned().is_empty();
         let (due, waiting) = {
             let state = self.state();

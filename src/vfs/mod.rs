@@ -5,6 +5,7 @@
 
 mod aside;
 mod map;
+mod pool;
 mod real;
 #[doc(hidden)]
 pub mod sim;
@@ -12,6 +13,7 @@ mod whole;
 
 pub use aside::{aside_seal, set_aside};
 pub use map::MappedFile;
+pub use pool::OPEN_FILES_MAX;
 pub use real::RealVfs;
 pub(crate) use real::lock_text;
 pub use real::{disk_space, is_private};

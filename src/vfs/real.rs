@@ -1,11 +1,12 @@
 //! The operating system's files.
 
+use super::pool::{self, PooledFile};
 use super::whole::{read_whole, write_whole};
 use super::{DirEntry, Lock, LockError, Vfs, VfsFile};
 use crate::error::StorageError;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// How often a lock that is taken is tried again, and after how long each time.
@@ -15,17 +16,6 @@ const LOCK_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(5
 /// Files of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealVfs;
-
-#[derive(Debug)]
-struct RealFile {
-    file: File,
-    path: PathBuf,
-}
-
-fn open_with(options: &OpenOptions, path: &Path, op: &'static str) -> Result<Arc<dyn VfsFile>, StorageError> {
-    let file = options.open(path).map_err(|e| StorageError::io(op, path, e))?;
-    Ok(Arc::new(RealFile { file, path: path.to_path_buf() }))
-}
 
 fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
@@ -44,13 +34,16 @@ impl Vfs for RealVfs {
         disk_space(path)
     }
     fn open(&self, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
-        open_with(OpenOptions::new().read(true), path, "open")
+        Ok(PooledFile::open(path, false).map_err(|e| StorageError::io("open", path, e))?)
     }
     fn open_write(&self, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
-        open_with(OpenOptions::new().read(true).write(true), path, "open for writing")
+        Ok(PooledFile::open(path, true).map_err(|e| StorageError::io("open for writing", path, e))?)
     }
     fn create(&self, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
-        open_with(private(OpenOptions::new().read(true).write(true).create_new(true)), path, "create")
+        // It may get another name while it is open, so that it could not be opened again by this one.
+        let mut options = OpenOptions::new();
+        let file = pool::with_room(|| private(options.read(true).write(true).create_new(true)).open(path));
+        Ok(PooledFile::pinned(file.map_err(|e| StorageError::io("create", path, e))?, path))
     }
     fn create_dir_all(&self, path: &Path) -> Result<(), StorageError> {
         let mut builder = std::fs::DirBuilder::new();
@@ -158,39 +151,41 @@ pub(crate) fn lock_text(pid: u32) -> String {
     format!("{words} crc32 {:08x}\n", crc32fast::hash(words.as_bytes()))
 }
 
-impl VfsFile for RealFile {
+impl VfsFile for PooledFile {
     fn path(&self) -> &Path {
-        &self.path
+        PooledFile::path(self)
     }
     fn len(&self) -> Result<u64, StorageError> {
-        Ok(self.file.metadata().map_err(|e| StorageError::io("read length", &self.path, e))?.len())
+        self.fail("read length", self.reading().and_then(|file| Ok(file.metadata()?.len())))
     }
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
-        let some = |buffer: &mut [u8], at| read_some(&self.file, buffer, at);
-        read_whole(some, buffer, offset).map_err(|e| StorageError::io("read", &self.path, e))
+        let file = self.fail("open again", self.reading())?;
+        let some = |buffer: &mut [u8], at| read_some(&file, buffer, at);
+        self.fail("read", read_whole(some, buffer, offset))
     }
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        let some = |bytes: &[u8], at| write_some(&self.file, bytes, at);
-        write_whole(some, bytes, offset).map_err(|e| StorageError::io("write", &self.path, e))
+        let file = self.fail("open again", self.writing())?;
+        let some = |bytes: &[u8], at| write_some(&file, bytes, at);
+        self.fail("write", write_whole(some, bytes, offset))
     }
     fn allocate(&self, len: u64) -> Result<(), StorageError> {
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::{FallocateFlags, fallocate};
-            match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+            let file = self.fail("open again", self.writing())?;
+            match fallocate(&*file, FallocateFlags::empty(), 0, len) {
                 Ok(()) => return Ok(()),
                 Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
-                Err(e) => return Err(StorageError::io("allocate", &self.path, e.into())),
+                Err(e) => return self.fail("allocate", Err(e.into())),
             }
         }
         if self.len()? < len { self.set_len(len) } else { Ok(()) }
     }
     fn set_len(&self, len: u64) -> Result<(), StorageError> {
-        self.file.set_len(len).map_err(|e| StorageError::io("set length", &self.path, e))
+        self.fail("set length", self.writing().and_then(|file| file.set_len(len)))
     }
     fn sync(&self) -> Result<(), StorageError> {
-        // fdatasync also writes the length where it changed; on macOS std issues F_FULLFSYNC.
-        self.file.sync_data().map_err(|e| StorageError::io("sync", &self.path, e))
+        self.fail("sync", PooledFile::sync(self))
     }
 }
 
