@@ -368,7 +368,13 @@ fn figures() {
     let server = Server::start(dir.path(), &[]);
     server.ingest(&[], b"{\"a\":1}\n{\"a\":2}\nno\n");
     server.get("/api/v1/query?query=a:1");
-    let text = server.get("/metrics").text();
+    // A query is counted when it has ended, which may be a moment after the last part of its answer went out.
+    let is_counted = |text: &String| text.lines().any(|l| l == "duramen_query_duration_seconds_count 1");
+    let mut texts = (0..200).map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        server.get("/metrics").text()
+    });
+    let text = texts.find(is_counted).expect("the query is counted");
     for line in [
         "duramen_requests_total{route=\"/api/v1/ingest\",status=\"200\"} 1",
         "duramen_ingest_records_total 2",
