@@ -30,7 +30,7 @@ pub enum Kind {
 /// One finished backup. It names everything that a restore of that moment needs, whatever its kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// [`RUN_VERSION`].
+    /// `RUN_VERSION`.
     pub version: u32,
     /// When it began, Unix nanoseconds.
     pub started_ns: i64,

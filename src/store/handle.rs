@@ -80,7 +80,7 @@ impl Tenant {
         Ok(appended)
     }
 
-    /// Appends a batch as one commit, with options. With an [`Idempotency`] key a batch that was appended before
+    /// Appends a batch as one commit, with options. With an [`Idempotency`](crate::Idempotency) key a batch that was appended before
     /// within 24 hours, also before a crash, is not appended again; while the same key is in flight this waits.
     ///
     /// An error that [`Error::is_key_reused`] says that the key stood for another request.
