@@ -380,6 +380,20 @@ fn options_with(key: u8) -> Options {
 }
 
 #[test]
+fn without_a_master_key_nothing_is_made_or_put_on_record() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path(), None);
+    store.tenant("plain").expect("made");
+    assert!(store.create_encrypted_tenant("t").is_err());
+    assert!(store.encrypt_tenant("plain").is_err());
+    assert_eq!(store.tenants().expect("a list"), ["plain"]);
+    store.close().expect("closed");
+    assert!(!dir.path().join("tenants/t").exists());
+    let report = verify_with_key(&[dir.path()], true, None);
+    assert!(report.ok, "{:?}", report.findings);
+}
+
+#[test]
 fn a_deleted_tenants_key_goes_first() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path(), Some(1));

@@ -5,6 +5,7 @@ use super::error::ErrorKind;
 use super::{Error, Inner, Store, Tenant};
 use crate::catalog::KeyChange;
 use crate::crypt::{KeyInfo, KeyRing, MasterKey};
+use crate::error::KeyProblem;
 use crate::id::TenantId;
 use crate::record::Timestamp;
 use crate::tenant::TenantCore;
@@ -22,6 +23,7 @@ impl Store {
         if self.0.vfs.exists(&dir.join("manifest"))? {
             return Err(ErrorKind::TenantExists(name.into()).into());
         }
+        self.must_have_master(&id)?;
         let master = self.0.options.master_key.as_ref();
         let keys = KeyRing::open(self.0.vfs.clone(), &dir, &id, master)?;
         self.catalog()?.ensure_tenant(&id)?;
@@ -39,8 +41,17 @@ impl Store {
         if tenant.core.keys().is_encrypted() {
             return Ok(());
         }
+        self.must_have_master(tenant.core.id())?;
         self.record(tenant.core.id(), KeyChange::Encrypted, 1)?;
         tenant.core.encrypt()
+    }
+
+    /// Refuses what needs a master key where there is none, before anything is written or put on record.
+    fn must_have_master(&self, id: &TenantId) -> Result<(), Error> {
+        match self.0.options.master_key {
+            Some(_) => Ok(()),
+            None => Err(KeyProblem::NothingToWrapUnder.of(&self.0.tenant_dir(id).join("key")).into()),
+        }
     }
 
     /// Makes a new generation of an encrypted tenant's key, for the files that are made from now on; gives its number.
