@@ -3,7 +3,7 @@
 use super::*;
 use crate::log::Ack;
 use crate::record::{BatchBuilder, Labels, Record, Timestamp};
-use crate::vfs::sim::{SimOp, SimVfs};
+use crate::vfs::sim::{SimFault, SimOp, SimVfs};
 
 fn batch(from: u64, count: u64) -> crate::record::Batch {
     let mut builder = BatchBuilder::new();
@@ -71,4 +71,38 @@ fn sealing_that_fails_refuses_no_record_that_was_committed() {
     vfs.heal();
     tenant.append_batch(&batch(10_000, 10), Ack::Fsync).unwrap();
     assert_eq!(count(&tenant), committed + 10);
+}
+
+/// Whatever fails while segments are made, each time it is tried again: what was made of them goes.
+#[test]
+fn a_segment_that_was_not_finished_leaves_no_file() {
+    let folder = Path::new("/s/tenants/t/segments");
+    let segments = |vfs: &SimVfs| vfs.files().into_iter().filter(|path| path.starts_with(folder)).count();
+    for op in [SimOp::Write, SimOp::Sync, SimOp::SyncDir] {
+        let vfs = SimVfs::new();
+        let options = Options { background_threads: 0, ..Options::default() };
+        let store = Store::open_on(Arc::new(vfs.clone()), Path::new("/s"), options, true).unwrap();
+        let tenant = store.tenant("t").unwrap();
+        for (sealed, from) in [0, 100, 200].into_iter().enumerate() {
+            tenant.append_batch(&batch(from, 50), Ack::Fsync).unwrap();
+            vfs.inject(SimFault::new(op).under(folder).until_healed());
+            for _ in 0..3 {
+                tenant.seal().expect_err("the fault");
+                assert_eq!(segments(&vfs), sealed, "{op:?}: after a seal");
+                tenant.compact(None).expect_err("the fault");
+                assert_eq!(segments(&vfs), sealed, "{op:?}: after a merge");
+            }
+            vfs.heal();
+            tenant.seal().unwrap();
+            assert_eq!(segments(&vfs), sealed + 1, "{op:?}");
+        }
+        vfs.inject(SimFault::new(op).under(folder).until_healed());
+        tenant.compact(None).expect_err("the fault");
+        assert_eq!(segments(&vfs), 3, "{op:?}: after a merge");
+        tenant.delete("n:7", &DeleteOptions::default()).map(|_| ()).expect_err("the fault");
+        assert_eq!(segments(&vfs), 3, "{op:?}: after a deletion");
+        vfs.heal();
+        tenant.compact(None).unwrap();
+        assert_eq!((segments(&vfs), count(&tenant)), (1, 150), "{op:?}");
+    }
 }

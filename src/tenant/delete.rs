@@ -4,6 +4,7 @@
 //! there or none; what is called done is gone from the disk: old segments, their indexes, log files, and what was set
 //! aside. May not know: backups, and what was exported.
 
+use super::output::Attempt;
 use super::segments::{SegmentSource, index_path, segment_path};
 use super::{TenantCore, Writer};
 use crate::crypt::KeyRing;
@@ -169,26 +170,19 @@ impl TenantCore {
             return Ok(report);
         }
         tell(DeleteProgress::Found { records: report.records, segments: report.segments });
-        let mut made = Vec::new();
-        let edit = self.rewritten(writer, &version, &live, &found, &mut made, &tell).map(|(outputs, broken, new)| {
-            report.segments_made = outputs.len() as u64;
-            (report.leaves_broken, report.leaves_new) = (broken.len() as u64, new.len() as u64);
-            Edit::Delete {
-                inputs: found.iter().map(|(segment, _)| segment.meta().id).collect(),
-                outputs,
-                reason: report.query.clone(),
-                records: report.records,
-                leaves_broken: broken,
-                leaves_new: new,
-            }
-        });
-        let edit = edit.inspect_err(|_| {
-            for id in made {
-                // A file that stays is one that no edit names, and goes at the next open.
-                let _ = self.options.vfs.remove(&segment_path(&self.options, id));
-            }
-        })?;
-        let version = self.apply(writer, edit)?;
+        let mut attempt = self.attempt();
+        let (outputs, broken, new) = self.rewritten(writer, &version, &live, &found, &mut attempt, &tell)?;
+        report.segments_made = outputs.len() as u64;
+        (report.leaves_broken, report.leaves_new) = (broken.len() as u64, new.len() as u64);
+        let edit = Edit::Delete {
+            inputs: found.iter().map(|(segment, _)| segment.meta().id).collect(),
+            outputs,
+            reason: report.query.clone(),
+            records: report.records,
+            leaves_broken: broken,
+            leaves_new: new,
+        };
+        let version = self.apply_made(writer, edit, attempt)?;
         report.entry = Some(version.edits);
         let mut old = Vec::new();
         for (segment, _) in &found {
@@ -240,12 +234,12 @@ impl TenantCore {
         version: &Version,
         live: &[Arc<SegmentSource>],
         found: &Matches,
-        made: &mut Vec<SegmentId>,
+        attempt: &mut Attempt,
         tell: &dyn Fn(DeleteProgress),
     ) -> Result<(Vec<SegmentMeta>, Vec<Seq>, Vec<Leaf>), Error> {
         let mut outputs = Vec::new();
         for (n, (segment, gone)) in found.iter().enumerate() {
-            outputs.extend(self.rewrite(writer, segment, gone, made)?);
+            outputs.extend(self.rewrite(writer, segment, gone, attempt)?);
             tell(DeleteProgress::Rewritten { segments: n as u64 + 1 });
         }
         let mut all = RoaringTreemap::new();
@@ -273,7 +267,7 @@ impl TenantCore {
         writer: &Writer,
         segment: &SegmentSource,
         gone: &RoaringTreemap,
-        made: &mut Vec<SegmentId>,
+        attempt: &mut Attempt,
     ) -> Result<Option<SegmentMeta>, Error> {
         let (reader, meta) = (segment.reader()?.clone(), segment.meta());
         let mut output = None;
@@ -289,11 +283,7 @@ impl TenantCore {
             }
             let target = match &mut output {
                 Some(target) => target,
-                None => {
-                    let begun = self.begin_segment(writer, meta.level, meta.class.clone())?;
-                    made.push(begun.id());
-                    output.insert(begun)
-                }
+                None => output.insert(self.begin_segment(writer, attempt, meta.level, meta.class.clone())?),
             };
             let encoded = encode_block(&rows, &[(Seq(0), payload)], LEVEL_MERGE, &mut target.sink);
             target.block(&encoded)?;

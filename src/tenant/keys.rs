@@ -63,7 +63,8 @@ impl TenantCore {
                 continue;
             }
             let reader = segment.reader()?.clone();
-            let mut output = self.begin_segment(writer, meta.level, meta.class.clone())?;
+            let mut attempt = self.attempt();
+            let mut output = self.begin_segment(writer, &mut attempt, meta.level, meta.class.clone())?;
             for number in 0..reader.blocks() {
                 let block = SegmentBlock::open(&reader, number)?;
                 let payload = Arc::new(block_payload(&block)?);
@@ -80,7 +81,7 @@ impl TenantCore {
                 output.block(&encoded)?;
             }
             let outputs = vec![output.finish(self)?];
-            let version = self.apply(writer, Edit::Merge { inputs: vec![id], outputs })?;
+            let version = self.apply_made(writer, Edit::Merge { inputs: vec![id], outputs }, attempt)?;
             self.publish(version);
             renewed += 1;
         }

@@ -12,7 +12,8 @@ use crate::index::{BuildError, IndexBuilder};
 use crate::record::{Column, Tag, Timestamp, for_each_element};
 use crate::segment::{BlockSink, EncodedBlock, SegmentWriter};
 use crate::store::Error;
-use crate::vfs::VfsFile;
+use crate::vfs::{Vfs, VfsFile};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -57,8 +58,41 @@ impl BlockSink for IndexSink {
     }
 }
 
+/// The files of segments that no entry names yet. They go with it, unless [`TenantCore::apply_made`] names them.
+pub(super) struct Attempt {
+    vfs: Arc<dyn Vfs>,
+    files: Vec<PathBuf>,
+}
+
+impl Attempt {
+    /// Keeps the files.
+    pub fn keep(mut self) {
+        self.files.clear();
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        for path in &self.files {
+            // A file that stays is one that no entry names, and goes at the next open.
+            let _ = self.vfs.remove(path);
+        }
+    }
+}
+
 impl TenantCore {
-    pub(super) fn begin_segment(&self, writer: &Writer, level: u8, class: Class) -> Result<Output, StorageError> {
+    /// An attempt to make segments, of which there are none yet.
+    pub(super) fn attempt(&self) -> Attempt {
+        Attempt { vfs: self.options.vfs.clone(), files: Vec::new() }
+    }
+
+    pub(super) fn begin_segment(
+        &self,
+        writer: &Writer,
+        attempt: &mut Attempt,
+        level: u8,
+        class: Class,
+    ) -> Result<Output, StorageError> {
         // A merge draws its numbers beside seals, and its entry may come after theirs.
         writer.next_segment.fetch_max(writer.manifest.version().next_segment_id.0, Ordering::Relaxed);
         let id = SegmentId(writer.next_segment.fetch_add(1, Ordering::Relaxed));
@@ -66,6 +100,7 @@ impl TenantCore {
         let header = SegmentHeader { tenant: self.id.clone(), id, created: Timestamp::now() };
         let key = self.options.keys.new_file(FileKind::Segment, id.0)?;
         let mut file = self.options.vfs.create(&path)?;
+        attempt.files.push(path);
         let sealed = key.map(|key| Arc::new(SealedWriter::new(file.clone(), key)));
         if let Some(sealed) = &sealed {
             file = sealed.clone() as Arc<dyn VfsFile>;
@@ -88,11 +123,6 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// The segment's number.
-    pub fn id(&self) -> SegmentId {
-        self.id
-    }
-
     pub fn block(&mut self, block: &EncodedBlock) -> Result<(), StorageError> {
         self.writer.block(block)
     }

@@ -1,6 +1,6 @@
 //! A segment whose records are of several classes becomes one segment a class, so that each goes in its own time.
 
-use super::output::Output;
+use super::output::{Attempt, Output};
 use super::{CompactReport, SegmentSource, TenantCore, Writer};
 use crate::format::block::{BLOCK_BYTES_MAX, BLOCK_ROWS_MAX};
 use crate::format::compress::LEVEL_MERGE;
@@ -32,7 +32,8 @@ impl TenantCore {
                 continue;
             }
             // Once for each class: one dictionary is built at a time, and a segment has few classes.
-            let split = |class| self.split_off(writer, segment, &rules, class);
+            let mut attempt = self.attempt();
+            let split = |class| self.split_off(writer, &mut attempt, segment, &rules, class);
             let outputs: Vec<SegmentMeta> = match classes.into_iter().map(split).collect::<Result<Vec<_>, _>>() {
                 Ok(outputs) => outputs.concat(),
                 Err(error) if self.note_damage(&error) => continue,
@@ -41,7 +42,7 @@ impl TenantCore {
             report.segments_merged += 1;
             report.segments_made += outputs.len() as u64;
             let edit = Edit::Merge { inputs: vec![segment.meta().id], outputs };
-            let version = self.apply(writer, edit)?;
+            let version = self.apply_made(writer, edit, attempt)?;
             self.publish(version);
         }
         Ok(())
@@ -51,6 +52,7 @@ impl TenantCore {
     fn split_off(
         &self,
         writer: &Writer,
+        attempt: &mut Attempt,
         segment: &SegmentSource,
         rules: &TenantPolicy,
         class: Class,
@@ -68,7 +70,7 @@ impl TenantCore {
             for (rows, batches) in pending.blocks(is_last) {
                 let mut target = match parts.fitting(&rows, self)? {
                     Some(target) => target,
-                    None => self.begin_segment(writer, level, class.clone())?,
+                    None => self.begin_segment(writer, attempt, level, class.clone())?,
                 };
                 let block = encode_block(&rows, &batches, LEVEL_MERGE, &mut target.sink);
                 target.block(&block)?;

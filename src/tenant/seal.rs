@@ -2,8 +2,7 @@
 
 use super::group::{Group, group_rows};
 use super::open::open_segments;
-use super::output::Output;
-use super::segments::segment_path;
+use super::output::{Attempt, Output};
 use super::{Frozen, TenantCore, Writer};
 use crate::crypt::KeyRing;
 use crate::format::compress::LEVEL_FAST;
@@ -11,7 +10,7 @@ use crate::format::edit::{Edit, Leaf, SegmentMeta};
 use crate::format::payload::{Payload, Reencoder};
 use crate::format::rows::{order_rows, split_rows};
 use crate::format::version::Version;
-use crate::id::{LogId, SegmentId, Seq};
+use crate::id::{LogId, Seq};
 use crate::manifest::ManifestError;
 use crate::memtable::CommittedBatch;
 use crate::record::Timestamp;
@@ -38,20 +37,16 @@ impl TenantCore {
         writer.seal.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Applies an edit. Where it certainly did not happen, the files that it would have named are removed.
+    /// Applies an edit that names no new segments.
     pub(super) fn apply(&self, writer: &Writer, edit: Edit) -> Result<Arc<Version>, Error> {
-        let outputs: Vec<SegmentId> = match &edit {
-            Edit::Seal { segments, .. }
-            | Edit::Merge { outputs: segments, .. }
-            | Edit::Delete { outputs: segments, .. } => segments.iter().map(|s| s.id).collect(),
-            _ => Vec::new(),
-        };
+        Ok(writer.manifest.apply(Timestamp::now(), vec![edit])?)
+    }
+
+    /// Applies an edit that names the segments of an attempt. Where it certainly did not happen, their files are removed.
+    pub(super) fn apply_made(&self, writer: &Writer, edit: Edit, attempt: Attempt) -> Result<Arc<Version>, Error> {
         let result = writer.manifest.apply(Timestamp::now(), vec![edit]);
-        if let Err(ManifestError::Unfit { .. } | ManifestError::Unchanged(_)) = &result {
-            for id in outputs {
-                // A file that stays is one that no edit names, and goes at the next open.
-                let _ = self.options.vfs.remove(&segment_path(&self.options, id));
-            }
+        if !matches!(result, Err(ManifestError::Unfit { .. } | ManifestError::Unchanged(_))) {
+            attempt.keep();
         }
         Ok(result?)
     }
@@ -192,9 +187,10 @@ impl TenantCore {
         let version = writer.manifest.version();
         let batches: Vec<(Seq, Arc<Payload>)> = frozen.batches.iter().map(|b| (b.first, b.payload.clone())).collect();
         let rules = self.options.rules.policy();
-        let mut segments = Vec::new();
+        let (mut segments, mut attempt) = (Vec::new(), self.attempt());
         for group in group_rows(order_rows(&batches), &batches, &rules, self.options.rules.clock.now()) {
-            segments.extend(self.seal_group(writer, &group, &batches, rules.merge_limits(&group.class).bytes)?);
+            let bytes_max = rules.merge_limits(&group.class).bytes;
+            segments.extend(self.seal_group(writer, &mut attempt, &group, &batches, bytes_max)?);
         }
         let sealed_below = frozen.batches.last().map_or(version.sealed_below, CommittedBatch::last);
         // Before the entry, which lets the log go: what of it is not sealed after all is still in the log.
@@ -202,7 +198,7 @@ impl TenantCore {
         let bytes = segments.iter().map(|s| s.bytes).sum();
         let leaves = leaves(&frozen.batches, &self.options.keys);
         let edit = Edit::Seal { segments, leaves, sealed_below };
-        let version = self.apply(writer, edit)?;
+        let version = self.apply_made(writer, edit, attempt)?;
         {
             let mut state = self.state();
             state.frozen.remove(0);
@@ -222,6 +218,7 @@ impl TenantCore {
     fn seal_group(
         &self,
         writer: &Writer,
+        attempt: &mut Attempt,
         group: &Group,
         batches: &[(Seq, Arc<Payload>)],
         bytes_max: Option<u64>,
@@ -232,7 +229,7 @@ impl TenantCore {
         for end in split_rows(&group.rows, batches) {
             let mut output = match open.take() {
                 Some(open) => open,
-                None => self.begin_segment(writer, 0, group.class.clone())?,
+                None => self.begin_segment(writer, attempt, 0, group.class.clone())?,
             };
             let block = encode_block(&group.rows[from..end], batches, LEVEL_FAST, &mut output.sink);
             output.block(&block)?;

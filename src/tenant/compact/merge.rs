@@ -12,9 +12,9 @@ use crate::id::{Class, SegmentId};
 use crate::policy::MergeLimits;
 use crate::segment::{Cache, Merged, Merger, SegmentReader, copy_block, encode_block};
 use crate::store::Error;
-use crate::tenant::output::Output;
-use crate::tenant::segments::{SegmentSource, segment_path};
-use crate::tenant::{TenantCore, TenantOptions, Writer};
+use crate::tenant::output::{Attempt, Output};
+use crate::tenant::segments::SegmentSource;
+use crate::tenant::{TenantCore, Writer};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
@@ -136,21 +136,6 @@ impl Merges {
     }
 }
 
-/// The files of a merge that has no entry yet: they go with it.
-struct Attempt<'a> {
-    options: &'a TenantOptions,
-    files: Vec<SegmentId>,
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        for id in &self.files {
-            // A file that stays is one that no entry names, and goes at the next open.
-            let _ = self.options.vfs.remove(&segment_path(self.options, *id));
-        }
-    }
-}
-
 /// What became of a merge.
 pub(super) enum Outcome {
     /// So many outputs took the place of the inputs.
@@ -223,7 +208,7 @@ impl TenantCore {
         pace: &mut Pace<'_>,
         unwanted: &dyn Fn() -> bool,
     ) -> Result<Outcome, Error> {
-        let mut attempt = Attempt { options: &self.options, files: Vec::new() };
+        let mut attempt = self.attempt();
         let Some(sources) = self.live(inputs) else { return Ok(Outcome::Abandoned) };
         let Some(outputs) = self.build(writer, &sources, &mut attempt, pace, unwanted)? else {
             return Ok(Outcome::Abandoned);
@@ -241,9 +226,7 @@ impl TenantCore {
             if unwanted() || !sources.iter().all(is_same) {
                 return Ok(Outcome::Abandoned);
             }
-            // From here on it is the manifest's to say whether the files are needed.
-            attempt.files.clear();
-            let version = self.apply(writer, Edit::Merge { inputs: inputs.to_vec(), outputs })?;
+            let version = self.apply_made(writer, Edit::Merge { inputs: inputs.to_vec(), outputs }, attempt)?;
             self.publish(version);
         }
         for written in [&writer.merges.written, &*self.options.written] {
@@ -263,7 +246,7 @@ impl TenantCore {
         &self,
         writer: &Writer,
         sources: &[Arc<SegmentSource>],
-        attempt: &mut Attempt<'_>,
+        attempt: &mut Attempt,
         pace: &mut Pace<'_>,
         unwanted: &dyn Fn() -> bool,
     ) -> Result<Option<Vec<SegmentMeta>>, Error> {
@@ -290,11 +273,7 @@ impl TenantCore {
             let Some(merged) = merger.next_block()? else { break };
             let (mut target, synced) = match output.take() {
                 Some(open) => open,
-                None => {
-                    let target = self.begin_segment(writer, merged_level, class.clone())?;
-                    attempt.files.push(target.id());
-                    (target, 0)
-                }
+                None => (self.begin_segment(writer, attempt, merged_level, class.clone())?, 0),
             };
             let block = match merged {
                 Merged::Block(segment, block) => copy_block(&segment, block, &mut target.sink)?,
