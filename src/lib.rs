@@ -42,6 +42,8 @@ pub mod layer;
 pub mod log;
 pub mod manifest;
 pub mod memtable;
+#[cfg(feature = "object-store")]
+pub mod object;
 pub mod policy;
 pub mod query;
 pub mod record;

@@ -13,6 +13,8 @@ mod drill;
 mod error;
 mod folder;
 mod name;
+#[cfg(feature = "object-store")]
+mod object;
 mod place;
 mod prune;
 mod records;
@@ -31,6 +33,8 @@ pub use drill::{Drill, drill, last_drill};
 pub use error::BackupError;
 pub use folder::FolderTarget;
 pub use name::ObjectId;
+#[cfg(feature = "object-store")]
+pub use object::ObjectTarget;
 pub use place::open_target;
 pub use prune::{PruneReport, prune};
 pub use restore::{RestoreOptions, RestoreReport, Restored, remove_unfinished, restore, restore_into};

@@ -17,10 +17,16 @@ pub fn open_target(address: &str) -> Result<Arc<dyn Target>, BackupError> {
             let path = path.map_err(|e| BackupError::Request(format!("`{address}` is no path: {e}")))?;
             Ok(Arc::new(FolderTarget::new(Arc::new(RealVfs), path)))
         }
-        Some(_) => super::place::remote(address),
+        Some(_) => remote(address),
     }
 }
 
+#[cfg(feature = "object-store")]
+fn remote(address: &str) -> Result<Arc<dyn Target>, BackupError> {
+    Ok(Arc::new(super::ObjectTarget::open(address)?))
+}
+
+#[cfg(not(feature = "object-store"))]
 fn remote(address: &str) -> Result<Arc<dyn Target>, BackupError> {
     Err(BackupError::Request(format!("`{address}`: this program was built without object stores; name a folder")))
 }

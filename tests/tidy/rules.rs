@@ -41,6 +41,7 @@ pub const MODULES: &[Module] = &[
     module("segment", &["id", "record", "format", "vfs"]),
     module("index", &["id", "record", "format", "vfs"]),
     module("manifest", &["id", "record::Timestamp", "format", "vfs"]),
+    module("object", &[]),
     module("catalog", &["id", "record::Timestamp", "record::parse_duration_ns", "policy", "format", "vfs"]),
     Module {
         name: "query",
@@ -100,6 +101,7 @@ pub const MODULES: &[Module] = &[
             "id",
             "record",
             "vfs",
+            "object",
             "store",
             "verify",
             "catalog",
@@ -152,7 +154,7 @@ pub const ONLY: &[Only] = &[
     only("nom", &["query::parse"]),
     only("axum", &["server"]),
     // The signals that a child is passed.
-    only("tokio", &["server", "bin::duramen::commands::run"]),
+    only("tokio", &["server", "bin::duramen::commands::run", "object"]),
     only("memmap2", &["vfs"]),
     only("chacha20poly1305", &["crypt"]),
     only("zeroize", &["crypt"]),
@@ -161,8 +163,10 @@ pub const ONLY: &[Only] = &[
     only("xorf", &["index", "format::bundle"]),
     only("clap", &["bin"]),
     only("indicatif", &["bin"]),
-    only("ureq", &["bin"]),
     only("ed25519_dalek", &["format::checkpoint"]),
+    only("ureq", &["bin", "object"]),
+    only("object_store", &["object"]),
+    only("http_body_util", &["object"]),
     // Rows of a CSV wait for their header in a temporary file that belongs to no store.
     // sled owns its folder, which the catalog moves aside where it does not open.
     only("std::fs", &["vfs", "bin", "catalog::view", "front::csv"]),
