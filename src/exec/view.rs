@@ -1,5 +1,6 @@
 //! One block under way: its columns as far as they were read, and the rows that match a condition.
 
+use super::filter::bits::Bits;
 use super::filter::column::{matching_places, matching_rows, rows_at, sorted};
 use super::filter::{FieldKind, Scratch, ValueTest};
 use super::predicate::{FieldTest, Predicate};
@@ -206,12 +207,12 @@ impl BlockView {
             return Ok(RoaringBitmap::new());
         }
         let places = self.block.column(name)?.map(|column| matching_places(&column, test, kind));
-        if places.as_ref().is_some_and(RoaringBitmap::is_empty) {
+        if places.as_ref().is_some_and(Bits::is_empty) {
             return Ok(RoaringBitmap::new());
         }
         let Some(field) = self.field(name)? else { return Ok(RoaringBitmap::new()) };
         let places = places.unwrap_or_else(|| matching_places(&field.column, test, kind));
-        Ok(rows_at(&field.presence, places) & within)
+        Ok(both(rows_at(&field.presence, places), within, self.rows()))
     }
 
     /// The rows among `within` that pass a test of what a name stands for.
@@ -224,13 +225,18 @@ impl BlockView {
             return self.test_column(name, test, kind, within);
         }
         let Some(field) = self.resolve(target, few.as_deref())? else { return Ok(RoaringBitmap::new()) };
-        let Some(rows) = few else { return Ok(matching_rows(&field, test, kind) & within) };
+        let Some(rows) = few else { return Ok(both(matching_rows(&field, test, kind), within, self.rows())) };
         let (mut buffer, mut scratch) = (Vec::new(), Scratch::default());
         let passes = |row: &u32| {
             field.get(*row, &mut buffer).is_some_and(|(tag, text)| test.matches(tag, text, kind, &mut scratch))
         };
         Ok(sorted(rows.into_iter().filter(passes)))
     }
+}
+
+/// The rows of both; mostly one of them is all rows of the block.
+fn both(rows: RoaringBitmap, within: &RoaringBitmap, all: u32) -> RoaringBitmap {
+    if within.len() == u64::from(all) { rows } else { rows & within }
 }
 
 /// The rows, where they are few.

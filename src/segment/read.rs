@@ -374,11 +374,9 @@ impl Block for SegmentBlock {
         let (Encoding::Dictionary { .. }, true) = (&chunk.encoding, matches!(chunk.tags, ChunkTags::One(_))) else {
             return Ok(None);
         };
-        // Where all of it is there already, its entries are.
-        if let Some(Loaded::Column(column)) =
-            self.segment.cache.get((self.segment.number, self.block as u32, at as u32))
-        {
-            return Ok(column.entries().map(Arc::new));
+        // Where all of it is there already, its entries are, too.
+        if self.segment.cache.get((self.segment.number, self.block as u32, at as u32)).is_some() {
+            return Ok(None);
         }
         let load = || Ok(Loaded::Column(Arc::new(self.pages().entries(chunk)?)));
         match self.cached(PART_ENTRIES + at as u32, load)? {

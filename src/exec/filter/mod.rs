@@ -4,6 +4,7 @@
 //! columns, faster. A null has no text, so that nothing matches it; a value that is not there neither.
 
 mod address;
+pub(crate) mod bits;
 pub(crate) mod column;
 pub(crate) mod compare;
 pub(crate) mod fuzzy;
@@ -12,6 +13,7 @@ mod phrase;
 pub(crate) mod regex;
 mod scan;
 mod stream;
+mod texts;
 pub(crate) mod wildcard;
 
 pub(crate) use compare::{Compare, FieldKind};
@@ -121,7 +123,7 @@ impl ValueTest {
             ValueTest::OneOf(texts) => texts.contains(text),
             ValueTest::Exists => !text.is_empty(),
             ValueTest::Compare(compare) => compare.matches(text, kind),
-            ValueTest::Regex(regex) => regex.is_match(text),
+            ValueTest::Regex(regex) => regex.is_match(text.as_bytes()),
             ValueTest::IpRange(range) => address::contains(*range, text),
         }
     }

@@ -5,6 +5,9 @@ use crate::exec::ExecError;
 use crate::query::ast;
 use crate::record::text::fold;
 use regex_syntax::hir::{Class, Hir, HirKind};
+use rustc_hash::FxHashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::ThreadId;
 
 /// Bytes that a compiled expression may take. Linear time holds for any size; memory does not.
 pub(crate) const REGEX_BYTES_MAX: usize = 4 << 20;
@@ -23,6 +26,8 @@ const LITERAL_BYTES_MIN: usize = 2;
 #[derive(Debug)]
 pub(crate) struct RegexTest {
     regex: regex::bytes::Regex,
+    /// One for each thread: threads that share one take turns for its buffers at every value.
+    own: Mutex<FxHashMap<ThreadId, Arc<regex::bytes::Regex>>>,
     required: Vec<Vec<String>>,
     search: Option<FoldedSearch>,
 }
@@ -30,16 +35,23 @@ pub(crate) struct RegexTest {
 impl RegexTest {
     pub(crate) fn new(ast: &ast::Regex) -> Result<Self, ExecError> {
         let required = required(&ast.pattern, ast.ignore_case);
-        let alone = required.iter().filter(|texts| texts.len() == 1).max_by_key(|texts| texts[0].len());
+        let longest = required.iter().map(|texts| common(texts)).max_by_key(|text| text.len());
         Ok(RegexTest {
-            search: alone.map(|texts| FoldedSearch::new(&texts[0])),
+            search: longest.filter(|text| text.len() >= LITERAL_BYTES_MIN).map(FoldedSearch::new),
             regex: compile(&ast.pattern, ast.ignore_case)?,
+            own: Mutex::default(),
             required,
         })
     }
 
-    pub(crate) fn is_match(&self, text: &str) -> bool {
-        self.regex.is_match(text.as_bytes())
+    pub(crate) fn is_match(&self, text: &[u8]) -> bool {
+        self.regex.is_match(text)
+    }
+
+    /// The expression for many searches on this thread.
+    pub(crate) fn of_this_thread(&self) -> Arc<regex::bytes::Regex> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.entry(std::thread::current().id()).or_insert_with(|| Arc::new(self.regex.clone())).clone()
     }
 
     /// Of each of these lists, one text stands, folded, in every text that matches, folded.
@@ -51,6 +63,19 @@ impl RegexTest {
     pub(crate) fn search(&self) -> Option<&FoldedSearch> {
         self.search.as_ref()
     }
+}
+
+/// The longest text that all of these begin with, or all end with.
+fn common(texts: &[String]) -> &str {
+    let Some((first, others)) = texts.split_first() else { return "" };
+    let (mut head, mut tail) = (first.as_str(), first.as_str());
+    for other in others {
+        let same = head.chars().zip(other.chars()).take_while(|(a, b)| a == b);
+        head = &head[..same.map(|(c, _)| c.len_utf8()).sum()];
+        let same = tail.chars().rev().zip(other.chars().rev()).take_while(|(a, b)| a == b);
+        tail = &tail[tail.len() - same.map(|(c, _)| c.len_utf8()).sum::<usize>()..];
+    }
+    if head.len() >= tail.len() { head } else { tail }
 }
 
 /// Compiles an expression within the limits.
@@ -203,6 +228,20 @@ mod tests {
             ("a\\bb-c", false, "[[\"ab-c\"]]"),
         ] {
             assert_eq!(format!("{:?}", required(pattern, ignore_case)), expect, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn common_texts() {
+        for (texts, expect) in [
+            (&["code 1", "code 134", "code 2"][..], "code "),
+            (&["aß", "aé"], "a"),
+            (&["éa", "ßa"], "a"),
+            (&["xab", "yab"], "ab"),
+            (&["one"], "one"),
+            (&["a", "b"], ""),
+        ] {
+            assert_eq!(common(&texts.iter().map(|t| t.to_string()).collect::<Vec<_>>()), expect, "{texts:?}");
         }
     }
 

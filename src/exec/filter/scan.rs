@@ -1,13 +1,15 @@
 //! Search for one text in many texts that stand one after the other, case ignored.
 //!
 //! A search of the whole column at once is some ten times as fast as one search a value. It works on bytes: ASCII
-//! letters are folded on the fly, and texts with one of the two characters whose folding gives ASCII letters are
-//! refused, so that what is found is what a search of the folded texts finds.
+//! letters are folded on the fly, and values with one of the two characters whose folding gives ASCII letters are
+//! pointed out, so that what is found is what a search of the folded texts finds.
 
 use crate::record::Texts;
 use crate::record::text::is_word_char;
 use memchr::memmem;
 
+/// Bytes that are looked through at a time for one that is none of ASCII.
+const RUN_BYTES: usize = 256;
 /// Bytes folded at a time: they stay in the first-level cache.
 const CHUNK_BYTES: usize = 16 << 10;
 
@@ -83,53 +85,98 @@ impl FoldedSearch {
         self.finder.find(folded)
     }
 
-    /// May these texts be searched at once?
-    pub(crate) fn can_scan(&self, texts: &Texts) -> bool {
-        self.ascii
-            && self.len() > 0
-            && (texts.bytes.is_ascii()
-                || FOLD_TO_ASCII.iter().all(|c| memmem::find(&texts.bytes, c.as_bytes()).is_none()))
-    }
-
-    /// Calls `hit(place, text, at)` for the matches, in order: `text` is the value at the place, not folded, and `at`
-    /// where in it the match begins. Goes on with the next value where it answers true, else behind the beginning of
-    /// the match. Only after [`FoldedSearch::can_scan`].
-    pub(crate) fn scan<'t>(&self, texts: &'t Texts, mut hit: impl FnMut(usize, &'t [u8], usize) -> bool) {
+    /// Calls `hit(place, text, at)` for the values that may have the text, in which `text` is the value at the place,
+    /// not folded, and `at` where in it a match begins; where that is not known, since folding changes more of the
+    /// value than ASCII letters, the value is to be looked at as a whole. A value may come more than once. Goes on with
+    /// the next value where `hit` answers true, else behind the beginning of the match. No value has the empty text.
+    pub(crate) fn scan<'t>(&self, texts: &'t Texts, mut hit: impl FnMut(usize, &'t [u8], Option<usize>) -> bool) {
         let bytes = &*texts.bytes;
-        let mut values = Walk { texts, place: 0 };
-        // Where the search goes on, in bytes of all texts.
-        let mut from = 0;
-        let mut accept = |at: usize| -> Option<usize> {
-            let (place, start, end) = values.of(at)?;
-            // A match may not reach into the next value.
-            let decided = at + self.len() <= end && hit(place, &bytes[start..end], at - start);
-            Some(if decided { end } else { at + 1 })
-        };
-        if !self.letters {
-            while let Some(at) = bytes.get(from..).and_then(|rest| self.finder.find(rest)) {
-                match accept(from + at) {
-                    Some(next) => from = next,
-                    None => return,
-                }
+        if self.len() == 0 {
+            return;
+        }
+        if !self.ascii {
+            // Folding makes nothing but ASCII of ASCII.
+            let mut values = Walk { texts, place: 0 };
+            let mut from = 0;
+            while let Some(at) = non_ascii_from(bytes, from) {
+                let Some((place, start, end)) = values.of(at) else { return };
+                hit(place, &bytes[start..end], None);
+                from = end;
             }
             return;
         }
+        let mut values = Walk { texts, place: 0 };
+        // Where the search goes on, in bytes of all texts.
+        let mut from = 0;
+        let mut accept = |at: usize, hit: &mut dyn FnMut(usize, &'t [u8], Option<usize>) -> bool| {
+            let (place, start, end) = values.of(at)?;
+            // A match may not reach into the next value.
+            let decided = at + self.len() <= end && hit(place, &bytes[start..end], Some(at - start));
+            Some(if decided { end } else { at + 1 })
+        };
+        let mut odd = FOLD_TO_ASCII.map(|c| (memmem::Finder::new(c), Walk { texts, place: 0 }));
         let chunk = CHUNK_BYTES.max(4 * self.len());
-        let mut folded = Vec::with_capacity(chunk + self.len());
+        let mut buffer = Vec::with_capacity(if self.letters { chunk + self.len() } else { 0 });
         while from < bytes.len() {
             let base = from;
             let end = bytes.len().min(base + chunk + self.len() - 1);
-            folded.clear();
-            folded.extend_from_slice(&bytes[base..end]);
-            folded.make_ascii_lowercase();
+            let here = &bytes[base..end];
+            // Also a text without letters: what the second of these folds to ends in a character that is in no word.
+            if !here.is_ascii() {
+                let here = &bytes[base..bytes.len().min(end + 2)];
+                for (finder, values) in &mut odd {
+                    for at in finder.find_iter(here) {
+                        let Some((place, start, end)) = values.of(base + at) else { return };
+                        hit(place, &bytes[start..end], None);
+                    }
+                }
+            }
+            let folded = match self.letters {
+                true => {
+                    buffer.clear();
+                    buffer.extend(here.iter().map(u8::to_ascii_lowercase));
+                    &*buffer
+                }
+                false => here,
+            };
             // Matches that begin in the overlap are found again from the next chunk on.
             while let Some(at) = folded.get(from - base..).and_then(|rest| self.finder.find(rest)) {
-                match accept(from + at) {
+                match accept(from + at, &mut hit) {
                     Some(next) => from = next,
                     None => return,
                 }
             }
             from = from.max(base + chunk);
+        }
+    }
+}
+
+/// The first byte at or behind a place that is none of ASCII.
+fn non_ascii_from(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    for run in bytes.get(from..)?.chunks(RUN_BYTES) {
+        if !run.is_ascii() {
+            return run.iter().position(|b| !b.is_ascii()).map(|i| at + i);
+        }
+        at += run.len();
+    }
+    None
+}
+
+/// The values that are exactly this text, which is not empty, and all that it stands in: calls with the place, and
+/// whether it is the whole.
+pub(crate) fn find_exact(texts: &Texts, wanted: &[u8], mut hit: impl FnMut(usize, bool)) {
+    let finder = memmem::Finder::new(wanted);
+    let mut values = Walk { texts, place: 0 };
+    let mut from = 0;
+    while let Some(at) = texts.bytes.get(from..).and_then(|rest| finder.find(rest)) {
+        let at = from + at;
+        let Some((place, start, end)) = values.of(at) else { return };
+        // A match may not reach into the next value.
+        from = at + 1;
+        if at + wanted.len() <= end {
+            hit(place, at == start && at + wanted.len() == end);
+            from = end;
         }
     }
 }
@@ -161,7 +208,7 @@ impl Walk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::text::fold_char;
+    use crate::record::text::{fold, fold_char};
     use proptest::prelude::*;
 
     /// What the search of unfolded texts relies on, for every character.
@@ -180,8 +227,8 @@ mod tests {
     proptest! {
         #[test]
         fn finds_what_a_search_of_each_finds(
-            values in proptest::collection::vec("[aAbB é]{0,12}", 0..40),
-            needle in "[ab ]{1,3}",
+            values in proptest::collection::vec("[aAbB é\u{212a}\u{130}Σσki]{0,12}", 0..40),
+            needle in prop_oneof!["[ab ]{1,3}", "[aki]{1,2}", "[σé]a?", "[ ]{1,2}"],
             padding in 0usize..3,
         ) {
             let mut texts = Texts::default();
@@ -191,16 +238,35 @@ mod tests {
                 texts.push(pad.as_bytes());
             }
             let search = FoldedSearch::new(&needle);
-            prop_assert!(search.can_scan(&texts));
-            let mut found = Vec::new();
-            search.scan(&texts, |place, _, _| {
-                found.push(place);
-                true
+            let mut found = std::collections::BTreeSet::new();
+            let contains = |text: &[u8]| fold(&String::from_utf8_lossy(text)).contains(&needle);
+            search.scan(&texts, |place, text, at| {
+                let is_match = at.is_some() || contains(text);
+                if is_match {
+                    found.insert(place);
+                }
+                is_match
             });
-            let expect: Vec<usize> = (0..texts.len())
-                .filter(|&i| String::from_utf8_lossy(texts.get(i)).to_lowercase().contains(&needle))
-                .collect();
+            let expect = (0..texts.len()).filter(|&i| contains(texts.get(i))).collect();
             prop_assert_eq!(found, expect);
+        }
+
+        #[test]
+        fn finds_whole_values(values in proptest::collection::vec("[ab]{0,5}", 0..40), wanted in "[ab]{1,3}") {
+            let mut texts = Texts::default();
+            values.iter().for_each(|v| texts.push(v.as_bytes()));
+            let (mut whole, mut within) = (Vec::new(), std::collections::BTreeSet::new());
+            find_exact(&texts, wanted.as_bytes(), |place, is_whole| {
+                within.insert(place);
+                if is_whole {
+                    whole.push(place);
+                }
+            });
+            let places = |holds: &dyn Fn(&str) -> bool| -> Vec<usize> {
+                (0..values.len()).filter(|&i| holds(&values[i])).collect()
+            };
+            prop_assert_eq!(whole, places(&|v| *v == *wanted));
+            prop_assert_eq!(within.into_iter().collect::<Vec<_>>(), places(&|v| v.contains(&*wanted)));
         }
     }
 }
