@@ -4,11 +4,12 @@
 use super::builder::BuildError;
 use super::distinct::Words;
 use super::pattern::Pattern;
+use super::vocabulary::Vocabulary;
 use crate::format::bundle::Engine;
 use roaring::RoaringBitmap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tantivy::directory::{Directory, RamDirectory};
 use tantivy::index::{InvertedIndexReader, SegmentReader};
 use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
@@ -160,6 +161,8 @@ fn hyphened(uuid: &str) -> String {
 /// Looks words up.
 pub(super) struct EngineReader {
     words: Arc<InvertedIndexReader>,
+    /// All of them, once parts of words were asked for; `None` where they are too many.
+    vocabulary: OnceLock<Option<Vocabulary>>,
 }
 
 /// Runs something of tantivy's; a panic there becomes an error. Its files were checked byte by byte before, so that
@@ -191,7 +194,7 @@ impl EngineReader {
             if reader.max_doc() != blocks {
                 return Err(TantivyError::InternalError(format!("{} documents for {blocks} blocks", reader.max_doc())));
             }
-            Ok(EngineReader { words: reader.inverted_index(field)? })
+            Ok(EngineReader { words: reader.inverted_index(field)?, vocabulary: OnceLock::new() })
         })
     }
 
@@ -218,28 +221,56 @@ impl EngineReader {
                         self.postings(stream.value(), &mut blocks)?;
                     }
                 }
-                Pattern::Part { text, open_left: false, .. } => {
-                    let mut stream = terms.range().ge(text).into_stream()?;
-                    while stream.advance() && stream.key().starts_with(text) && !wanted.is_subset(&blocks) {
-                        if pattern.matches(stream.key()) {
-                            self.postings(stream.value(), &mut blocks)?;
-                        }
+                Pattern::Part { text, open_left, .. } => {
+                    // Most parts are cut from a text at words that stand as they are.
+                    if let Some(info) = terms.get(text)? {
+                        self.postings(&info, &mut blocks)?;
                     }
-                }
-                Pattern::Part { .. } => {
-                    let mut stream = terms.stream()?;
-                    while stream.advance() {
-                        if pattern.matches(stream.key()) {
-                            self.postings(stream.value(), &mut blocks)?;
+                    let vocabulary = if *open_left && !wanted.is_subset(&blocks) { self.vocabulary()? } else { None };
+                    if let Some(words) = vocabulary.and_then(|v| v.matching(pattern)) {
+                        for word in words {
                             if wanted.is_subset(&blocks) {
                                 break;
                             }
+                            if let Some(info) = terms.get(word)? {
+                                self.postings(&info, &mut blocks)?;
+                            }
+                        }
+                        return Ok(blocks);
+                    }
+                    let mut stream = match open_left {
+                        true => terms.stream()?,
+                        false => terms.range().ge(text).into_stream()?,
+                    };
+                    while !wanted.is_subset(&blocks) && stream.advance() {
+                        if !open_left && !stream.key().starts_with(text) {
+                            break;
+                        }
+                        if pattern.matches(stream.key()) {
+                            self.postings(stream.value(), &mut blocks)?;
                         }
                     }
                 }
             }
             Ok(blocks)
         })
+    }
+
+    fn vocabulary(&self) -> Result<Option<&Vocabulary>, TantivyError> {
+        if let Some(vocabulary) = self.vocabulary.get() {
+            return Ok(vocabulary.as_ref());
+        }
+        let (mut vocabulary, mut fits) = (Vocabulary::default(), true);
+        let mut stream = self.words.terms().stream()?;
+        while fits && stream.advance() {
+            fits = vocabulary.push(stream.key());
+        }
+        Ok(self.vocabulary.get_or_init(|| fits.then_some(vocabulary)).as_ref())
+    }
+
+    /// Bytes of memory that come on top of the files.
+    pub fn memory(&self) -> usize {
+        self.vocabulary.get().and_then(Option::as_ref).map_or(0, Vocabulary::memory)
     }
 
     fn postings(&self, info: &tantivy::postings::TermInfo, blocks: &mut RoaringBitmap) -> Result<(), TantivyError> {

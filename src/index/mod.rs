@@ -20,6 +20,7 @@ mod pattern;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod vocabulary;
 
 pub use builder::{BLOCK_WORDS_MAX, BuildError, DICTIONARY_BYTES_MAX, IndexBuilder};
 pub use reader::{IndexReader, OpenError};

@@ -103,10 +103,10 @@ impl IndexReader {
 
     /// Bytes of memory that what was read so far takes, about.
     pub fn memory(&self) -> usize {
-        let files = self.directory.iter().filter(|s| s.kind == Kind::File).map(|s| s.len as usize).sum();
+        let files: usize = self.directory.iter().filter(|s| s.kind == Kind::File).map(|s| s.len as usize).sum();
         let words = match self.words.get() {
             Some(WordIndex::List(list)) => list.memory(),
-            Some(WordIndex::Engine(_)) => files,
+            Some(WordIndex::Engine(engine)) => files + engine.memory(),
             None => 0,
         };
         let filters: usize = self.filters.iter().filter_map(OnceLock::get).map(Filter::memory).sum();

@@ -29,6 +29,8 @@ pub(super) struct Header {
     pub header: BlockHeader,
     pub zones: Vec<Arc<ZoneMap>>,
     pub names: Vec<Arc<str>>,
+    /// For each column, also the overflow column, the first one that the same rows have.
+    pub same_rows: Vec<u32>,
     pub pages_at: u64,
     /// Bytes of the header, stored and decoded.
     pub stored_and_raw: (u64, u64),
@@ -85,7 +87,8 @@ impl Pages<'_> {
         page_bytes(page, &stored).map_err(|e| self.damage(page, e))
     }
 
-    fn tags(&self, chunk: &Chunk) -> Result<Tags, StorageError> {
+    /// The types of its values.
+    pub fn tags(&self, chunk: &Chunk) -> Result<Tags, StorageError> {
         match chunk.tags {
             ChunkTags::One(tag) => Ok(Tags::One(tag)),
             ChunkTags::Each(page) => {
@@ -110,6 +113,12 @@ impl Pages<'_> {
 
     fn data(&self, encoding: &Encoding, rows: u32, pages: &[Page]) -> Result<Data, StorageError> {
         decode_data(encoding, rows, pages, &mut |page| self.read(page), &|page, e| self.damage(page, e))
+    }
+
+    /// One page of a column that is no dictionary and of one type, as a column.
+    pub fn page(&self, chunk: &Chunk, page: &Page) -> Result<Column, StorageError> {
+        let data = self.data(&chunk.encoding, page.rows, std::slice::from_ref(page))?;
+        Ok(Column { tags: self.tags(chunk)?, data })
     }
 
     /// The pages that hold the values at these places (ascending), as a column of their values, and which these are.
@@ -142,7 +151,7 @@ impl Pages<'_> {
 }
 
 /// The pages that hold a value a row.
-fn value_pages(encoding: &Encoding) -> &[Page] {
+pub(super) fn value_pages(encoding: &Encoding) -> &[Page] {
     match encoding {
         Encoding::Constant(_) => &[],
         Encoding::Dictionary { codes, .. } => codes,

@@ -17,6 +17,7 @@ mod merge;
 #[cfg(test)]
 mod merge_tests;
 mod read;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod write;

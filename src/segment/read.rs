@@ -13,6 +13,7 @@ use crate::format::segment::{
 use crate::id::Seq;
 use crate::record::{Block, BlockInfo, Column, Data, Field, Presence, Tag, Tags, Texts, Timestamp, Zone, ZoneMap};
 use crate::vfs::VfsFile;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,6 +28,8 @@ const PART_OVERFLOW: u32 = u32::MAX - 5;
 const PART_PRESENCE: u32 = 1 << 30;
 /// The entries of dictionaries, likewise.
 const PART_ENTRIES: u32 = 1 << 29;
+/// Single pages of columns, likewise: see [`SegmentBlock::field_of_rows`].
+pub(super) const PART_PAGES: u32 = 1 << 28;
 
 /// An open segment: its header and footer, and a way to its blocks.
 #[derive(Debug)]
@@ -154,7 +157,7 @@ impl SegmentBlock {
         self.header.stored_and_raw
     }
 
-    fn pages(&self) -> Pages<'_> {
+    pub(super) fn pages(&self) -> Pages<'_> {
         Pages { file: &*self.segment.file, at: self.header.pages_at, stored: None }
     }
 
@@ -164,7 +167,16 @@ impl SegmentBlock {
         Damage { file, offset, what, expected: expected.to_string(), found: found.to_string() }.into()
     }
 
-    fn cached(&self, part: u32, load: impl FnOnce() -> Result<Loaded, StorageError>) -> Result<Loaded, StorageError> {
+    /// Is a part there without being read?
+    pub(super) fn has_cached(&self, part: u32) -> bool {
+        self.segment.cache.get((self.segment.number, self.block as u32, part)).is_some()
+    }
+
+    pub(super) fn cached(
+        &self,
+        part: u32,
+        load: impl FnOnce() -> Result<Loaded, StorageError>,
+    ) -> Result<Loaded, StorageError> {
         let key = (self.segment.number, self.block as u32, part);
         if let Some(value) = self.segment.cache.get(key) {
             return Ok(value);
@@ -174,7 +186,7 @@ impl SegmentBlock {
         Ok(value)
     }
 
-    fn read_column(&self, part: u32, chunk: &Chunk) -> Result<Arc<Column>, StorageError> {
+    pub(super) fn read_column(&self, part: u32, chunk: &Chunk) -> Result<Arc<Column>, StorageError> {
         match self.cached(part, || Ok(Loaded::Column(Arc::new(self.pages().column(chunk)?))))? {
             Loaded::Column(column) => Ok(column),
             _ => Err(self.damage("cache", "a column", "another part")),
@@ -189,17 +201,29 @@ impl SegmentBlock {
     }
 
     /// Which rows have a column (`columns.len()` for the overflow column).
-    fn presence(&self, column: usize, values: u32) -> Result<Presence, StorageError> {
+    pub(super) fn presence(&self, column: usize, values: u32) -> Result<Presence, StorageError> {
+        // Many columns are in the same records.
+        let column = self.header.same_rows.get(column).map_or(column, |&first| first as usize);
         let rows =
             self.cached(PART_PRESENCE + column as u32, || Ok(Loaded::Rows(self.load_presence(column)?.into())))?;
         let Loaded::Rows(rows) = rows else { return Err(self.damage("cache", "rows", "another part")) };
         if rows.len() != values as usize {
+            // Of all rows no list is kept.
+            if rows.is_empty() && values == self.rows() {
+                return Ok(Presence::All);
+            }
             return Err(self.damage("shapes", format!("{values} rows with column {column}"), rows.len()));
         }
-        Ok(if rows.len() == self.rows() as usize { Presence::All } else { Presence::Rows(rows) })
+        Ok(Presence::Rows(rows))
     }
 
+    /// The rows that have a column; none where all have it.
     fn load_presence(&self, column: usize) -> Result<Vec<u32>, StorageError> {
+        let rows = self.rows_with(column)?;
+        Ok(if rows.len() == self.rows() as usize { Vec::new() } else { rows })
+    }
+
+    fn rows_with(&self, column: usize) -> Result<Vec<u32>, StorageError> {
         match &self.header.header.presence {
             PresenceEncoding::Shapes { shapes, .. } => {
                 let has: Vec<bool> = shapes.iter().map(|s| s.binary_search(&(column as u32)).is_ok()).collect();
@@ -302,10 +326,26 @@ fn load_header(segment: &SegmentReader, block: usize) -> Result<Header, StorageE
     let mut header = read_header(&head, &stored).map_err(|e| damage(DecodeError { offset: header_at, ..e }, 0))?;
     let zones = header.columns.iter_mut().map(|c| Arc::new(std::mem::take(&mut c.zone))).collect();
     let names = header.columns.iter().map(|c| Arc::from(&*c.name)).collect();
+    let same_rows = same_rows(&header);
     let pages_at = header_at + u64::from(head.header_stored);
     // Parsed, a header takes about four times its bytes: boxes and lists for each value it counts.
     let stored_and_raw = (u64::from(head.header_stored), u64::from(head.header_raw));
-    Ok(Header { header, zones, names, pages_at, stored_and_raw, bytes: head.header_raw as usize * 4 })
+    Ok(Header { header, zones, names, same_rows, pages_at, stored_and_raw, bytes: head.header_raw as usize * 4 })
+}
+
+/// For each column the first one that the same shapes have, and so the same rows.
+fn same_rows(header: &BlockHeader) -> Vec<u32> {
+    let PresenceEncoding::Shapes { shapes, .. } = &header.presence else { return Vec::new() };
+    let mut shapes_of: Vec<Vec<u32>> = vec![Vec::new(); header.columns.len() + 1];
+    for (number, shape) in (0..).zip(shapes) {
+        for &column in shape {
+            if let Some(of) = shapes_of.get_mut(column as usize) {
+                of.push(number);
+            }
+        }
+    }
+    let mut first: FxHashMap<&[u32], u32> = FxHashMap::default();
+    (0..).zip(&shapes_of).map(|(column, shapes)| *first.entry(shapes).or_insert(column)).collect()
 }
 
 impl Block for SegmentBlock {
@@ -375,7 +415,7 @@ impl Block for SegmentBlock {
             return Ok(None);
         };
         // Where all of it is there already, its entries are, too.
-        if self.segment.cache.get((self.segment.number, self.block as u32, at as u32)).is_some() {
+        if self.has_cached(at as u32) {
             return Ok(None);
         }
         let load = || Ok(Loaded::Column(Arc::new(self.pages().entries(chunk)?)));
@@ -386,20 +426,7 @@ impl Block for SegmentBlock {
     }
     fn field_at(&self, name: &str, rows: &[u32]) -> Result<Option<Field>, StorageError> {
         let Some(at) = self.find(name) else { return self.overflow_field(name) };
-        let key = (self.segment.number, self.block as u32, at as u32);
-        let chunk = &self.header.header.columns[at].chunk;
-        let presence = self.presence(at, chunk.rows)?;
-        if let Some(Loaded::Column(column)) = self.segment.cache.get(key) {
-            return Ok(Some(Field { presence, column }));
-        }
-        let places: Vec<u32> = rows.iter().filter_map(|&row| presence.place(row)).map(|p| p as u32).collect();
-        let (column, held) = self.pages().column_at(chunk, &places)?;
-        let presence = if held.len() == chunk.rows as usize {
-            presence
-        } else {
-            Presence::Rows(held.iter().map(|&place| presence.row(place as usize)).collect())
-        };
-        Ok(Some(Field { presence, column: Arc::new(column) }))
+        self.field_of_rows(at, rows).map(Some)
     }
     fn names_at(&self, rows: &[u32]) -> Result<Vec<Arc<str>>, StorageError> {
         let h = &self.header.header;
