@@ -60,6 +60,12 @@ fn records(range: Range<i64>) -> Vec<Record> {
         .collect()
 }
 
+fn dry_run() -> RepairOptions {
+    let mut options = RepairOptions::default();
+    options.dry_run = true;
+    options
+}
+
 /// A store as a crash leaves it, so that the log is not sealed.
 fn make(root: &Path, sizes: Sizes) -> PathBuf {
     let made = root.join("made");
@@ -325,7 +331,7 @@ fn what_is_lost_is_listed_and_all_else_is_there() {
         damage(&scratch);
         let before = folder_bytes(&scratch);
         let is_clean = *name == "nothing";
-        let dry = repair(&scratch, &RepairOptions { dry_run: true, ..Default::default() }).unwrap();
+        let dry = repair(&scratch, &dry_run()).unwrap();
         assert_eq!(dry.is_clean(), is_clean || *name == "the catalog", "{name}: {dry}");
         assert!(folder_bytes(&scratch) == before, "{name}: a dry run changes nothing");
         let report = repair(&scratch, &RepairOptions::default()).unwrap();

@@ -19,8 +19,9 @@ mod tests;
 
 pub use file::{FileKey, FrameSealer};
 pub use master::MasterKey;
-pub use ring::{Boxed, KeyInfo, KeyRing, erase};
-pub use segment::{MemoryFile, SealedFile, SealedWriter, StoredRoot, generation, hash_stored, open_segment};
+pub use ring::{Boxed, KeyInfo, KeyRing, erase, remove_unfinished};
+pub use segment::{MemoryFile, Salvaged, SealedFile, SealedWriter, StoredRoot};
+pub use segment::{generation, hash_stored, open_segment, salvage_segment};
 
 use crate::error::StorageError;
 use crate::format::sealed::{KEY_BYTES, NONCE_BYTES, TAG_BYTES};

@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use zeroize::Zeroizing;
 
+/// The file `key` while it is written.
+const UNFINISHED: &str = "key.tmp";
+
 /// What can be said of a tenant's keys without opening them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -397,11 +400,17 @@ impl Ring {
     }
 }
 
+/// Removes what a crash left of a change of keys that did not come to be. For who has the tenant open for writing.
+pub fn remove_unfinished(vfs: &dyn Vfs, dir: &Path) -> Result<(), StorageError> {
+    let path = dir.join(UNFINISHED);
+    if vfs.exists(&path)? { vfs.remove(&path) } else { Ok(()) }
+}
+
 /// Makes what a tenant's folder holds unreadable: overwrites its file `key`, and removes it, durably. This goes before
 /// anything else when a tenant is deleted. No error where there is no such file.
 pub fn erase(vfs: &dyn Vfs, dir: &Path) -> Result<(), StorageError> {
     let mut found = false;
-    for name in [KEY_FILE, "key.tmp"] {
+    for name in [KEY_FILE, UNFINISHED] {
         let path = dir.join(name);
         if !vfs.exists(&path)? {
             continue;

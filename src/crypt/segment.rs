@@ -5,7 +5,7 @@ use crate::error::StorageError;
 use crate::format::DecodeError;
 use crate::format::sealed::{
     FileKind, SEALED_TRAILER_BYTES, SECTOR_BYTES, SECTOR_EXTRA_BYTES, SealedTrailer, Sectors, check_sector,
-    read_sealed_header, sealed_header,
+    damaged_sealed_header, read_sealed_header, sealed_header,
 };
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::vfs::VfsFile;
@@ -39,8 +39,7 @@ pub fn open_segment(
     let found = read_sealed_header(&header[..got]).map_err(|e| e.in_file(file.path()))?;
     let Some(found) = found else { return Ok((file, None)) };
     let key = keys.open_file(FileKind::Segment, found.header.id.0, &found.key, file.path())?;
-    let sealed = SealedFile::open(file, key, found.plain)?;
-    let root = sealed.root;
+    let (sealed, root) = SealedFile::open(file, key, found.plain)?;
     Ok((Arc::new(sealed), Some(root)))
 }
 
@@ -70,6 +69,46 @@ pub fn hash_stored(file: &dyn VfsFile) -> Result<Option<[u8; 32]>, StorageError>
     Ok(Some(*hasher.finalize().as_bytes()))
 }
 
+/// What a damaged segment is read through.
+#[derive(Debug)]
+pub enum Salvaged {
+    /// It is not encrypted.
+    Plain,
+    /// As the plain one within it, as far as its sectors hold; what does not is damage when it is read.
+    Sealed(Arc<dyn VfsFile>),
+    /// The file's key can't be read, and so nothing of it.
+    Closed(StorageError),
+}
+
+/// Opens what may be a damaged sealed segment of this number. That the tenant's keys are not at hand is an error.
+pub fn salvage_segment(file: &Arc<dyn VfsFile>, keys: &KeyRing, id: u64) -> Result<Salvaged, StorageError> {
+    let mut header = [0; SEGMENT_HEADER_BYTES];
+    let got = file.read_at(0, &mut header)?;
+    let mut end = [0; 4];
+    let end_at = file.len()?.saturating_sub(end.len() as u64);
+    let end_got = file.read_at(end_at, &mut end)?;
+    let damage = |e: DecodeError| StorageError::from(e.in_file(file.path()));
+    let (wrapped, plain, problem) = match read_sealed_header(&header[..got]) {
+        Ok(Some(found)) => (found.key, found.plain, None),
+        other => match damaged_sealed_header(&header[..got], &end[..end_got]) {
+            None => return Ok(Salvaged::Plain),
+            Some(wrapped) => {
+                let whole = || DecodeError::new("segment header", 0, "a cipher and a key", "others");
+                let problem = damage(other.err().unwrap_or_else(whole));
+                let Some(wrapped) = wrapped else { return Ok(Salvaged::Closed(problem)) };
+                (wrapped, header, Some(problem))
+            }
+        },
+    };
+    match (keys.open_file(FileKind::Segment, id, &wrapped, file.path()), problem) {
+        (Ok(key), _) => SealedFile::salvage(file.clone(), key, plain),
+        // Also the number of the generation may be damaged.
+        (Err(_), Some(problem)) if keys.is_encrypted() => Ok(Salvaged::Closed(problem)),
+        (Err(e), None) if e.is_damage() => Ok(Salvaged::Closed(e)),
+        (Err(e), _) => Err(e),
+    }
+}
+
 /// A sealed segment that is read as the plain one within it.
 #[derive(Debug)]
 pub struct SealedFile {
@@ -77,13 +116,18 @@ pub struct SealedFile {
     key: FileKey,
     header: [u8; SEGMENT_HEADER_BYTES],
     sectors: Sectors,
-    root: StoredRoot,
+    /// Is its end missing, and with it the last sector?
+    is_cut: bool,
     /// The sector that was decrypted last: pages lie one behind the other.
     last: Mutex<Option<(u64, Vec<u8>)>>,
 }
 
 impl SealedFile {
-    fn open(file: Arc<dyn VfsFile>, key: FileKey, header: [u8; SEGMENT_HEADER_BYTES]) -> Result<Self, StorageError> {
+    fn open(
+        file: Arc<dyn VfsFile>,
+        key: FileKey,
+        header: [u8; SEGMENT_HEADER_BYTES],
+    ) -> Result<(Self, StoredRoot), StorageError> {
         let bytes = file.len()?;
         let trailer_at = bytes.saturating_sub(SEALED_TRAILER_BYTES as u64);
         let mut end = vec![0; SEALED_TRAILER_BYTES];
@@ -91,7 +135,45 @@ impl SealedFile {
         let (trailer, sectors) =
             SealedTrailer::decode(&end, bytes).map_err(|e| e.within(trailer_at).in_file(file.path()))?;
         let root = StoredRoot { bytes, root: trailer.root };
-        Ok(SealedFile { file, key, header, sectors, root, last: Mutex::default() })
+        Ok((SealedFile { file, key, header, sectors, is_cut: false, last: Mutex::default() }, root))
+    }
+
+    /// The same for a file whose trailer or end may be gone.
+    fn salvage(
+        file: Arc<dyn VfsFile>,
+        key: FileKey,
+        header: [u8; SEGMENT_HEADER_BYTES],
+    ) -> Result<Salvaged, StorageError> {
+        let damage = match Self::open(file.clone(), key.clone(), header) {
+            Ok((whole, _)) => return Ok(Salvaged::Sealed(Arc::new(whole))),
+            Err(e) if e.is_damage() => e,
+            Err(e) => return Err(e),
+        };
+        let len = file.len()?;
+        let of = |sectors, is_cut| SealedFile { file, key, header, sectors, is_cut, last: Mutex::default() };
+        let whole = match Sectors::of_stored(len) {
+            Ok(sectors) => of(sectors, false),
+            Err(_) => match Sectors::of_cut(len) {
+                Some(sectors) => return Ok(Salvaged::Sealed(Arc::new(of(sectors, true)))),
+                None => return Ok(Salvaged::Closed(damage)),
+            },
+        };
+        // Where the length is right, the last sector says that it is the last; it may be damaged as well, and then what
+        // is before it is read all the same.
+        let is_cut = match whole.decrypt(whole.sectors.count - 1, 1) {
+            Ok(_) => false,
+            Err(e) if e.is_damage() => true,
+            Err(e) => return Err(e),
+        };
+        Ok(match (is_cut, Sectors::of_cut(len)) {
+            (false, _) => Salvaged::Sealed(Arc::new(whole)),
+            (true, Some(sectors)) => Salvaged::Sealed(Arc::new(SealedFile { sectors, is_cut, ..whole })),
+            (true, None) => Salvaged::Closed(damage),
+        })
+    }
+
+    fn is_last(&self, sector: u64) -> bool {
+        !self.is_cut && self.sectors.is_last(sector)
     }
 
     /// Decrypts sectors, in order.
@@ -107,7 +189,7 @@ impl SealedFile {
             let (sealed, tag) = check_sector(&stored[(sector_at - at) as usize..][..len]).map_err(damage)?;
             let from = out.len();
             out.extend_from_slice(sealed);
-            if !self.key.open_sector(sector, self.sectors.is_last(sector), &mut out[from..], tag) {
+            if !self.key.open_sector(sector, self.is_last(sector), &mut out[from..], tag) {
                 let found = "one that was not written there";
                 return Err(damage(DecodeError::new("encrypted sector", 0, format!("sector {sector}"), found)));
             }

@@ -27,6 +27,8 @@ const LOG_MAGIC: [u8; 8] = *b"DURAMLOG";
 const MANIFEST_MAGIC: [u8; 8] = *b"DURAMMAN";
 const RECEIPTS_MAGIC: [u8; 8] = *b"DURAMRCP";
 const CRC_AT: usize = FILE_HEADER_BYTES - 4;
+/// Where the wrapped key stands.
+const KEY_AT: usize = 96;
 
 /// What every frame or edit of a file is checked against besides its own bytes, so that bytes of another file, or of
 /// an earlier file of that name, never read as its own.
@@ -73,6 +75,12 @@ pub struct LogHeader {
 }
 
 impl LogHeader {
+    /// How the file's key is wrapped, as far as the header of a damaged file can be read. What was not wrapped so does
+    /// not open.
+    pub fn damaged_key(bytes: &[u8]) -> Option<WrappedKey> {
+        WrappedKey::decode(bytes.get(KEY_AT..KEY_AT + WRAPPED_KEY_BYTES)?).ok()
+    }
+
     /// What the file's frames are checked against.
     pub fn stamp(&self) -> FileStamp {
         FileStamp { id: self.id.0, salt: self.salt }
@@ -237,7 +245,7 @@ fn decode<'a>(magic: [u8; 8], newest: u16, what: &'static str, bytes: &'a [u8]) 
     let key = r.take(WRAPPED_KEY_BYTES)?;
     let key = match cipher {
         CIPHER_NONE => None,
-        _ => Some(WrappedKey::decode(key).map_err(|e| e.within(96))?),
+        _ => Some(WrappedKey::decode(key).map_err(|e| e.within(KEY_AT as u64))?),
     };
     Ok((version, tenant, stamp, key, r.take(OWN_BYTES)?))
 }

@@ -155,6 +155,15 @@ pub fn read_sealed_header(bytes: &[u8]) -> Result<Option<SealedHeader>, DecodeEr
     Ok(Some(SealedHeader { header, key, plain }))
 }
 
+/// Is this a sealed segment, also where its header is damaged? By its first bytes and its last; and how its key is
+/// wrapped, as far as that can be read. What was not wrapped so does not open.
+pub fn damaged_sealed_header(begin: &[u8], end: &[u8]) -> Option<Option<WrappedKey>> {
+    let stored = begin.get(KEY_AT..KEY_AT + WRAPPED_KEY_BYTES);
+    let has_key =
+        begin.get(CIPHER_AT) == Some(&CIPHER_XCHACHA) && stored.is_some_and(|key| key.iter().any(|b| *b != 0));
+    (has_key || end.ends_with(&TRAILER_MAGIC)).then(|| WrappedKey::decode(stored?).ok())
+}
+
 /// Where the sectors of a sealed segment are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sectors {
@@ -176,6 +185,13 @@ impl Sectors {
             }
             _ => Err(DecodeError::new("sealed segment", 0, "the length of whole sectors", format!("{len} bytes"))),
         }
+    }
+
+    /// The whole sectors of a file of so many bytes that was cut off; `None` where there is none. None of them is the
+    /// last one of the segment.
+    pub fn of_cut(len: u64) -> Option<Self> {
+        let count = len.saturating_sub(HEADER) / SECTOR_STORED;
+        (count > 0).then_some(Sectors { count, last: SECTOR_BYTES })
     }
 
     /// Bytes of the plain segment.

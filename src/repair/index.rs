@@ -1,8 +1,11 @@
 //! The index of a segment that is whole: what is wrong with it, and one made anew.
 
+use super::segment::Readable;
+use crate::crypt::KeyRing;
 use crate::error::StorageError;
 use crate::format::bundle::check_bundle;
 use crate::format::edit::SegmentMeta;
+use crate::format::sealed::FileKind;
 use crate::id::SegmentId;
 use crate::segment::SegmentReader;
 use crate::store::Error;
@@ -20,30 +23,44 @@ pub(super) fn path(dir: &Path, id: SegmentId) -> PathBuf {
 pub(super) fn problem(
     vfs: &dyn Vfs,
     dir: &Path,
-    meta: &SegmentMeta,
-    reader: &SegmentReader,
+    (meta, keys): (&SegmentMeta, &KeyRing),
+    segment: &Readable,
 ) -> Result<Option<String>, StorageError> {
     let beside = path(dir, meta.id);
-    let bundle = if vfs.exists(&beside)? {
-        vfs.read(&beside)?
+    let (bundle, root) = if vfs.exists(&beside)? {
+        let stored = vfs.read(&beside)?;
+        let root = *blake3::hash(&stored).as_bytes();
+        match keys.take_out_of_box(FileKind::Index, meta.id.0, stored, &beside) {
+            Ok(boxed) => (boxed.into_bytes(), root),
+            Err(damage) if damage.is_damage() => return Ok(Some(damage.to_string())),
+            Err(error) => return Err(error),
+        }
     } else {
-        let trailer = reader.trailer();
+        let trailer = segment.reader.trailer();
         let mut bundle = vec![0; usize::try_from(trailer.index_len).unwrap_or(usize::MAX)];
-        reader.file().read_exact_at(trailer.index_offset, &mut bundle)?;
-        bundle
+        segment.reader.file().read_exact_at(trailer.index_offset, &mut bundle)?;
+        // Of one that is encrypted with its segment the manifest has no root.
+        let root = if segment.is_sealed { [0; 32] } else { *blake3::hash(&bundle).as_bytes() };
+        (bundle, root)
     };
-    if blake3::hash(&bundle).as_bytes() != &meta.index_root {
+    if root != meta.index_root {
         return Ok(Some("it is not what the manifest names".into()));
     }
     Ok(if bundle.is_empty() { None } else { check_bundle(&bundle).err().map(|error| error.to_string()) })
 }
 
 /// Makes the index of a segment anew, in a file beside it; gives its root.
-pub(super) fn make(vfs: &dyn Vfs, dir: &Path, id: SegmentId, reader: &Arc<SegmentReader>) -> Result<[u8; 32], Error> {
+pub(super) fn make(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    (id, keys): (SegmentId, &KeyRing),
+    reader: &Arc<SegmentReader>,
+) -> Result<[u8; 32], Error> {
     let bundle = build_index(reader).map_err(|error| match error {
         IndexError::Storage(error) => Error::from(error),
         IndexError::Build(error) => Error::from(error),
     })?;
-    vfs.replace(&path(dir, id), &bundle)?;
-    Ok(*blake3::hash(&bundle).as_bytes())
+    let stored = keys.put_in_box(FileKind::Index, id.0, bundle)?;
+    vfs.replace(&path(dir, id), &stored)?;
+    Ok(*blake3::hash(&stored).as_bytes())
 }

@@ -1,9 +1,12 @@
 //! A damaged log: the frames before and behind the damage.
 
+use crate::crypt::{FileKey, KeyRing};
 use crate::error::StorageError;
 use crate::format::frame::{DecodedFrame, FRAME_MAGIC, decode_frame};
 use crate::format::header::{FILE_HEADER_BYTES, FileStamp, LogHeader};
 use crate::format::payload::Payload;
+use crate::format::receipt::{Filed, Receipt};
+use crate::format::sealed::FileKind;
 use crate::id::{LogId, Seq, TenantId};
 use crate::vfs::Vfs;
 use std::path::{Path, PathBuf};
@@ -14,6 +17,8 @@ use std::sync::Arc;
 pub(super) struct Salvage {
     /// Batches that count, by rising Seq, none twice.
     pub batches: Vec<(Seq, Arc<Payload>)>,
+    /// The receipts that came with them.
+    pub receipts: Vec<Filed>,
     /// All log files.
     pub files: Vec<PathBuf>,
     /// The highest id of one.
@@ -27,12 +32,25 @@ pub(super) struct Salvage {
 struct File {
     /// Its records count from here on, and void those of older files.
     first: Option<Seq>,
-    frames: Vec<(Seq, u32, Option<Arc<Payload>>)>,
+    frames: Vec<Batch>,
     durable: Seq,
 }
 
+/// A frame with records, which may be such that they can't be read.
+struct Batch {
+    first: Seq,
+    records: u32,
+    payload: Option<Arc<Payload>>,
+    receipt: Option<Filed>,
+}
+
 /// Reads all log files of a tenant, as far as they can be read; records up to and with `after` are in segments.
-pub(super) fn salvage(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId, after: Seq) -> Result<Salvage, StorageError> {
+pub(super) fn salvage(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    owner: (&TenantId, &KeyRing),
+    after: Seq,
+) -> Result<Salvage, StorageError> {
     let mut found = Salvage { reached: after, ..Salvage::default() };
     let mut files: Vec<(LogId, File)> = Vec::new();
     for entry in if vfs.exists(dir)? { vfs.list(dir)? } else { Vec::new() } {
@@ -40,14 +58,14 @@ pub(super) fn salvage(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId, after: Seq) 
         let Some(id) = id.filter(|id| format!("{id}.log") == entry.name && !entry.is_dir) else { continue };
         let path = dir.join(&entry.name);
         let bytes = vfs.read(&path)?;
+        files.extend(read_file(&bytes, &path, id, owner)?.map(|file| (id, file)));
         found.files.push(path);
         found.last_id = found.last_id.max(id.0);
-        files.extend(read_file(&bytes, id, tenant).map(|file| (id, file)));
     }
     files.sort_by_key(|(id, _)| *id);
     // A file's records count up to where a younger one begins.
     let mut limit = Seq(u64::MAX);
-    let mut counted: Vec<(Seq, u32, Option<Arc<Payload>>)> = Vec::new();
+    let mut counted: Vec<Batch> = Vec::new();
     for (_, file) in files.into_iter().rev() {
         found.reached = found.reached.max(file.durable);
         let own_limit = limit;
@@ -56,21 +74,23 @@ pub(super) fn salvage(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId, after: Seq) 
             found.reached = found.reached.max(Seq(first.0.saturating_sub(1)));
             limit = limit.min(first);
         }
-        counted.extend(file.frames.into_iter().filter(|(first, ..)| *first < own_limit));
+        counted.extend(file.frames.into_iter().filter(|batch| batch.first < own_limit));
     }
-    counted.sort_by_key(|(first, ..)| *first);
+    counted.sort_by_key(|batch| batch.first);
     let mut next = Seq(after.0 + 1);
-    for (first, records, payload) in counted {
+    for Batch { first, records, payload, receipt } in counted {
         let last = Seq(first.0 + u64::from(records) - 1);
         if last <= after {
             continue;
         }
+        // Its header was whole: there were so many records, whether they can be read or not.
+        found.reached = found.reached.max(last);
         let Some(payload) = payload else { continue };
         if first > next {
             found.lost.push((next, Seq(first.0 - 1)));
         }
         next = next.max(Seq(last.0 + 1));
-        found.reached = found.reached.max(last);
+        found.receipts.extend(receipt);
         found.batches.push((first, payload));
     }
     if found.reached >= next {
@@ -80,12 +100,27 @@ pub(super) fn salvage(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId, after: Seq) 
 }
 
 /// The frames of a file that can be read; nothing where it is another tenant's.
-fn read_file(bytes: &[u8], id: LogId, tenant: &TenantId) -> Option<File> {
-    let (stamp, header) = match LogHeader::decode(bytes) {
-        Ok(header) if header.tenant != *tenant || header.id != id => return None,
-        Ok(header) => (header.stamp(), Some(header)),
-        // Its salt may be whole all the same: the first frame will tell. The id is the name's.
-        Err(_) => (FileStamp { id: id.0, ..FileStamp::of_damaged(bytes)? }, None),
+fn read_file(
+    bytes: &[u8],
+    path: &Path,
+    id: LogId,
+    (tenant, keys): (&TenantId, &KeyRing),
+) -> Result<Option<File>, StorageError> {
+    let open = |wrapped| keys.open_file(FileKind::Log, id.0, &wrapped, path);
+    let (stamp, header, key) = match LogHeader::decode(bytes) {
+        Ok(header) if header.tenant != *tenant || header.id != id => return Ok(None),
+        Ok(header) => match header.key.map(open).transpose() {
+            Err(error) if !error.is_damage() => return Err(error),
+            key => (header.stamp(), Some(header), key.ok().flatten()),
+        },
+        // Its salt may be whole all the same: the first frame will tell. The id is the name's. So may its key be.
+        Err(_) => match FileStamp::of_damaged(bytes) {
+            Some(stamp) => {
+                let key = LogHeader::damaged_key(bytes).and_then(|wrapped| open(wrapped).ok());
+                (FileStamp { id: id.0, ..stamp }, None, key)
+            }
+            None => return Ok(None),
+        },
     };
     let mut file = File {
         first: header.as_ref().map(|header| header.first),
@@ -95,16 +130,13 @@ fn read_file(bytes: &[u8], id: LogId, tenant: &TenantId) -> Option<File> {
     let mut at = FILE_HEADER_BYTES;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         match decode_frame(rest, &stamp) {
-            Ok(DecodedFrame { frame, bytes, .. }) => {
-                file.durable = file.durable.max(frame.durable);
-                file.first = Some(file.first.unwrap_or(frame.first));
-                if !frame.is_mark() {
-                    let payload = frame.payload().and_then(Payload::decode).ok();
-                    // What unpacks to another number of records is not what was written.
-                    let payload = payload.filter(|p| p.records.len() == frame.records as usize).map(Arc::new);
-                    file.frames.push((frame.first, frame.records, payload));
+            Ok(decoded) => {
+                file.durable = file.durable.max(decoded.frame.durable);
+                file.first = Some(file.first.unwrap_or(decoded.frame.first));
+                if !decoded.frame.is_mark() {
+                    file.frames.push(batch(&decoded, keys, key.as_ref()));
                 }
-                at += bytes;
+                at += decoded.bytes;
             }
             Err(_) => {
                 let next = memchr::memmem::find_iter(&rest[1..], &FRAME_MAGIC).map(|found| at + 1 + found);
@@ -115,5 +147,21 @@ fn read_file(bytes: &[u8], id: LogId, tenant: &TenantId) -> Option<File> {
             }
         }
     }
-    Some(file)
+    Ok(Some(file))
+}
+
+fn batch(decoded: &DecodedFrame<'_>, keys: &KeyRing, key: Option<&FileKey>) -> Batch {
+    let (first, records) = (decoded.frame.first, decoded.frame.records);
+    let Ok(opened) = decoded.open(key.map(|key| key as _)) else {
+        return Batch { first, records, payload: None, receipt: None };
+    };
+    let frame = opened.frame();
+    let payload = frame.payload_where(&|leaf, payload| keys.is_leaf(leaf, payload)).and_then(Payload::decode).ok();
+    // What unpacks to another number of records is not what was written.
+    let payload = payload.filter(|p| p.records.len() == records as usize).map(Arc::new);
+    let receipt = frame.idempotency.and_then(|request| {
+        let receipt = Receipt::decode(request.answer).ok()?;
+        Some(Filed { key: request.key_hash, first, records, receipt })
+    });
+    Batch { first, records, payload, receipt }
 }

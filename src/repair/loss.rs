@@ -17,7 +17,7 @@ pub(super) fn loss_of_part(
     part: &Part,
     without: &Without<'_>,
 ) -> Result<Option<Loss>, StorageError> {
-    let blocks = &part.reader.footer().blocks;
+    let blocks = &part.left.reader.footer().blocks;
     let found: u64 = blocks.iter().map(|b| u64::from(b.info.rows)).sum();
     let listed: u64 = part.lost.iter().map(|info| u64::from(info.rows)).sum();
     let records = match meta {
@@ -60,7 +60,7 @@ pub(super) fn loss_of_part(
 
 /// The times between which the blocks lie that do not show themselves: blocks stand in order of time.
 fn gap(meta: &SegmentMeta, part: &Part) -> (Timestamp, Timestamp) {
-    let blocks = &part.reader.footer().blocks;
+    let blocks = &part.left.reader.footer().blocks;
     let mut gaps = Vec::new();
     let mut at = SEGMENT_HEADER_BYTES as u64;
     let mut before = meta.min_time;

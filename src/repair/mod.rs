@@ -14,6 +14,7 @@ mod index;
 mod log;
 mod loss;
 mod rebuild;
+mod receipts;
 mod records;
 mod report;
 mod segment;
@@ -23,21 +24,24 @@ mod write;
 pub use report::{Action, Failure, Loss, RepairReport};
 
 use crate::catalog::CONTROL_LOG;
-use crate::crypt::KeyRing;
+use crate::crypt::{KeyRing, MasterKey};
 use crate::id::TenantId;
 use crate::store::error::ErrorKind;
 use crate::store::{Error, Options, Store};
-use crate::vfs::{RealVfs, Vfs, VfsFile};
+use crate::vfs::{RealVfs, Vfs};
 use std::path::Path;
 use std::sync::Arc;
 
 /// What is to be repaired.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct RepairOptions {
     /// Only this tenant, and not what belongs to the whole store.
     pub tenant: Option<String>,
     /// Say what would be done, and change nothing.
     pub dry_run: bool,
+    /// What opens the keys of encrypted tenants. Without it they are not repaired; others are.
+    pub master_key: Option<MasterKey>,
 }
 
 /// Repairs a store. It must not be open anywhere for writing.
@@ -55,8 +59,10 @@ pub fn repair_on(vfs: &Arc<dyn Vfs>, data: &Path, options: &RepairOptions) -> Re
         return Err(ErrorKind::NoSuchStore(data.to_path_buf()).into());
     }
     let mut report = RepairReport { dry_run: options.dry_run, ..RepairReport::default() };
+    let master_key = options.master_key.clone();
+    let opened = Options { background_threads: 0, master_key, ..Options::default() };
     // Opens no tenant by itself, and holds the lock.
-    let store = Store::open_on(vfs.clone(), data, Options { background_threads: 0, ..Options::default() }, true)?;
+    let store = Store::open_on(vfs.clone(), data, opened, true)?;
     let names = match &options.tenant {
         Some(name) => vec![name.clone()],
         None => {
@@ -72,14 +78,18 @@ pub fn repair_on(vfs: &Arc<dyn Vfs>, data: &Path, options: &RepairOptions) -> Re
         if !crate::tenant::exists(&**vfs, &dir)? {
             return Err(ErrorKind::NoSuchTenant(name).into());
         }
-        if is_encrypted(&**vfs, &dir)? {
-            // Its files are not read here, and what can't be read would be taken for damaged.
-            let error = "the tenant is encrypted, which repair can't read: nothing of it was changed".to_string();
-            report.failures.push(Failure { tenant: Some(name), error });
-            continue;
-        }
-        let mut tenant = tenant::Tenant { vfs, dir: &dir, id: &id, report: &mut report };
-        if let Err(error) = tenant.run().and_then(|()| settle(vfs, &store, &dir, &id, &mut report)) {
+        // Without its keys what is encrypted would be taken for damaged.
+        let keys = match KeyRing::open(vfs.clone(), &dir, &id, options.master_key.as_ref()) {
+            Ok(keys) => keys,
+            Err(error) => {
+                let error = format!("{error}: nothing of the tenant was changed");
+                report.failures.push(Failure { tenant: Some(name), error });
+                continue;
+            }
+        };
+        keys.begin_hashing();
+        let mut tenant = tenant::Tenant { vfs, dir: &dir, id: &id, keys: &keys, report: &mut report };
+        if let Err(error) = tenant.run().and_then(|()| settle(vfs, &store, (&dir, &id, &keys), &mut report)) {
             report.failures.push(Failure { tenant: Some(name), error: error.to_string() });
         }
     }
@@ -102,8 +112,7 @@ pub fn repair_on(vfs: &Arc<dyn Vfs>, data: &Path, options: &RepairOptions) -> Re
 fn settle(
     vfs: &Arc<dyn Vfs>,
     store: &Store,
-    dir: &Path,
-    id: &TenantId,
+    (dir, id, keys): (&Path, &TenantId, &KeyRing),
     report: &mut RepairReport,
 ) -> Result<(), Error> {
     let act = |report: &mut RepairReport, file: &Path, what: String, quarantined: Option<std::path::PathBuf>| {
@@ -115,10 +124,7 @@ fn settle(
         };
         let folder = dir.join("log");
         let log = match vfs.exists(&folder)? {
-            true => {
-                crate::log::read_only(&**vfs, &folder, (id, &KeyRing::default()), version.sealed_below, &mut |_| {})
-                    .ok()
-            }
+            true => crate::log::read_only(&**vfs, &folder, (id, keys), version.sealed_below, &mut |_| {}).ok(),
             false => None,
         };
         (log, Some(manifest))
@@ -144,24 +150,4 @@ fn settle(
         act(report, &dir.join("manifest"), what, manifest.quarantined);
     }
     Ok(())
-}
-
-/// Does a tenant have keys, or segments that are encrypted?
-fn is_encrypted(vfs: &dyn Vfs, dir: &Path) -> Result<bool, Error> {
-    if vfs.exists(&dir.join(crate::crypt::KEY_FILE))? {
-        return Ok(true);
-    }
-    let segments = dir.join("segments");
-    for entry in if vfs.exists(&segments)? { vfs.list(&segments)? } else { Vec::new() } {
-        let is_segment = entry.name.ends_with(".seg") && !entry.is_dir;
-        // Where the header is damaged it is not known, and the next one says.
-        if is_segment && vfs.open(&segments.join(&entry.name)).is_ok_and(|f| is_sealed(&*f)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn is_sealed(file: &dyn VfsFile) -> bool {
-    crate::crypt::generation(file).is_ok_and(|generation| generation.is_some())
 }

@@ -4,17 +4,15 @@ use super::history::History;
 use super::loss::count;
 use super::records::{Records, ranges_without};
 use super::report::Loss;
-use super::segment::{Found, Part, inspect};
+use super::segment::{Found, Part, Readable, Stored, inspect};
 use super::tenant::{KEPT, Look, Made, Tenant, readers};
 use super::write::segment_file;
 use crate::error::StorageError;
 use crate::format::edit::{Leaf, SegmentMeta};
-use crate::format::segment::TRAILER_BYTES;
 use crate::format::version::Version;
 use crate::id::{Class, Place, SegmentId, Seq};
 use crate::manifest::Manifest;
 use crate::record::Timestamp;
-use crate::segment::SegmentReader;
 use crate::store::Error;
 use roaring::RoaringTreemap;
 use std::collections::BTreeSet;
@@ -39,15 +37,15 @@ impl Tenant<'_> {
                 continue;
             }
             let meta = history.segments.get(id);
-            match inspect(&**self.vfs, &path, (self.id, *id), meta)? {
-                Found::Whole(reader) => {
-                    let seqs = Records::new(vec![reader.clone()]).seqs(Seq(0), Seq(u64::MAX))?;
+            match inspect(&**self.vfs, &path, (self.id, self.keys, *id), meta)? {
+                Found::Whole(segment, stored) => {
+                    let seqs = Records::new(vec![segment.clone()], self.keys).seqs(Seq(0), Seq(u64::MAX))?;
                     if seqs.is_subset(&taken) {
                         look.aside.push((path, "newer segments have all of its records".into(), "set aside"));
                     } else if seqs.is_disjoint(&taken) {
                         taken |= seqs;
-                        let meta = meta.cloned().unwrap_or_else(|| meta_of(&reader));
-                        self.keep(&mut look, meta, reader)?;
+                        let meta = meta.cloned().unwrap_or_else(|| meta_of(&segment, &stored));
+                        self.keep(&mut look, meta, segment)?;
                     } else {
                         let problem = StorageError::io(
                             "keep",
@@ -55,7 +53,7 @@ impl Tenant<'_> {
                             std::io::Error::other("newer segments have some of its records: the others are copied"),
                         );
                         look.aside.push((path, problem.to_string(), KEPT));
-                        let part = Part { reader, lost: Vec::new(), is_listed: true, problem };
+                        let part = Part { left: segment, lost: Vec::new(), is_listed: true, problem };
                         overlapping.push((*id, meta.cloned(), part));
                     }
                 }
@@ -78,7 +76,8 @@ impl Tenant<'_> {
                 look.gone.push((meta.clone(), "no such file, and no entry that can be read let it go".into(), false));
             }
         }
-        look.log = Some(super::log::salvage(&**self.vfs, &self.dir.join("log"), self.id, history.sealed_below)?);
+        look.log =
+            Some(super::log::salvage(&**self.vfs, &self.dir.join("log"), (self.id, self.keys), history.sealed_below)?);
         let floor = Seq(taken.max().unwrap_or(0)).max(history.sealed_below);
         if let Some(log) = &mut look.log {
             let why = "the manifest was made anew";
@@ -92,6 +91,7 @@ impl Tenant<'_> {
         look.parts.extend(overlapping);
         look.aside.extend(history.bad_parts.iter().map(|(path, why)| (path.clone(), why.clone(), "set aside")));
         let made = self.recover(&look, &mut taken, history.sealed_below)?;
+        self.keep_receipts(&look)?;
         self.losses(&look, floor)?;
         self.gaps(&history, &taken, floor)?;
         let path = self.dir.join("manifest");
@@ -156,7 +156,7 @@ impl Tenant<'_> {
         let reached = look.log.as_ref().map_or(Seq(0), |log| log.reached);
         let sealed_below = history.sealed_below.max(reached).max(Seq(taken.max().unwrap_or(0)));
         let known: Vec<Leaf> = history.version.iter().flat_map(|v| v.leaves().copied()).collect();
-        let leaves = Records::new(readers(look, made)).leaves(&known, taken)?;
+        let leaves = Records::new(readers(look, made), self.keys).leaves(&known, taken)?;
         let next = segments.last().map_or(look.highest, |last| look.highest.max(SegmentId(last.id.0 + 1)));
         let before = history.version.as_ref().filter(|_| history.is_chained);
         let bounds = (sealed_below, next);
@@ -167,15 +167,15 @@ impl Tenant<'_> {
 }
 
 /// What a manifest would say of a segment, by the segment alone.
-fn meta_of(reader: &SegmentReader) -> SegmentMeta {
+fn meta_of(segment: &Readable, stored: &Stored) -> SegmentMeta {
+    let reader = &segment.reader;
     let blocks = &reader.footer().blocks;
     let infos = || blocks.iter().map(|b| b.info);
-    let trailer = reader.trailer();
     SegmentMeta {
         id: reader.header().id,
-        bytes: trailer.footer_offset + trailer.footer_len + TRAILER_BYTES as u64,
-        data_root: trailer.data_root,
-        index_root: trailer.index_root,
+        bytes: stored.bytes,
+        data_root: stored.data_root,
+        index_root: stored.index_root,
         rows: infos().map(|i| u64::from(i.rows)).sum(),
         min_time: infos().map(|i| i.time.0).min().unwrap_or_default(),
         max_time: infos().map(|i| i.time.1).max().unwrap_or_default(),

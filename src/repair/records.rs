@@ -1,12 +1,13 @@
 //! Records of several segments by their Seqs: for leaves, and for what is lost.
 
-use super::segment::read_block;
+use super::segment::{Readable, read_block};
+use crate::crypt::KeyRing;
 use crate::error::StorageError;
 use crate::format::edit::Leaf;
 use crate::format::payload::{Payload, Reencoder};
 use crate::id::Seq;
 use crate::record::Block;
-use crate::segment::{SegmentBlock, SegmentReader};
+use crate::segment::SegmentBlock;
 use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,22 +20,22 @@ const LEAF_SEQS: u64 = 4096;
 type Decoded = (Arc<Payload>, Arc<Vec<u64>>);
 
 /// The records of some segments, by Seq.
-#[derive(Default)]
-pub(super) struct Records {
-    readers: Vec<Arc<SegmentReader>>,
+pub(super) struct Records<'a> {
+    readers: Vec<Readable>,
+    keys: &'a KeyRing,
     kept: VecDeque<((usize, usize), Decoded)>,
 }
 
-impl Records {
-    pub fn new(readers: Vec<Arc<SegmentReader>>) -> Self {
-        Records { readers, kept: VecDeque::new() }
+impl<'a> Records<'a> {
+    pub fn new(readers: Vec<Readable>, keys: &'a KeyRing) -> Self {
+        Records { readers, keys, kept: VecDeque::new() }
     }
 
     fn block(&mut self, at: (usize, usize)) -> Result<Decoded, StorageError> {
         if let Some((_, decoded)) = self.kept.iter().find(|(key, _)| *key == at) {
             return Ok(decoded.clone());
         }
-        let decoded = read_block(&self.readers[at.0], at.1)?;
+        let decoded = read_block(&self.readers[at.0].reader, at.1)?;
         if self.kept.len() == BLOCKS_KEPT_MAX {
             self.kept.pop_front();
         }
@@ -43,8 +44,8 @@ impl Records {
     }
 
     fn blocks_of(&self, first: Seq, last: Seq) -> Vec<(usize, usize)> {
-        let of = |(i, reader): (usize, &Arc<SegmentReader>)| {
-            let blocks = reader.footer().blocks.iter().enumerate();
+        let of = |(i, segment): (usize, &Readable)| {
+            let blocks = segment.reader.footer().blocks.iter().enumerate();
             let meets = blocks.filter(|(_, b)| b.info.seq.0 <= last && b.info.seq.1 >= first);
             meets.map(|(block, _)| (i, block)).collect::<Vec<_>>()
         };
@@ -55,7 +56,7 @@ impl Records {
     pub fn seqs(&self, first: Seq, last: Seq) -> Result<RoaringTreemap, StorageError> {
         let mut seqs = RoaringTreemap::new();
         for (reader, block) in self.blocks_of(first, last) {
-            let of_block = SegmentBlock::open(&self.readers[reader], block)?.seqs()?;
+            let of_block = SegmentBlock::open(&self.readers[reader].reader, block)?.seqs()?;
             seqs.extend(of_block.iter().copied().filter(|seq| (first.0..=last.0).contains(seq)));
         }
         Ok(seqs)
@@ -63,8 +64,19 @@ impl Records {
 
     /// The leaf of the records from `first` to `last`; `None` where there are none.
     pub fn leaf(&mut self, first: Seq, last: Seq) -> Result<Option<Leaf>, StorageError> {
+        self.leaf_or(first, last, None)
+    }
+
+    /// The same for the records of a leaf that there is: this one, where it still comes out.
+    pub fn again(&mut self, leaf: &Leaf) -> Result<Option<Leaf>, StorageError> {
+        self.leaf_or(leaf.first, leaf.last(), Some(leaf))
+    }
+
+    fn leaf_or(&mut self, first: Seq, last: Seq, known: Option<&Leaf>) -> Result<Option<Leaf>, StorageError> {
+        let mut is_any_sealed = false;
         let mut records: BTreeMap<u64, (Arc<Payload>, usize)> = BTreeMap::new();
         for at in self.blocks_of(first, last) {
+            is_any_sealed |= self.readers[at.0].is_sealed;
             let (payload, seqs) = self.block(at)?;
             let within = seqs.iter().enumerate().filter(|(_, seq)| (first.0..=last.0).contains(seq));
             records.extend(within.map(|(record, seq)| (*seq, (payload.clone(), record))));
@@ -77,7 +89,12 @@ impl Records {
             let record = &payload.records[record];
             encoder.push(record.time, &payload.streams[record.stream as usize], payload.fields(record));
         }
-        let hash = *blake3::hash(&encoder.finish().bytes).as_bytes();
+        let payload = encoder.finish().bytes;
+        if let Some(known) = known.filter(|known| self.keys.is_leaf(&known.hash, &payload)) {
+            return Ok(Some(*known));
+        }
+        // Whoever has no key can check leaves of what is not encrypted.
+        let hash = if is_any_sealed { self.keys.leaf(&payload) } else { *blake3::hash(&payload).as_bytes() };
         // A leaf spans at most as many Seqs as its count says.
         let count = u32::try_from(last.0 - first.0 + 1).unwrap_or(u32::MAX);
         Ok(Some(Leaf { first, count, hash }))
@@ -89,7 +106,7 @@ impl Records {
         let mut rest = all.clone();
         for leaf in known {
             // Also where it comes out otherwise: its records are those that are left of it.
-            leaves.extend(self.leaf(leaf.first, leaf.last())?);
+            leaves.extend(self.again(leaf)?);
             rest.remove_range(leaf.first.0..=leaf.last().0);
         }
         let starts: Vec<u64> = known.iter().map(|leaf| leaf.first.0).collect();

@@ -1,9 +1,11 @@
 //! One segment file: whole, or which of its blocks can be read.
 
+use crate::crypt::{KeyRing, Salvaged, hash_stored, open_segment, salvage_segment};
 use crate::error::{Damage, StorageError};
 use crate::format::block::{BLOCK_HEAD_BYTES, BLOCK_MAGIC, read_head, read_header};
 use crate::format::edit::SegmentMeta;
 use crate::format::payload::Payload;
+use crate::format::sealed::{SECTOR_BYTES, read_sealed_header};
 use crate::format::segment::{
     Footer, FooterBlock, SEGMENT_HEADER_BYTES, SegmentHeader, TRAILER_BYTES, read_footer, read_segment_header,
     read_trailer,
@@ -18,10 +20,26 @@ use std::sync::Arc;
 /// Bytes of a file that are hashed at a time.
 const READ_BYTES: usize = 1 << 20;
 
+/// A segment that can be read, or blocks of one.
+#[derive(Clone)]
+pub(super) struct Readable {
+    pub reader: Arc<SegmentReader>,
+    /// Is it encrypted?
+    pub is_sealed: bool,
+}
+
+/// What a manifest says of a segment's file. Of an encrypted one that is what is stored.
+#[derive(Clone, Copy)]
+pub(super) struct Stored {
+    pub bytes: u64,
+    pub data_root: [u8; 32],
+    pub index_root: [u8; 32],
+}
+
 /// What was found of a segment.
 pub(super) enum Found {
-    /// Its header, blocks and footer are what they should be.
-    Whole(Arc<SegmentReader>),
+    /// Its header, blocks and footer are what they should be, and its index where it is encrypted with them.
+    Whole(Readable, Stored),
     /// Some of it is damaged.
     Part(Part),
     /// There is no file.
@@ -33,7 +51,7 @@ pub(super) enum Found {
 /// What is left of a damaged segment.
 pub(super) struct Part {
     /// The blocks that can be read, and only these.
-    pub reader: Arc<SegmentReader>,
+    pub left: Readable,
     /// Those that are known, and can't be read.
     pub lost: Vec<BlockInfo>,
     /// Are these all that are lost? Not so where the list of blocks is damaged as well.
@@ -46,10 +64,10 @@ pub(super) struct Part {
 pub(super) fn inspect(
     vfs: &dyn Vfs,
     path: &Path,
-    (tenant, id): (&TenantId, SegmentId),
+    (tenant, keys, id): (&TenantId, &KeyRing, SegmentId),
     meta: Option<&SegmentMeta>,
 ) -> Result<Found, StorageError> {
-    let file = match vfs.open(path) {
+    let stored = match vfs.open(path) {
         Err(e) if e.is_not_found() => return Ok(Found::Missing(e.to_string())),
         other => other?,
     };
@@ -58,18 +76,25 @@ pub(super) fn inspect(
         let found = format!("segment {} of {}", header.id, header.tenant);
         (found != format!("segment {id} of {tenant}")).then(|| Found::Foreign(format!("it is {found}")))
     };
-    let mut problem = match SegmentReader::open(file.clone(), cache.clone()) {
-        Ok(reader) => {
-            if let Some(foreign) = foreign(reader.header()) {
+    let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
+    let got = stored.read_at(0, &mut bytes)?;
+    // Before its key, which is for the one segment that it says it is.
+    if let Ok(Some(found)) = read_sealed_header(&bytes[..got])
+        && let Some(foreign) = foreign(&found.header)
+    {
+        return Ok(foreign);
+    }
+    let mut problem = match whole(&stored, keys, &cache) {
+        Ok((readable, says, found)) => {
+            if let Some(foreign) = foreign(readable.reader.header()) {
                 return Ok(foreign);
             }
-            let root = reader.trailer().data_root;
+            let root = says.data_root;
             if meta.is_some_and(|meta| meta.data_root != root) {
                 return Ok(Found::Foreign("it is another copy than the manifest names".into()));
             }
-            let found = data_root(&*file, reader.trailer().index_offset, &reader)?;
             if found == root {
-                return Ok(Found::Whole(Arc::new(reader)));
+                return Ok(Found::Whole(readable, says));
             }
             let (expected, found) = (blake3::Hash::from(root).to_string(), blake3::Hash::from(found).to_string());
             Damage { file: path.to_path_buf(), offset: 0, what: "segment", expected, found }.into()
@@ -77,18 +102,24 @@ pub(super) fn inspect(
         Err(damage) if damage.is_damage() => damage,
         Err(error) => return Err(error),
     };
-    let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
-    let got = file.read_at(0, &mut bytes)?;
-    let header = match read_segment_header(&bytes[..got]) {
-        Ok(header) => {
-            if let Some(foreign) = foreign(&header) {
-                return Ok(foreign);
-            }
-            header
+    // Its name says whose it is; the Seqs of its blocks must fit what else is known.
+    let guessed = || SegmentHeader { tenant: tenant.clone(), id, created: Timestamp::now() };
+    let (file, is_sealed) = match salvage_segment(&stored, keys, id.0)? {
+        Salvaged::Plain => (stored, false),
+        Salvaged::Sealed(file) => (file, true),
+        Salvaged::Closed(problem) => {
+            let reader = Arc::new(SegmentReader::of_blocks(stored, cache, guessed(), Footer::default()));
+            let left = Readable { reader, is_sealed: true };
+            return Ok(Found::Part(Part { left, lost: Vec::new(), is_listed: false, problem }));
         }
-        // Its name says whose it is; the Seqs of its blocks must fit what else is known.
-        Err(_) => SegmentHeader { tenant: tenant.clone(), id, created: Timestamp::now() },
     };
+    let got = file.read_at(0, &mut bytes)?;
+    let header = read_segment_header(&bytes[..got]);
+    if let Some(foreign) = header.as_ref().ok().and_then(foreign) {
+        return Ok(foreign);
+    }
+    let header_holds = header.is_ok();
+    let header = header.unwrap_or_else(|_| guessed());
     let listed = listed_blocks(&*file)?;
     let is_listed = listed.is_some();
     let candidates = match listed {
@@ -97,7 +128,6 @@ pub(super) fn inspect(
     };
     let mut footer = Footer::default();
     let mut lost = Vec::new();
-    let header_holds = read_segment_header(&bytes[..got]).is_ok();
     for block in candidates {
         let one = Footer { blocks: vec![block], ..Footer::default() };
         let reader = Arc::new(SegmentReader::of_blocks(file.clone(), cache.clone(), header.clone(), one));
@@ -113,8 +143,31 @@ pub(super) fn inspect(
             Err(error) => return Err(error),
         }
     }
-    let reader = Arc::new(SegmentReader::of_blocks(file, cache, header, footer));
-    Ok(Found::Part(Part { reader, lost, is_listed, problem }))
+    let left = Readable { reader: Arc::new(SegmentReader::of_blocks(file, cache, header, footer)), is_sealed };
+    Ok(Found::Part(Part { left, lost, is_listed, problem }))
+}
+
+/// Opens a segment that has its end; gives what it says of itself, and the root that its bytes come to.
+fn whole(
+    stored: &Arc<dyn VfsFile>,
+    keys: &KeyRing,
+    cache: &Arc<Cache>,
+) -> Result<(Readable, Stored, [u8; 32]), StorageError> {
+    let (file, root) = open_segment(stored.clone(), keys)?;
+    let reader = Arc::new(SegmentReader::open(file.clone(), cache.clone())?);
+    let trailer = reader.trailer();
+    let (says, found) = match root {
+        Some(root) => {
+            let says = Stored { bytes: root.bytes, data_root: root.root, index_root: [0; 32] };
+            (says, hash_stored(&**stored)?.unwrap_or_default())
+        }
+        None => {
+            let bytes = trailer.footer_offset + trailer.footer_len + TRAILER_BYTES as u64;
+            let says = Stored { bytes, data_root: trailer.data_root, index_root: trailer.index_root };
+            (says, data_root(&*file, trailer.index_offset, &reader)?)
+        }
+    };
+    Ok((Readable { reader, is_sealed: root.is_some() }, says, found))
 }
 
 /// All of a block: its records and their Seqs.
@@ -155,22 +208,46 @@ fn listed_blocks(file: &dyn VfsFile) -> Result<Option<Vec<FooterBlock>>, Storage
     let len = file.len()?;
     let Some(trailer_at) = len.checked_sub(TRAILER_BYTES as u64) else { return Ok(None) };
     let mut bytes = vec![0; TRAILER_BYTES];
-    file.read_exact_at(trailer_at, &mut bytes)?;
+    // Of an encrypted one the sector may be damaged that it stands in.
+    if !can_read(file, trailer_at, &mut bytes)? {
+        return Ok(None);
+    }
     let Ok(trailer) = read_trailer(&bytes, len) else { return Ok(None) };
     let mut stored = vec![0; usize::try_from(trailer.footer_len).unwrap_or(usize::MAX)];
-    file.read_exact_at(trailer.footer_offset, &mut stored)?;
+    if !can_read(file, trailer.footer_offset, &mut stored)? {
+        return Ok(None);
+    }
     Ok(read_footer(&trailer, &stored).ok().map(|footer| footer.blocks))
+}
+
+/// Reads bytes where they can be read; `false` where they are damaged.
+fn can_read(file: &dyn VfsFile, at: u64, buffer: &mut [u8]) -> Result<bool, StorageError> {
+    match file.read_exact_at(at, buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_damage() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// All bytes of a file, with zeros in the place of sectors that can't be decrypted.
+fn bytes_of(file: &dyn VfsFile) -> Result<Vec<u8>, StorageError> {
+    let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
+    let header_len = SEGMENT_HEADER_BYTES.min(bytes.len());
+    let (header, sectors) = bytes.split_at_mut(header_len);
+    can_read(file, 0, header)?;
+    for (n, sector) in sectors.chunks_mut(SECTOR_BYTES).enumerate() {
+        if !can_read(file, (SEGMENT_HEADER_BYTES + n * SECTOR_BYTES) as u64, sector)? {
+            sector.fill(0);
+        }
+    }
+    Ok(bytes)
 }
 
 /// The blocks that show themselves by their heads, without a footer. A good head says where its block ends, so that
 /// only damaged bytes are searched: what a record says can't pass for a block but there, and then only with Seqs and
 /// times of its segment that no other block has.
 fn search_blocks(file: &dyn VfsFile, meta: Option<&SegmentMeta>) -> Result<Vec<FooterBlock>, StorageError> {
-    let bytes = {
-        let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
-        file.read_exact_at(0, &mut bytes)?;
-        bytes
-    };
+    let bytes = bytes_of(file)?;
     let fits = |info: &BlockInfo| {
         meta.is_none_or(|m| {
             info.seq.0 >= m.min_seq && info.seq.1 <= m.max_seq && info.time.0 >= m.min_time && info.time.1 <= m.max_time

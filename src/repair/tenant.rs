@@ -8,7 +8,7 @@ use super::log::Salvage;
 use super::loss::{count, loss_of_part};
 use super::records::{Records, ranges_without};
 use super::report::{Action, Loss, RepairReport};
-use super::segment::{Found, Part, inspect};
+use super::segment::{Found, Part, Readable, inspect};
 use super::write::{Maker, segment_file};
 use super::{fresh, index};
 use crate::crypt::KeyRing;
@@ -19,7 +19,6 @@ use crate::id::{Class, SegmentId, Seq, TenantId};
 use crate::log::ReadOnlyError;
 use crate::manifest::Manifest;
 use crate::record::Timestamp;
-use crate::segment::{Cache, SegmentReader};
 use crate::store::Error;
 use crate::vfs::{Vfs, set_aside};
 use roaring::RoaringTreemap;
@@ -34,13 +33,14 @@ pub(super) struct Tenant<'a> {
     pub vfs: &'a Arc<dyn Vfs>,
     pub dir: &'a Path,
     pub id: &'a TenantId,
+    pub keys: &'a KeyRing,
     pub report: &'a mut RepairReport,
 }
 
 /// What was found of a tenant's files.
 pub(super) struct Look {
     /// Whole segments, with a way to their records where they are in the tenant's own folder.
-    pub kept: Vec<(SegmentMeta, Option<Arc<SegmentReader>>)>,
+    pub kept: Vec<(SegmentMeta, Option<Readable>)>,
     /// Segments of which something can be recovered, with their class and level.
     pub parts: Vec<(SegmentId, Option<SegmentMeta>, Part)>,
     /// Segments that the manifest names, and of which nothing is left.
@@ -48,7 +48,7 @@ pub(super) struct Look {
     /// Files that go, why, and what became of what they had.
     pub aside: Vec<(PathBuf, String, &'static str)>,
     /// Segments whose index is to be made anew.
-    pub unindexed: Vec<(SegmentId, Arc<SegmentReader>, String)>,
+    pub unindexed: Vec<(SegmentId, Readable, String)>,
     pub log: Option<Salvage>,
     /// The lowest number that no segment has had.
     pub highest: SegmentId,
@@ -66,7 +66,7 @@ impl Look {
 pub(super) struct Made {
     pub segments: Vec<SegmentMeta>,
     pub of_log: Option<SegmentMeta>,
-    pub readers: Vec<Arc<SegmentReader>>,
+    pub readers: Vec<Readable>,
 }
 
 impl Tenant<'_> {
@@ -101,27 +101,6 @@ impl Tenant<'_> {
         set_aside(&**self.vfs, &self.dir.join("quarantine"), &name, &bytes, &reason).map(Some)
     }
 
-    /// Requests that were answered are known by this file alone once their records are sealed.
-    fn receipts(&mut self) -> Result<(), Error> {
-        let path = self.dir.join("receipts");
-        if !self.vfs.exists(&path)? {
-            return Ok(());
-        }
-        let bytes = self.vfs.read(&path)?;
-        let problem = match crate::format::receipt::decode_receipts(&bytes) {
-            Ok((header, _)) if header.tenant == *self.id => return Ok(()),
-            Ok((header, _)) => format!("it is that of {}", header.tenant),
-            Err(error) => error.to_string(),
-        };
-        let copy = self.copy(&path, &problem)?;
-        if !self.report.dry_run {
-            self.vfs.remove(&path)?;
-            self.vfs.sync_dir(self.dir)?;
-        }
-        self.act(&path, format!("{problem}: the idempotency keys in it are forgotten"), copy);
-        Ok(())
-    }
-
     /// The manifest says what there should be.
     fn by_manifest(&mut self, version: &Version) -> Result<(), Error> {
         let mut look = Look::new(version.next_segment_id);
@@ -131,8 +110,8 @@ impl Tenant<'_> {
                 continue;
             }
             let path = segment_file(self.dir, meta.id);
-            match inspect(&**self.vfs, &path, (self.id, meta.id), Some(meta))? {
-                Found::Whole(reader) => self.keep(&mut look, (**meta).clone(), reader)?,
+            match inspect(&**self.vfs, &path, (self.id, self.keys, meta.id), Some(meta))? {
+                Found::Whole(segment, _) => self.keep(&mut look, (**meta).clone(), segment)?,
                 Found::Part(part) => {
                     look.aside.push((path, part.problem.to_string(), KEPT));
                     look.parts.push((meta.id, Some((**meta).clone()), part));
@@ -150,6 +129,7 @@ impl Tenant<'_> {
         }
         let mut taken = RoaringTreemap::new();
         let made = self.recover(&look, &mut taken, version.sealed_below)?;
+        self.keep_receipts(&look)?;
         let lost = self.losses(&look, version.sealed_below)?;
         if self.report.dry_run {
             return self.tell(&look, &[]);
@@ -179,11 +159,11 @@ impl Tenant<'_> {
         let inputs: Vec<&SegmentMeta> =
             look.parts.iter().filter_map(|(_, m, _)| m.as_ref()).chain(look.gone.iter().map(|(m, ..)| m)).collect();
         if !inputs.is_empty() {
-            let mut records = Records::new(readers(look, made));
+            let mut records = Records::new(readers(look, made), self.keys);
             let (mut leaves_broken, mut leaves_new) = (Vec::new(), Vec::new());
             let touched = |leaf: &&Leaf| inputs.iter().any(|m| m.min_seq <= leaf.last() && m.max_seq >= leaf.first);
             for leaf in version.leaves().filter(touched) {
-                let again = records.leaf(leaf.first, leaf.last())?;
+                let again = records.again(leaf)?;
                 if again != Some(*leaf) {
                     leaves_broken.push(leaf.first);
                     leaves_new.extend(again);
@@ -201,7 +181,7 @@ impl Tenant<'_> {
         if let Some(log) = &look.log
             && log.reached > version.sealed_below
         {
-            let mut records = Records::new(made.readers.clone());
+            let mut records = Records::new(made.readers.clone(), self.keys);
             let mut leaves = Vec::new();
             for (first, payload) in &log.batches {
                 leaves.extend(records.leaf(*first, Seq(first.0 + payload.records.len() as u64 - 1))?);
@@ -214,16 +194,11 @@ impl Tenant<'_> {
     }
 
     /// Keeps a segment, and looks at its index.
-    pub(super) fn keep(
-        &self,
-        look: &mut Look,
-        meta: SegmentMeta,
-        reader: Arc<SegmentReader>,
-    ) -> Result<(), StorageError> {
-        if let Some(why) = index::problem(&**self.vfs, self.dir, &meta, &reader)? {
-            look.unindexed.push((meta.id, reader.clone(), why));
+    pub(super) fn keep(&self, look: &mut Look, meta: SegmentMeta, segment: Readable) -> Result<(), StorageError> {
+        if let Some(why) = index::problem(&**self.vfs, self.dir, (&meta, self.keys), &segment)? {
+            look.unindexed.push((meta.id, segment.clone(), why));
         }
-        look.kept.push((meta, Some(reader)));
+        look.kept.push((meta, Some(segment)));
         Ok(())
     }
 
@@ -232,14 +207,13 @@ impl Tenant<'_> {
         if !self.vfs.exists(&dir)? {
             return Ok(());
         }
-        let problem =
-            match crate::log::read_only(&**self.vfs, &dir, (self.id, &KeyRing::default()), sealed_below, &mut |_| {}) {
-                Ok(_) => return Ok(()),
-                Err(ReadOnlyError::Moved(error)) => error,
-                Err(ReadOnlyError::Storage(error)) if error.is_damage() => error,
-                Err(ReadOnlyError::Storage(error)) => return Err(error),
-            };
-        let log = super::log::salvage(&**self.vfs, &dir, self.id, sealed_below)?;
+        let problem = match crate::log::read_only(&**self.vfs, &dir, (self.id, self.keys), sealed_below, &mut |_| {}) {
+            Ok(_) => return Ok(()),
+            Err(ReadOnlyError::Moved(error)) => error,
+            Err(ReadOnlyError::Storage(error)) if error.is_damage() => error,
+            Err(ReadOnlyError::Storage(error)) => return Err(error),
+        };
+        let log = super::log::salvage(&**self.vfs, &dir, (self.id, self.keys), sealed_below)?;
         look.aside.extend(log.files.iter().map(|file| (file.clone(), problem.to_string(), KEPT)));
         look.log = Some(log);
         Ok(())
@@ -253,15 +227,15 @@ impl Tenant<'_> {
         sealed_below: Seq,
     ) -> Result<Made, Error> {
         let mut made = Made::default();
-        let mut maker = Maker { vfs: &**self.vfs, dir: self.dir, tenant: self.id, next: look.highest };
+        let mut maker = Maker { vfs: &**self.vfs, dir: self.dir, tenant: self.id, keys: self.keys, next: look.highest };
         for (_, meta, part) in &look.parts {
             let class = meta.as_ref().map_or(Class::default(), |m| m.class.clone());
             let level = meta.as_ref().map_or(0, |m| m.level);
             if self.report.dry_run {
-                let seqs = Records::new(vec![part.reader.clone()]).seqs(Seq(0), Seq(u64::MAX))?;
+                let seqs = Records::new(vec![part.left.clone()], self.keys).seqs(Seq(0), Seq(u64::MAX))?;
                 self.report.records_recovered += (&seqs - &*taken).len();
                 *taken |= seqs;
-            } else if let Some(new) = maker.of_blocks(&part.reader, taken, (class, level))? {
+            } else if let Some(new) = maker.of_blocks(&part.left.reader, taken, (class, level))? {
                 self.report.records_recovered += new.rows;
                 made.segments.push(new);
             }
@@ -275,8 +249,7 @@ impl Tenant<'_> {
             }
         }
         for meta in made.segments.iter().chain(&made.of_log) {
-            let file = self.vfs.open(&segment_file(self.dir, meta.id))?;
-            made.readers.push(Arc::new(SegmentReader::open(file, Arc::new(Cache::new(0)))?));
+            made.readers.push(maker.open(meta.id)?);
         }
         Ok(made)
     }
@@ -284,9 +257,9 @@ impl Tenant<'_> {
     /// Says which records are lost; gives how many of them were in segments.
     pub(super) fn losses(&mut self, look: &Look, floor: Seq) -> Result<u64, StorageError> {
         let readable: Vec<_> = (look.kept.iter().filter_map(|(_, reader)| reader.clone()))
-            .chain(look.parts.iter().map(|(_, _, part)| part.reader.clone()))
+            .chain(look.parts.iter().map(|(_, _, part)| part.left.clone()))
             .collect();
-        let records = Records::new(readable);
+        let records = Records::new(readable, self.keys);
         let without = |ranges: &[(Seq, Seq)]| -> Result<Vec<(Seq, Seq)>, StorageError> {
             let mut present = RoaringTreemap::new();
             for (first, last) in ranges {
@@ -338,7 +311,7 @@ impl Tenant<'_> {
     pub(super) fn make_indexes(&self, look: &Look) -> Result<Vec<(SegmentId, [u8; 32])>, Error> {
         look.unindexed
             .iter()
-            .map(|(id, reader, _)| Ok((*id, index::make(&**self.vfs, self.dir, *id, reader)?)))
+            .map(|(id, segment, _)| Ok((*id, index::make(&**self.vfs, self.dir, (*id, self.keys), &segment.reader)?)))
             .collect()
     }
 
@@ -364,7 +337,7 @@ impl Tenant<'_> {
     pub(super) fn clear(&self, look: &Look, sealed_below: Seq) -> Result<(), Error> {
         if let Some(log) = &look.log {
             if log.last_id > 0 {
-                fresh::log(&**self.vfs, self.dir, self.id, (log.last_id, sealed_below))?;
+                fresh::log(&**self.vfs, self.dir, (self.id, self.keys), (log.last_id, sealed_below))?;
             }
             for file in &log.files {
                 self.vfs.remove(file)?;
@@ -399,6 +372,6 @@ fn without_path(what: String, file: &Path) -> String {
 }
 
 /// All segments whose records count from now on.
-pub(super) fn readers(look: &Look, made: &Made) -> Vec<Arc<SegmentReader>> {
+pub(super) fn readers(look: &Look, made: &Made) -> Vec<Readable> {
     look.kept.iter().filter_map(|(_, reader)| reader.clone()).chain(made.readers.iter().cloned()).collect()
 }

@@ -1,27 +1,30 @@
 //! Segments of what was recovered.
 
-use super::segment::read_block;
+use super::segment::{Readable, read_block};
+use crate::crypt::{KeyRing, SealedWriter, open_segment};
 use crate::error::StorageError;
 use crate::format::compress::LEVEL_MERGE;
 use crate::format::edit::SegmentMeta;
 use crate::format::payload::Payload;
 use crate::format::rows::{RowRef, order_rows, split_rows};
+use crate::format::sealed::FileKind;
 use crate::format::segment::SegmentHeader;
 use crate::id::{Class, Place, SegmentId, Seq, TenantId};
 use crate::record::Timestamp;
-use crate::segment::{SegmentReader, SegmentWriter, encode_block};
+use crate::segment::{Cache, SegmentReader, SegmentWriter, encode_block};
 use crate::store::Error;
 use crate::tenant::IndexSink;
-use crate::vfs::Vfs;
+use crate::vfs::{Vfs, VfsFile};
 use roaring::RoaringTreemap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Makes segments with rising numbers in a tenant's folder.
+/// Makes segments with rising numbers in a tenant's folder, encrypted where the tenant is.
 pub(super) struct Maker<'a> {
     pub vfs: &'a dyn Vfs,
     pub dir: &'a Path,
     pub tenant: &'a TenantId,
+    pub keys: &'a KeyRing,
     pub next: SegmentId,
 }
 
@@ -29,6 +32,7 @@ struct Output {
     writer: SegmentWriter,
     sink: IndexSink,
     header: SegmentHeader,
+    sealed: Option<Arc<SealedWriter>>,
 }
 
 impl Maker<'_> {
@@ -41,19 +45,29 @@ impl Maker<'_> {
             // Of a repair that a crash ended before it was named.
             self.vfs.remove(&path)?;
         }
-        let writer = SegmentWriter::new(self.vfs.create(&path)?, &header)?;
-        Ok(Output { writer, sink: IndexSink::new(), header })
+        let mut file = self.vfs.create(&path)?;
+        let key = self.keys.new_file(FileKind::Segment, id.0)?;
+        let sealed = key.map(|key| Arc::new(SealedWriter::new(file.clone(), key)));
+        if let Some(sealed) = &sealed {
+            file = sealed.clone() as Arc<dyn VfsFile>;
+        }
+        let writer = SegmentWriter::new(file, &header)?;
+        Ok(Output { writer, sink: IndexSink::new(), header, sealed })
     }
 
     fn finish(&self, output: Output, class: Class, level: u8) -> Result<SegmentMeta, Error> {
         let bundle = output.sink.finish()?;
         let s = output.writer.finish(&bundle)?;
         self.vfs.sync_dir(&self.dir.join("segments"))?;
+        let (bytes, data_root, index_root) = match output.sealed.and_then(|sealed| sealed.root()) {
+            Some(stored) => (stored.bytes, stored.root, [0; 32]),
+            None => (s.bytes, s.data_root, s.index_root),
+        };
         Ok(SegmentMeta {
             id: output.header.id,
-            bytes: s.bytes,
-            data_root: s.data_root,
-            index_root: s.index_root,
+            bytes,
+            data_root,
+            index_root,
             rows: s.rows,
             min_time: s.time.0,
             max_time: s.time.1,
@@ -65,6 +79,13 @@ impl Maker<'_> {
             class,
             place: Place::default(),
         })
+    }
+
+    /// Opens a segment that was made.
+    pub fn open(&self, id: SegmentId) -> Result<Readable, StorageError> {
+        let (file, root) = open_segment(self.vfs.open(&segment_file(self.dir, id))?, self.keys)?;
+        let reader = Arc::new(SegmentReader::open(file, Arc::new(Cache::new(0)))?);
+        Ok(Readable { reader, is_sealed: root.is_some() })
     }
 
     /// A segment of the blocks of a reader, without records whose Seqs are `taken`; these are added to it.

@@ -33,7 +33,9 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let options = RepairOptions { tenant: self.tenant.map(|t| t.to_string()), dry_run: self.dry_run };
+        let mut options = RepairOptions::default();
+        (options.tenant, options.dry_run) = (self.tenant.map(|t| t.to_string()), self.dry_run);
+        options.master_key = crate::keys::master_key();
         let report = repair(&self.data.folder()?, &options)?;
         let mut out = io::stdout().lock();
         match self.json {
