@@ -22,13 +22,15 @@ impl TenantCore {
         let Some(meta) = self.version().segments.get(&to.segment).cloned() else { return Ok(()) };
         let vfs = &*self.options.vfs;
         let folder = self.options.rules.archive(&to.to, &self.id)?;
-        vfs.create_dir_all(&folder)?;
+        crate::vfs::make_folder(vfs, &folder)?;
         let (source, target) = (segment_path(&self.options, meta.id), folder.join(Rules::archived_name(&meta)));
         copy(vfs, &source, &target, &meta)?;
         vfs.sync_dir(&folder)?;
-        if let Some(above) = folder.parent() {
-            vfs.sync_dir(above)?;
-        }
+        // Also where they were there: whoever made them may have ended before they were durable. The folder that the
+        // archive is in need not be ours to open.
+        let archive = crate::vfs::above(&folder);
+        vfs.sync_dir(&archive)?;
+        let _ = vfs.sync_dir(&crate::vfs::above(&archive));
         let _turn = self.turn(writer);
         if writer.manifest.version().segments.get(&meta.id) != Some(&meta) {
             // It expired or was merged while it was copied.

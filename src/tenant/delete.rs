@@ -166,6 +166,9 @@ impl TenantCore {
         report.segments = found.len() as u64;
         report.records = found.iter().map(|(_, gone)| gone.len()).sum();
         if found.is_empty() {
+            // It may go on with one that a crash ended between its entry and its end.
+            report.quarantine_removed = self.clear_quarantine()?;
+            self.options.vfs.sync_dir(&self.options.dir.join("segments"))?;
             report.done = true;
             return Ok(report);
         }
@@ -297,16 +300,17 @@ impl TenantCore {
         if !vfs.exists(&dir)? {
             return Ok(0);
         }
-        let mut removed = 0;
-        for entry in vfs.list(&dir)? {
-            if entry.is_dir {
-                vfs.remove_dir_all(&dir.join(&entry.name))?;
-            } else {
-                vfs.remove(&dir.join(&entry.name))?;
+        let (reasons, copies): (Vec<_>, Vec<_>) =
+            vfs.list(&dir)?.into_iter().partition(|e| e.name.ends_with(".reason"));
+        let removed = copies.len() as u64;
+        // Reasons first: a crash between leaves none that stands for nothing.
+        for entries in [reasons, copies] {
+            for entry in entries {
+                let path = dir.join(&entry.name);
+                if entry.is_dir { vfs.remove_dir_all(&path)? } else { vfs.remove(&path)? }
             }
-            removed += u64::from(!entry.name.ends_with(".reason"));
+            vfs.sync_dir(&dir)?;
         }
-        vfs.sync_dir(&dir)?;
         Ok(removed)
     }
 

@@ -4,7 +4,7 @@ use super::compact::Merges;
 use super::receipts::Receipts;
 use super::segments::{SegmentSource, segment_path};
 use super::{State, TenantCore, TenantOptions, Writer};
-use crate::crypt::open_segment;
+use crate::crypt::{open_segment, remove_unfinished};
 use crate::error::{Damage, StorageError};
 use crate::format::payload::Payload;
 use crate::format::version::Version;
@@ -43,6 +43,7 @@ impl TenantCore {
     pub fn open(id: &TenantId, options: TenantOptions, create: bool) -> Result<TenantCore, Error> {
         let vfs = options.vfs.clone();
         options.keys.begin_hashing();
+        remove_unfinished(&*vfs, &options.dir)?;
         let manifest_path = options.dir.join("manifest");
         let mut report = OpenReport::default();
         let manifest = if vfs.exists(&manifest_path)? {

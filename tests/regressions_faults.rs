@@ -1,0 +1,150 @@
+//! What the simulator found of keys, deletions, archives and repairs, each as a test of its own.
+
+mod support;
+
+use duramen::crypt::MasterKey;
+use duramen::policy::{ArchiveRule, Policy, PolicyConfig};
+use duramen::repair::{RepairOptions, repair_on};
+use duramen::store::DeleteOptions;
+use duramen::vfs::sim::SimVfs;
+use duramen::vfs::{Vfs, set_aside};
+use duramen::{Ack, AppendOptions, BatchBuilder, Idempotency, Labels, Options, Record, Store, Tenant, Timestamp};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use support::json::parse;
+
+const DIR: &str = "/disk/store";
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.background_threads = 0;
+    options.ack = Ack::Fsync;
+    options.master_key = Some(MasterKey::from_bytes(std::array::from_fn(|i| i as u8)));
+    options
+}
+
+fn open_with(vfs: &SimVfs, options: Options) -> Result<Store, duramen::Error> {
+    Store::open_on(Arc::new(vfs.clone()), Path::new(DIR), options, true)
+}
+
+fn open(vfs: &SimVfs) -> Store {
+    open_with(vfs, options()).unwrap()
+}
+
+fn count(tenant: &Tenant) -> Option<u64> {
+    let row = tenant.query("* | stats count() as n").unwrap().next()?.unwrap();
+    parse(&row.to_json()).unwrap().get("n").and_then(|n| n.as_u64())
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(DIR).join("tenants").join(name)
+}
+
+/// Repair brought the records of frames to a segment, and forgot the keys of the requests that had brought them: one
+/// that came again was stored twice.
+#[test]
+fn a_repair_remembers_requests_whose_records_it_brings_to_segments() {
+    let vfs = SimVfs::new();
+    let store = open(&vfs);
+    let append = |store: &Store, key: &str| {
+        let mut builder = BatchBuilder::new();
+        builder.push(&Record::new().with("key", key), Timestamp(1), &Labels::default()).unwrap();
+        let options = AppendOptions::new().idempotency(Idempotency::new(key).unwrap());
+        store.tenant("acme").unwrap().append_batch_with(&builder.take(), options).unwrap().replayed.is_some()
+    };
+    assert!(!append(&store, "sealed"));
+    store.tenant("acme").unwrap().seal().unwrap();
+    assert!(!append(&store, "in the log"));
+    for damaged in ["manifest", "log/0000000000000002.log"] {
+        let left = vfs.after_kill();
+        // The manifest's header, or the log's.
+        assert!(left.damage(&folder("acme").join(damaged), 8 * 60), "{damaged}");
+        let report = repair_on(&(Arc::new(left.clone()) as Arc<dyn Vfs>), Path::new(DIR), &RepairOptions::default());
+        let report = report.unwrap();
+        assert!(report.failures.is_empty() && report.lost.is_empty() && report.records_recovered == 1, "{report}");
+        let store = open(&left);
+        assert_eq!((append(&store, "sealed"), append(&store, "in the log")), (true, true), "{damaged}");
+        assert_eq!(count(&store.tenant("acme").unwrap()), Some(2), "{damaged}");
+    }
+}
+
+/// A deletion that a crash ended while it removed what had been set aside left reasons that stood for nothing, which
+/// `verify` finds; and when it was asked for again, its records were gone already, and it said that it was done while
+/// copies of them might be in quarantine.
+#[test]
+fn a_deletion_that_is_asked_for_again_finishes_what_a_crash_ended() {
+    let mut at = 0;
+    loop {
+        at += 1;
+        let vfs = SimVfs::new();
+        let store = open(&vfs);
+        let tenant = store.tenant("acme").unwrap();
+        tenant.append(&[Record::new().with("number", 1), Record::new().with("number", 2)]).unwrap();
+        let quarantine = folder("acme").join("quarantine");
+        for name in ["one", "two"] {
+            set_aside(&vfs, &quarantine, name, b"perhaps a record", "a test").unwrap();
+        }
+        vfs.crash_at(at);
+        let ended = tenant.delete("number:=1", &DeleteOptions::default());
+        let (is_down, left) = (vfs.is_down(), vfs.after_kill());
+        let files = left.files();
+        for reason in files.iter().filter(|file| file.extension().is_some_and(|e| e == "reason")) {
+            assert!(files.contains(&reason.with_extension("")), "at {at}: {} stands for nothing", reason.display());
+        }
+        let store = open(&left);
+        let again = store.tenant("acme").unwrap().delete("number:=1", &DeleteOptions::default()).unwrap();
+        assert!(again.done, "at {at}");
+        for seed in 0..4 {
+            let left = left.after_crash(seed);
+            assert!(!left.files().iter().any(|file| file.starts_with(&quarantine)), "at {at}");
+            assert_eq!(count(&open(&left).tenant("acme").unwrap()), Some(1), "at {at}");
+        }
+        if !is_down {
+            assert!(ended.unwrap().done && at > 20);
+            break;
+        }
+    }
+}
+
+/// The folder of an archive, where it was made with its first segment, was not synced in the one above it.
+#[test]
+fn the_folder_of_an_archive_outlives_a_loss_of_power() {
+    let mut rules = PolicyConfig::default();
+    rules.archives.insert("cold".into(), PathBuf::from("/other/far/cold"));
+    let mut rule = ArchiveRule::default();
+    (rule.after, rule.to) = ("10d".into(), "cold".into());
+    rules.archive.push(rule);
+    let mut options = options();
+    options.policy = Arc::new(Policy::new(&rules).unwrap());
+    let vfs = SimVfs::new();
+    let store = open_with(&vfs, options.clone()).unwrap();
+    let tenant = store.tenant("acme").unwrap();
+    tenant.append(&[Record::new().at(Timestamp(1)).with("number", 1)]).unwrap();
+    assert_eq!(tenant.compact(None).unwrap().segments_archived, 1);
+    for seed in 0..100 {
+        let left = vfs.after_crash(seed);
+        let store = open_with(&left, options.clone()).unwrap();
+        assert_eq!(count(&store.tenant("acme").unwrap()), Some(1), "seed {seed}");
+    }
+}
+
+/// A change of keys that a crash ended left a file `key.tmp`, which nobody removed and `verify` finds.
+#[test]
+fn a_change_of_keys_that_a_crash_ended_leaves_no_file() {
+    let mut left_one = false;
+    for at in 1..8 {
+        let vfs = SimVfs::new();
+        let store = open(&vfs);
+        store.create_encrypted_tenant("acme").unwrap().append(&[Record::new().with("number", 1)]).unwrap();
+        // The first operations are those of the record of the change.
+        vfs.crash_at(at);
+        drop(store.rotate_tenant_key("acme"));
+        let left = vfs.after_kill();
+        let unfinished = folder("acme").join("key.tmp");
+        left_one |= left.files().contains(&unfinished);
+        let store = open(&left);
+        assert_eq!(count(&store.tenant("acme").unwrap()), Some(1), "at {at}");
+        assert!(!left.files().contains(&unfinished), "at {at}");
+    }
+    assert!(left_one);
+}
