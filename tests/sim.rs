@@ -8,6 +8,7 @@
 mod sim;
 
 use duramen::vfs::sim::{SimOp, SyncSkip};
+use sim::world::COLD;
 use std::path::Path;
 
 const SEEDS: u64 = 2_000;
@@ -48,7 +49,13 @@ fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "seg")
 }
 fn is_manifest(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("manifest"))
+    is_named(path, "manifest")
+}
+fn is_named(path: &Path, begin: &str) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(begin))
+}
+fn is_set_aside(path: &Path) -> bool {
+    path.to_string_lossy().contains("quarantine")
 }
 fn is_being_made(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "tmp")
@@ -84,7 +91,7 @@ fn every_operation_of_a_round_may_be_the_last() {
 }
 
 /// Syncs that a programmer may forget. Without any one of them something acknowledged can be lost.
-const PLANTED: [(&str, SyncSkip); 15] = [
+const PLANTED: [(&str, SyncSkip); 24] = [
     ("all files", |op, _| op == SimOp::Sync),
     ("log files", |op, path| op == SimOp::Sync && is_log(path)),
     ("log files that are being made", |op, path| op == SimOp::Sync && is_log(path) && is_being_made(path)),
@@ -100,6 +107,17 @@ const PLANTED: [(&str, SyncSkip); 15] = [
     ("the folder of tenants", |op, path| op == SimOp::SyncDir && is_folder(path, "tenants")),
     ("files of a backup", |op, path| op == SimOp::Sync && path.starts_with("/disk/backups")),
     ("folders of a backup", |op, path| op == SimOp::SyncDir && path.starts_with("/disk/backups")),
+    ("receipts of keys", |op, path| op == SimOp::Sync && is_named(path, "receipts")),
+    ("the control log", |op, path| op == SimOp::Sync && is_named(path, "control.log")),
+    ("tenants' keys", |op, path| op == SimOp::Sync && is_named(path, "key")),
+    ("files of an archive", |op, path| op == SimOp::Sync && path.starts_with(COLD)),
+    ("folders of an archive", |op, path| op == SimOp::SyncDir && path.starts_with(COLD)),
+    ("what a repair sets aside", |op, path| op == SimOp::Sync && is_set_aside(path)),
+    ("segments that a repair sets aside", |op, path| {
+        op == SimOp::Sync && is_set_aside(path) && is_named(path, "00") && path.to_string_lossy().contains(".seg")
+    }),
+    ("indexes that are made anew", |op, path| op == SimOp::Sync && path.to_string_lossy().contains(".idx")),
+    ("the folder of what a repair sets aside", |op, path| op == SimOp::SyncDir && is_folder(path, "quarantine")),
     ("a tenant's folder", |op, path| op == SimOp::SyncDir && path.parent().is_some_and(|p| is_folder(p, "tenants"))),
 ];
 

@@ -1,14 +1,20 @@
 //! Rounds of a random workload, each ended by a crash, a kill or a closing, and what is there after.
 
+mod append;
+mod life;
+mod look;
+mod mend;
 pub mod model;
+mod records;
+mod rules;
 pub mod world;
 
-use duramen::vfs::Vfs;
+use duramen::verify::{VerifyOptions, verify_as};
 use duramen::vfs::sim::{SIM_OPS, SimFault, SimOp, SimVfs, SyncSkip};
 use model::Survives;
+use records::{copy_out, read_all};
 use std::io::ErrorKind;
-use std::path::Path;
-use world::{BackedUp, DIR, Stop, TENANTS, Trouble, World, read_all};
+use world::{BackedUp, Stop, TENANTS, Trouble, World};
 
 const ROUNDS_MAX: u64 = 4;
 const STEPS: u64 = 14;
@@ -24,6 +30,8 @@ pub struct Tally {
     pub faults: u64,
     pub operations: u64,
     pub refusals: u64,
+    pub repairs: u64,
+    pub lost: u64,
 }
 
 impl Tally {
@@ -34,6 +42,8 @@ impl Tally {
         self.faults += other.faults;
         self.operations += other.operations;
         self.refusals += other.refusals;
+        self.repairs += other.repairs;
+        self.lost += other.lost;
     }
 }
 
@@ -175,8 +185,14 @@ fn workload(world: &mut World) -> Result<(), Stop> {
         }
     }
     for _ in 0..STEPS {
-        match world.random.below(40) {
+        world.live_by_rules();
+        match world.random.below(50) {
             0..=19 => world.append()?,
+            40..=42 => world.retry()?,
+            43..=44 => world.delete_records()?,
+            45..=46 => world.set()?,
+            47 => world.change_keys()?,
+            48 => world.maintain()?,
             20..=21 => world.make_durable(false)?,
             22..=23 => world.make_durable(true)?,
             24..=26 => world.compact(false)?,
@@ -202,7 +218,7 @@ fn workload(world: &mut World) -> Result<(), Stop> {
 fn flip(world: &mut World) -> Result<(), Stop> {
     let files: Vec<_> = world.vfs.files().into_iter().filter(|f| f.extension().is_some_and(|e| e == "seg")).collect();
     let Some(file) = files.get(world.random.below(files.len() as u64) as usize) else { return Ok(()) };
-    let len = world.vfs.read(file).map_or(0, |bytes| bytes.len() as u64);
+    let len = world.vfs.bytes(file).map_or(0, |bytes| bytes.len() as u64);
     let bit = world.random.below(8 * len);
     world.vfs.flip_bit_once(file, bit);
     // A segment that was found damaged is taken for damaged until it is opened anew.
@@ -273,7 +289,9 @@ fn recover(world: &mut World, mut left: SimVfs, mut need: Survives, tally: &mut 
             world.note(format!("{op:?} fails in recovery after {}", within / 3));
         }
     }
+    let (left, lost) = mend::mend(world, left, &mut need, tally)?;
     world.vfs = left;
+    world.look_for_deleted()?;
     let store = world.open_on(&world.vfs, true).map_err(|e| format!("does not open: {e}"))?;
     world.store = Some(store.clone());
     world.note("recovered".into());
@@ -298,7 +316,10 @@ fn recover(world: &mut World, mut left: SimVfs, mut need: Survives, tally: &mut 
         let Some(model) = world.tenants.get_mut(name) else { continue };
         // A device that failed may have lost what was only with the system.
         let need = if trouble.meets(Some(name)) { Survives::PowerLoss } else { need };
-        model.recover(&found, last, need).map_err(|e| format!("{name}, recovered: {e}"))?;
+        let lost = lost.iter().filter(|(of, _)| *of == name).flat_map(|(_, lost)| lost);
+        let lost: Vec<(u64, u64)> = lost.copied().collect();
+        model.recover(&found, last, need, &lost).map_err(|e| format!("{name}, recovered: {e}"))?;
+        world.recover_settings(name).map_err(|e| format!("{name}, recovered: {e}"))?;
         if world.random.coin() {
             // Once more, with all that was kept in memory.
             world.query_all(name)?;
@@ -318,7 +339,10 @@ fn last_look(world: &mut World) -> Result<(), Stop> {
     store.close().map_err(|e| format!("close: {e}"))?;
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     copy_out(&world.vfs, folder.path()).map_err(|e| e.to_string())?;
-    let report = duramen::verify::verify(&[folder.path()], true);
+    let mut options = VerifyOptions::default();
+    (options.deep, options.master_key) = (true, world.options.master_key.clone());
+    options.archives.extend(duramen::policy::Place::new("cold").map(|cold| (cold, folder.path().join("cold"))));
+    let report = verify_as(&[folder.path().join("store")], &options);
     if let Some(finding) = report.findings.first() {
         return Err(format!("after closing: {finding}").into());
     }
@@ -339,23 +363,14 @@ fn restore(world: &World, (at, held): BackedUp) -> Result<(), String> {
     let data = folder.path().join("store");
     let mut options = duramen::backup::RestoreOptions::default();
     options.at = Some(at);
+    options.store.master_key = world.options.master_key.clone();
     duramen::backup::restore(&target, &data, &options).map_err(|e| e.to_string())?;
-    let store = duramen::Store::open_read_only(&data).map_err(|e| e.to_string())?;
+    let mut options = duramen::Options::default();
+    options.master_key = world.options.master_key.clone();
+    let store = duramen::Store::open_read_only_with(&data, options).map_err(|e| e.to_string())?;
     for (name, mut model) in held {
         let tenant = store.existing_tenant(name).map_err(|e| format!("{name}: {e}"))?;
         model.beside(&read_all(&tenant)??, Some(Survives::PowerLoss)).map_err(|e| format!("{name}: {e}"))?;
-    }
-    Ok(())
-}
-
-/// Writes the store into a real folder.
-fn copy_out(vfs: &SimVfs, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(to.join("tenants"))?;
-    for path in vfs.files() {
-        let Ok(below) = path.strip_prefix(DIR) else { continue };
-        let target = to.join(below);
-        std::fs::create_dir_all(target.parent().unwrap_or(to))?;
-        std::fs::write(target, vfs.read(&path).map_err(|e| std::io::Error::other(e.to_string()))?)?;
     }
     Ok(())
 }

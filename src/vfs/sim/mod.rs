@@ -195,6 +195,16 @@ impl SimVfs {
         self.state().live.files().into_iter().map(|(path, _)| path).collect()
     }
 
+    /// What is in a file, whatever fails or is refused.
+    pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.state();
+        let number = state.live.file(path).ok()?;
+        let content = &state.files.get(&number)?.live;
+        let mut bytes = vec![0; content.len()];
+        content.read(0, &mut bytes);
+        Some(bytes)
+    }
+
     /// Puts bytes in the place of a file's, durably. Does nothing where there is no such folder.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
         let _: io::Result<()> = self.state().put(path, bytes);

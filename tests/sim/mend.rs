@@ -1,0 +1,139 @@
+//! Damage to files while nothing runs, and repair: what it says is lost is lost, and nothing else.
+
+use super::Tally;
+use super::model::Survives;
+use super::world::{DIR, Stop, World};
+use duramen::repair::{RepairOptions, RepairReport, repair_on};
+use duramen::vfs::Vfs;
+use duramen::vfs::sim::SimVfs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Operations of the disk in which a repair's power loss is looked for.
+const CRASH_WITHIN: u64 = 40;
+
+/// What a repair said is lost of a tenant, in ranges of Seqs.
+pub type Lost = Option<(&'static str, Vec<(u64, u64)>)>;
+
+fn repair(world: &World, vfs: &SimVfs, dry_run: bool) -> Result<RepairReport, String> {
+    let mut options = RepairOptions::default();
+    options.dry_run = dry_run;
+    options.master_key = world.options.master_key.clone();
+    repair_on(&(Arc::new(vfs.clone()) as Arc<dyn Vfs>), Path::new(DIR), &options).map_err(|e| e.to_string())
+}
+
+fn ranges(report: &RepairReport) -> Vec<(u64, u64)> {
+    report.lost.iter().flat_map(|loss| &loss.seqs).map(|(first, last)| (first.0, last.0)).collect()
+}
+
+/// Flips bits of a tenant's files, perhaps none, and repairs the store, perhaps with losses of power in between. `need`
+/// is what had to survive up to here.
+pub fn mend(
+    world: &mut World,
+    mut left: SimVfs,
+    need: &mut Survives,
+    tally: &mut Tally,
+) -> Result<(SimVfs, Lost), Stop> {
+    let tenants: Vec<&'static str> =
+        world.tenants.iter().filter(|(_, m)| !m.is_half_deleted).map(|(n, _)| *n).collect();
+    let name = tenants.get(world.random.below(tenants.len() as u64) as usize).copied();
+    let is_asked = world.random.below(4) == 0;
+    let Some(name) = name.filter(|_| is_asked && left.exists(&Path::new(DIR).join("tenants")).is_ok_and(|is| is))
+    else {
+        return Ok((left, None));
+    };
+    let damaged = damage(world, &left, name);
+    if damaged.iter().any(|(path, _)| path.to_string_lossy().contains(".log")) {
+        // A last frame that no mark follows can't be told from one that a crash tore.
+        if let Some(model) = world.tenants.get_mut(name) {
+            let sealed = duramen::manifest::open_read_only(
+                &left,
+                &World::tenant_dir(name).join("manifest"),
+                &duramen::TenantId::new(name).map_err(|e| e.to_string())?,
+            );
+            let sealed = sealed.map_or(0, |(version, _)| version.sealed_below.0);
+            let in_log = model.batches.values_mut().filter(|batch| batch.last().is_none_or(|last| last > sealed));
+            in_log.for_each(|batch| batch.survives = Survives::Nothing);
+        }
+    }
+    if damaged.iter().any(|(path, _)| path.ends_with("receipts")) {
+        world.tenants.entry(name).or_default().batches.values_mut().for_each(|batch| batch.is_keyed = false);
+        world.tenants.entry(name).or_default().lost.clear();
+    }
+    let dry = repair(world, &left.after_kill(), true)?;
+    let mut is_crashed = false;
+    for _ in 0..world.random.below(3) {
+        let within = 1 + world.random.below(CRASH_WITHIN);
+        left.crash_at(within);
+        let _ = repair(world, &left, false);
+        let seed = world.random.next_u64();
+        left = if world.random.below(3) == 0 { left.after_kill() } else { left.after_crash(seed) };
+        world.note(format!("the power goes {within} operations into a repair, {seed}"));
+        (*need, is_crashed) = (Survives::PowerLoss, true);
+        tally.twice += 1;
+    }
+    let report = repair(world, &left, false)?;
+    // What else the report says has random bytes in it where the tenant is encrypted.
+    world.note(format!("repaired, {} actions, lost {:?}", report.actions.len(), ranges(&report)));
+    tally.repairs += 1;
+    tally.lost += report.records_lost();
+    if let Some(failure) = dry.failures.iter().chain(&report.failures).next() {
+        return Err(Stop::Wrong(format!("repair of {:?}: {}", failure.tenant, failure.error)));
+    }
+    let (said, found) = (ranges(&dry), ranges(&report));
+    if !is_crashed && said != found {
+        return Err(Stop::Wrong(format!("a dry run says that {said:?} are lost, and a repair {found:?}: {dry}")));
+    }
+    if let Some(other) = dry.lost.iter().chain(&report.lost).find(|loss| loss.tenant != name) {
+        return Err(Stop::Wrong(format!("{name} was damaged, and a repair says: {other}")));
+    }
+    let again = repair(world, &left, false)?;
+    // Of a simulated disk sled keeps no view: it is always made anew.
+    let is_view = |action: &duramen::repair::Action| action.file.ends_with("catalog");
+    if !again.lost.is_empty() || !again.failures.is_empty() || !again.actions.iter().all(is_view) {
+        return Err(Stop::Wrong(format!("a second repair finds: {again}")));
+    }
+    // What is set aside is what was there, and durable.
+    let seed = world.random.next_u64();
+    let after = left.after_crash(seed);
+    for (path, bytes) in damaged.iter().filter(|_| !is_crashed) {
+        let copies = report.actions.iter().filter(|a| a.file == *path && !a.what.contains("cut off"));
+        for copy in copies.filter_map(|action| action.quarantined.as_ref()) {
+            if left.bytes(path).is_none() && after.bytes(copy).as_ref() != Some(bytes) {
+                return Err(Stop::Wrong(format!("{} is no copy of {}", copy.display(), path.display())));
+            }
+        }
+    }
+    Ok((left, Some((name, said.into_iter().chain(found).collect()))))
+}
+
+/// Flips up to two bits in files of a tenant; gives these files as they are then.
+fn damage(world: &mut World, left: &SimVfs, name: &'static str) -> Vec<(PathBuf, Vec<u8>)> {
+    let dir = World::tenant_dir(name);
+    let mut damaged: Vec<PathBuf> = Vec::new();
+    for _ in 0..world.random.below(3) {
+        let is_of = |path: &PathBuf| {
+            let file = path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
+            let is_known = [".seg", ".log", ".idx"].iter().any(|end| file.ends_with(end));
+            // Nothing brings back a tenant whose keys are lost.
+            path.starts_with(&dir)
+                && !path.starts_with(dir.join("quarantine"))
+                && (is_known || file == "receipts" || file.starts_with("manifest"))
+        };
+        let mut files: Vec<PathBuf> = left.files().into_iter().filter(is_of).collect();
+        let segments = files.iter().filter(|file| file.extension().is_some_and(|e| e == "seg")).count();
+        if segments > 0 && world.random.below(3) > 0 {
+            files.retain(|file| file.extension().is_some_and(|e| e == "seg"));
+        }
+        let Some(file) = files.get(world.random.below(files.len() as u64) as usize) else { continue };
+        let len = left.bytes(file).map_or(0, |bytes| bytes.len() as u64);
+        let bit = world.random.below(8 * len);
+        if left.damage(file, bit) {
+            world.note(format!("bit {bit} of {} is flipped on the disk", file.display()));
+            damaged.push(file.clone());
+        }
+    }
+    damaged.sort();
+    damaged.dedup();
+    damaged.into_iter().map(|path| (path.clone(), left.bytes(&path).unwrap_or_default())).collect()
+}
