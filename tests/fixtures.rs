@@ -77,9 +77,42 @@ fn a_store_of_version_1_is_written_to() {
         verifies(&path);
     }
     let tenant = path.join("tenants/acme");
-    assert_eq!(fs::read(tenant.join("manifest")).expect("a manifest")[8], 2, "it is of the present version");
+    assert_eq!(fs::read(tenant.join("manifest")).expect("a manifest")[8], 3, "it is of the present version");
     let names =
         fs::read_dir(&tenant).expect("a folder").flatten().map(|e| e.file_name().to_string_lossy().into_owned());
     let earlier: Vec<String> = names.filter(|n| n.starts_with("manifest.")).collect();
     assert_eq!(earlier, ["manifest.0000000000000005"], "what it was before is kept");
+}
+
+#[test]
+fn a_store_of_manifest_version_2_is_read_and_written_to() {
+    let (_dir, path) = fixture("store-v2");
+    let manifest = path.join("tenants/acme/manifest");
+    let of_no_leaf = |path: &Path| {
+        let report = verify::verify(&[path], true);
+        assert!(report.ok, "{:?}", report.findings);
+        report.skipped.into_iter().find(|line| line.contains("leaves of"))
+    };
+    assert_eq!(fs::read(&manifest).expect("a manifest")[8], 2, "its version");
+    let before = of_no_leaf(&path).expect("a leaf is broken");
+    assert!(before.contains("leaves of 39 records"), "{before}");
+    for round in 0..2 {
+        let store = Store::open(&path).expect("it opens");
+        assert_eq!(count(&store, "*"), 78 + round);
+        assert_eq!(count(&store, "s:mid"), 38);
+        assert_eq!(count(&store, "level:error"), 33);
+        store.tenant("acme").and_then(|t| t.append(&[record! { level: "info", n: 110 }])).expect("appended");
+        store.close().expect("closed");
+        // What was not under a leaf is not, and the leaf with a Seq that was deleted still holds.
+        let line = of_no_leaf(&path).expect("it stays broken");
+        assert!(line.contains("leaves of 39 records"), "{line}");
+    }
+    assert_eq!(fs::read(&manifest).expect("a manifest")[8], 3, "it is of the present version");
+    // What goes from a leaf of the earlier version takes the leaf of the others with it.
+    let store = Store::open(&path).expect("it opens");
+    let tenant = store.tenant("acme").expect("it is there");
+    let report = tenant.delete("n:=71", &duramen::store::DeleteOptions::default()).expect("deleted");
+    assert_eq!((report.records, report.leaves_broken, report.leaves_new), (1, 1, 1));
+    store.close().expect("closed");
+    assert!(of_no_leaf(&path).expect("it stays broken").contains("leaves of 39 records"));
 }

@@ -143,14 +143,14 @@ fn compare(tenant: &RunTenant, data: &Path, folder: &Path, drill: &mut Drill) {
         let (now, then) = (now.edits, back.edits);
         drill.findings.push(format!("tenant {name}: the store is at entry {now}, and its backup at {then}"));
     }
-    let leaves: BTreeMap<(Seq, u32), [u8; 32]> = now.leaves().map(|l| ((l.first, l.count), l.hash)).collect();
+    let leaves: BTreeMap<(Seq, u32), [u8; 32]> = now.leaves().map(|l| ((l.first(), l.count()), l.hash)).collect();
     for leaf in back.leaves() {
         // A leaf that a deletion broke is another one now.
-        let Some(hash) = leaves.get(&(leaf.first, leaf.count)) else { continue };
+        let Some(hash) = leaves.get(&(leaf.first(), leaf.count())) else { continue };
         if *hash == leaf.hash {
             drill.leaves_compared += 1;
         } else if now.records_removed == back.records_removed {
-            drill.findings.push(format!("tenant {name}: the leaf from Seq {} differs from the store's", leaf.first));
+            drill.findings.push(format!("tenant {name}: the leaf from Seq {} differs from the store's", leaf.first()));
         }
     }
 }

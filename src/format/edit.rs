@@ -2,14 +2,16 @@
 
 use super::bytes::{DecodeError, Reader, put_bytes, put_i64, put_u32, put_u64, put_varint};
 use super::header::{FILE_HEADER_BYTES, FileStamp, MANIFEST_VERSION, ManifestHeader, check_crc, hex};
+use super::leaf::{decode_leaves, put_leaves};
 use super::meta::{ASSIGNMENT_BYTES, SEGMENT_META_BYTES};
-use super::meta::{decode_assignment, decode_leaves, decode_segment, decode_tenant, decode_vec};
-use super::meta::{put_assignment, put_leaves, put_segment, put_vec};
+use super::meta::{decode_assignment, decode_segment, decode_tenant, decode_vec};
+use super::meta::{put_assignment, put_segment, put_vec};
 use super::version::Version;
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::record::Timestamp;
 
-pub use super::meta::{Assignment, Leaf, SegmentMeta};
+pub use super::leaf::{Leaf, SeqSet};
+pub use super::meta::{Assignment, SegmentMeta};
 
 /// Length of an entry's header in bytes; a mark is nothing but a header.
 pub const ENTRY_HEADER_BYTES: usize = 64;
@@ -38,7 +40,7 @@ pub enum Edit {
     Seal {
         /// The new segments; none where every record of the range was rejected or had expired.
         segments: Vec<SegmentMeta>,
-        /// The leaves of the batches that were sealed, by rising Seq.
+        /// The leaves of the records that were sealed, by rising first Seq. Each is of records of one segment.
         leaves: Vec<Leaf>,
         /// Every record up to and with this Seq is in a segment now.
         sealed_below: Seq,
@@ -58,9 +60,11 @@ pub enum Edit {
         reason: String,
         /// How many records went.
         records: u64,
-        /// First Seqs of leaves of which only a part of the records went. Leaves that no live segment overlaps go by
-        /// themselves.
+        /// First Seqs of leaves of which only a part of the records went.
         leaves_broken: Vec<Seq>,
+        /// First Seqs of leaves all of whose records went, although a live segment has Seqs among theirs. Leaves that no
+        /// live segment overlaps go by themselves. Not before version 3.
+        leaves_gone: Vec<Seq>,
     },
     /// Records were deleted by request: segments were rewritten without them.
     Delete {
@@ -74,7 +78,7 @@ pub enum Edit {
         records: u64,
         /// First Seqs of the leaves that can't be reproduced any more.
         leaves_broken: Vec<Seq>,
-        /// The leaves of what is left in those ranges, by rising Seq.
+        /// The leaves of what is left of their records, by rising first Seq.
         leaves_new: Vec<Leaf>,
     },
     /// A segment's index was made anew.
@@ -352,11 +356,12 @@ impl Edit {
                 put_vec(&mut body, outputs, put_segment);
                 3
             }
-            Edit::Expire { segments, reason, records, leaves_broken } => {
+            Edit::Expire { segments, reason, records, leaves_broken, leaves_gone } => {
                 put_vec(&mut body, segments, |out, id| put_u64(out, id.0));
                 put_bytes(&mut body, reason.as_bytes());
                 put_u64(&mut body, *records);
                 put_vec(&mut body, leaves_broken, |out, seq| put_u64(out, seq.0));
+                put_vec(&mut body, leaves_gone, |out, seq| put_u64(out, seq.0));
                 4
             }
             Edit::Delete { inputs, outputs, reason, records, leaves_broken, leaves_new } => {
@@ -411,7 +416,7 @@ impl Edit {
             2 => {
                 let sealed_below = seq(r)?;
                 let segments = segments(r)?;
-                Edit::Seal { segments, leaves: decode_leaves(r)?, sealed_below }
+                Edit::Seal { segments, leaves: decode_leaves(r, version)?, sealed_below }
             }
             3 => Edit::Merge { inputs: decode_vec(r, 8, segment_id)?, outputs: segments(r)? },
             4 => Edit::Expire {
@@ -419,6 +424,7 @@ impl Edit {
                 reason: r.text()?.to_string(),
                 records: r.u64()?,
                 leaves_broken: decode_vec(r, 8, seq)?,
+                leaves_gone: if version < 3 { Vec::new() } else { decode_vec(r, 8, seq)? },
             },
             5 => Edit::Delete {
                 inputs: decode_vec(r, 8, segment_id)?,
@@ -426,7 +432,7 @@ impl Edit {
                 reason: r.text()?.to_string(),
                 records: r.u64()?,
                 leaves_broken: decode_vec(r, 8, seq)?,
-                leaves_new: decode_leaves(r)?,
+                leaves_new: decode_leaves(r, version)?,
             },
             6 => Edit::IndexRebuilt { segment: segment_id(r)?, index_root: r.hash()? },
             7 => Edit::Snapshot(Box::new(Version::decode(r, version)?)),

@@ -9,7 +9,7 @@ pub const FILE_HEADER_BYTES: usize = 256;
 /// The version of a log file that this code writes, and the only one that it reads.
 pub const LOG_VERSION: u16 = 1;
 /// The version of a manifest that this code writes; it reads all from 1 on.
-pub const MANIFEST_VERSION: u16 = 2;
+pub const MANIFEST_VERSION: u16 = 3;
 /// The version of a file of receipts that this code writes, and the only one that it reads.
 pub const RECEIPTS_VERSION: u16 = 1;
 /// Bytes reserved in a file header for the file's wrapped key; zero where the file is not encrypted.

@@ -48,24 +48,6 @@ pub struct Assignment {
     pub place: Place,
 }
 
-/// The hash of the canonical bytes of a range of records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leaf {
-    /// Seq of the first record.
-    pub first: Seq,
-    /// How many Seqs it spans; of a leaf that a delete made, some of them have no record.
-    pub count: u32,
-    /// BLAKE3 of the canonical bytes of the records, in Seq order.
-    pub hash: [u8; 32],
-}
-
-impl Leaf {
-    /// Seq of the last record.
-    pub fn last(&self) -> Seq {
-        Seq(self.first.0.saturating_add(u64::from(self.count)).saturating_sub(1))
-    }
-}
-
 /// Least length of an encoded [`SegmentMeta`] in bytes, which is also its length in version 1.
 pub(super) const SEGMENT_META_BYTES: usize = 133;
 
@@ -157,34 +139,6 @@ fn decode_fixed(r: &mut Reader<'_>) -> Result<SegmentMeta, DecodeError> {
         level,
         class: Class::default(),
         place: Place::default(),
-    })
-}
-
-/// Leaves by rising Seq; each says how far it begins after the end of the one before.
-pub(super) fn put_leaves<'a>(out: &mut Vec<u8>, count: usize, leaves: impl Iterator<Item = &'a Leaf>) {
-    put_varint(out, count as u64);
-    let mut next = 0u64;
-    for leaf in leaves {
-        put_varint(out, leaf.first.0.wrapping_sub(next));
-        put_varint(out, u64::from(leaf.count));
-        out.extend_from_slice(&leaf.hash);
-        next = leaf.first.0.wrapping_add(u64::from(leaf.count));
-    }
-}
-
-pub(super) fn decode_leaves(r: &mut Reader<'_>) -> Result<Vec<Leaf>, DecodeError> {
-    let mut next = 0u64;
-    decode_vec(r, 34, |r| {
-        let (gap, count) = (r.varint()?, r.varint()?);
-        let first = next.checked_add(gap);
-        let end = first.and_then(|first| first.checked_add(count));
-        match (first, end, u32::try_from(count)) {
-            (Some(first), Some(end), Ok(count)) if count > 0 && first > 0 => {
-                next = end;
-                Ok(Leaf { first: Seq(first), count, hash: r.hash()? })
-            }
-            _ => Err(r.error("a leaf's range of Seqs", format!("{count} from {next} + {gap}"))),
-        }
     })
 }
 

@@ -18,6 +18,7 @@ pub mod fuzz;
 pub mod header;
 pub mod ints;
 pub mod key_file;
+mod leaf;
 pub mod log_file;
 mod meta;
 pub mod payload;

@@ -3,9 +3,8 @@
 use super::bytes::{DecodeError, Reader, put_bytes, put_i64, put_u64};
 use super::edit::{Edit, Entry, HEAD_START, Leaf, SegmentMeta};
 use super::header::SEQ_MAX;
-use super::meta::{
-    SEGMENT_META_BYTES, decode_leaves, decode_segment, decode_tenant, decode_vec, put_leaves, put_segment,
-};
+use super::leaf::{decode_leaves, first_shared, put_leaves};
+use super::meta::{SEGMENT_META_BYTES, decode_segment, decode_tenant, decode_vec, put_segment};
 use crate::id::{SegmentId, Seq, TenantId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ pub struct Version {
     pub edits: u64,
     /// Records that expired or were deleted, since the beginning.
     pub records_removed: u64,
-    /// Runs of leaves by rising Seq, under the first Seq of each.
+    /// Runs of leaves by rising first Seq, under the first Seq of each run.
     leaves: BTreeMap<Seq, Arc<[Leaf]>>,
     /// Seqs of leaves that expiry broke, first and last: of their records that are left there is no leaf.
     broken: Arc<BTreeMap<Seq, Seq>>,
@@ -99,7 +98,7 @@ impl Version {
         Ok(version)
     }
 
-    /// The leaves of all records that are sealed and live, by rising Seq.
+    /// The leaves of all records that are sealed and live, by rising first Seq. No two have a Seq in common.
     pub fn leaves(&self) -> impl Iterator<Item = &Leaf> {
         self.leaves.values().flat_map(|run| run.iter())
     }
@@ -136,12 +135,13 @@ impl Version {
                 }
                 self.add_in_place_of(inputs, outputs)
             }
-            Edit::Expire { segments, records, leaves_broken, .. } => {
+            Edit::Expire { segments, records, leaves_broken, leaves_gone, .. } => {
                 self.remove(segments)?;
                 self.records_removed = self.records_removed.saturating_add(*records);
                 for leaf in self.break_leaves(leaves_broken)? {
-                    self.add_broken(leaf.first, leaf.last());
+                    self.add_broken(leaf.first(), leaf.last());
                 }
+                self.break_leaves(leaves_gone)?;
                 self.drop_bare_leaves();
                 Ok(())
             }
@@ -150,10 +150,11 @@ impl Version {
                 self.add_in_place_of(inputs, outputs)?;
                 self.records_removed = self.records_removed.saturating_add(*records);
                 self.break_leaves(leaves_broken)?;
-                if !leaves_new.is_sorted_by_key(|leaf| leaf.first) {
+                if !leaves_new.is_sorted_by(|a, b| a.first() < b.first()) {
                     return bad("new leaves out of order".into());
                 }
                 leaves_new.iter().try_for_each(|leaf| self.insert_leaf(leaf))?;
+                self.check_shared(leaves_new)?;
                 self.drop_bare_leaves();
                 Ok(())
             }
@@ -181,10 +182,13 @@ impl Version {
         }
         let mut before = self.sealed_below;
         for leaf in leaves {
-            if leaf.count == 0 || leaf.first <= before || leaf.last() > sealed_below {
-                return bad(format!("a leaf from Seq {} in a seal of {before} to {sealed_below}", leaf.first));
+            if leaf.count() == 0 || leaf.first() <= before || leaf.last() > sealed_below {
+                return bad(format!("a leaf from Seq {} in a seal of {before} to {sealed_below}", leaf.first()));
             }
-            before = leaf.last();
+            before = leaf.first();
+        }
+        if let Some(seq) = first_shared(leaves.iter()) {
+            return bad(format!("two leaves of Seq {seq}"));
         }
         if let Some(s) = segments.iter().find(|s| s.max_seq > sealed_below) {
             return bad(format!("segment {} up to Seq {} in a seal up to {sealed_below}", s.id, s.max_seq));
@@ -192,7 +196,7 @@ impl Version {
         self.add(segments)?;
         self.sealed_below = sealed_below;
         for run in leaves.chunks(LEAVES_PER_RUN_MAX) {
-            self.leaves.insert(run[0].first, run.into());
+            self.leaves.insert(run[0].first(), run.into());
         }
         Ok(())
     }
@@ -253,11 +257,11 @@ impl Version {
         let mut broken = Vec::new();
         for first in firsts {
             let run = self.run_of(*first).and_then(|key| Some((key, self.leaves.get(&key)?.clone())));
-            let at = run.as_ref().and_then(|(_, run)| run.binary_search_by_key(first, |leaf| leaf.first).ok());
+            let at = run.as_ref().and_then(|(_, run)| run.binary_search_by_key(first, Leaf::first).ok());
             let (Some((key, run)), Some(at)) = (run, at) else {
                 return bad(format!("no leaf begins at Seq {first}"));
             };
-            broken.push(run[at]);
+            broken.push(run[at].clone());
             self.leaves.remove(&key);
             self.put_run([&run[..at], &run[at + 1..]].concat());
         }
@@ -265,23 +269,31 @@ impl Version {
     }
 
     fn insert_leaf(&mut self, leaf: &Leaf) -> Result<(), BadEdit> {
-        let key = self.run_of(leaf.first);
+        let key = self.run_of(leaf.first());
         let mut run = key.and_then(|key| self.leaves.remove(&key)).map_or_else(Vec::new, |run| run.to_vec());
-        let at = run.partition_point(|other| other.first < leaf.first);
-        let after = run.get(at).map(|l| l.first);
-        let after = after.or_else(|| self.leaves.range(leaf.first..).next().map(|(first, _)| *first));
-        let overlaps = at > 0 && run[at - 1].last() >= leaf.first || after.is_some_and(|first| leaf.last() >= first);
-        if overlaps || leaf.count == 0 || leaf.last() > self.sealed_below {
-            return bad(format!("a new leaf from Seq {} over others, or over what is not sealed", leaf.first));
+        let at = run.partition_point(|other| other.first() < leaf.first());
+        if leaf.count() == 0 || leaf.last() > self.sealed_below {
+            return bad(format!("a new leaf from Seq {} over what is not sealed", leaf.first()));
         }
-        run.insert(at, *leaf);
+        run.insert(at, leaf.clone());
         self.put_run(run);
         Ok(())
     }
 
+    /// Is no Seq of new leaves, which are among the others now, in another one as well?
+    fn check_shared(&self, new: &[Leaf]) -> Result<(), BadEdit> {
+        let (Some(first), Some(last)) = (new.iter().map(Leaf::first).min(), new.iter().map(Leaf::last).max()) else {
+            return Ok(());
+        };
+        match first_shared(self.leaves().filter(|leaf| leaf.first() <= last && leaf.last() >= first)) {
+            Some(seq) => bad(format!("a new leaf of Seq {seq}, which another one has")),
+            None => Ok(()),
+        }
+    }
+
     fn put_run(&mut self, run: Vec<Leaf>) {
         if let Some(leaf) = run.first() {
-            self.leaves.insert(leaf.first, run.into());
+            self.leaves.insert(leaf.first(), run.into());
         }
     }
 
@@ -301,13 +313,13 @@ impl Version {
             let at = merged.partition_point(|(_, to)| *to < first);
             merged.get(at).is_some_and(|(from, _)| *from <= last)
         };
-        let is_covered = |leaf: &Leaf| is_live(leaf.first, leaf.last());
+        let is_covered = |leaf: &Leaf| is_live(leaf.first(), leaf.last());
         if self.broken.iter().any(|(first, last)| !is_live(*first, *last)) {
             Arc::make_mut(&mut self.broken).retain(|first, last| is_live(*first, *last));
         }
         let thinned: Vec<(Seq, Vec<Leaf>)> = (self.leaves.iter())
             .filter(|(_, run)| !run.iter().all(is_covered))
-            .map(|(key, run)| (*key, run.iter().filter(|leaf| is_covered(leaf)).copied().collect()))
+            .map(|(key, run)| (*key, run.iter().filter(|leaf| is_covered(leaf)).cloned().collect()))
             .collect();
         for (key, run) in thinned {
             self.leaves.remove(&key);
@@ -341,7 +353,7 @@ impl Version {
         version.head = r.hash()?;
         (version.edits, version.records_removed) = (r.u64()?, r.u64()?);
         let segments = decode_vec(r, SEGMENT_META_BYTES, |r| decode_segment(r, format))?;
-        let leaves = decode_leaves(r)?;
+        let leaves = decode_leaves(r, format)?;
         let refuse = |e: BadEdit| at.error("a snapshot that fits together", e);
         version.next_segment_id = SegmentId(0);
         version.seal(&segments, &leaves, sealed_below).map_err(refuse)?;

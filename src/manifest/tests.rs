@@ -44,7 +44,7 @@ fn segment(id: u64, from: u64, to: u64) -> SegmentMeta {
 /// The seal of ten more records.
 fn seal(version: &Version) -> Edit {
     let (from, id) = (version.sealed_below.0 + 1, version.next_segment_id.0);
-    let leaf = Leaf { first: Seq(from), count: 10, hash: [id as u8; 32] };
+    let leaf = Leaf::of_range(Seq(from), 10, [id as u8; 32]);
     Edit::Seal { segments: vec![segment(id, from, from + 9)], leaves: vec![leaf], sealed_below: Seq(from + 9) }
 }
 
@@ -103,8 +103,7 @@ fn a_manifest_that_grows_is_compacted_by_itself() {
     for _ in 0..40 {
         let version = manifest.version();
         let from = version.sealed_below.0 + 1;
-        let leaves: Vec<Leaf> =
-            (from..from + 1000).map(|n| Leaf { first: Seq(n), count: 1, hash: [n as u8; 32] }).collect();
+        let leaves: Vec<Leaf> = (from..from + 1000).map(|n| Leaf::of_range(Seq(n), 1, [n as u8; 32])).collect();
         let segments = vec![segment(version.next_segment_id.0, from, from + 999)];
         apply(&manifest, Edit::Seal { segments, leaves, sealed_below: Seq(from + 999) }).expect("sealed");
     }

@@ -121,7 +121,7 @@ impl Tenant<'_> {
         let mut ranges: Vec<(Seq, Seq)> = Vec::new();
         let mut first = Seq(1);
         if let Some(version) = &history.version {
-            ranges.extend(version.leaves().map(|leaf| (leaf.first, leaf.last())));
+            ranges.extend(version.leaves().flat_map(|leaf| leaf.seqs.runs()));
             first = Seq(version.sealed_below.0 + 1);
         }
         ranges.extend((first <= floor).then_some((first, floor)));
@@ -155,7 +155,7 @@ impl Tenant<'_> {
         segments.sort_by_key(|meta| meta.id);
         let reached = look.log.as_ref().map_or(Seq(0), |log| log.reached);
         let sealed_below = history.sealed_below.max(reached).max(Seq(taken.max().unwrap_or(0)));
-        let known: Vec<Leaf> = history.version.iter().flat_map(|v| v.leaves().copied()).collect();
+        let known: Vec<Leaf> = history.version.iter().flat_map(|v| v.leaves().cloned()).collect();
         let leaves = Records::new(readers(look, made), self.keys).leaves(&known, taken)?;
         let next = segments.last().map_or(look.highest, |last| look.highest.max(SegmentId(last.id.0 + 1)));
         let before = history.version.as_ref().filter(|_| history.is_chained);

@@ -3,7 +3,7 @@
 use super::segment::{Readable, read_block};
 use crate::crypt::KeyRing;
 use crate::error::StorageError;
-use crate::format::edit::Leaf;
+use crate::format::edit::{Leaf, SeqSet};
 use crate::format::payload::{Payload, Reencoder};
 use crate::id::Seq;
 use crate::record::Block;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Decoded blocks that are kept: records come in nearly in the order of their Seqs, so that few are needed at a time.
 const BLOCKS_KEPT_MAX: usize = 8;
-/// Seqs that a leaf spans which repair makes anew.
+/// Seqs that a leaf spans at most which repair makes anew.
 const LEAF_SEQS: u64 = 4096;
 
 type Decoded = (Arc<Payload>, Arc<Vec<u64>>);
@@ -62,28 +62,26 @@ impl<'a> Records<'a> {
         Ok(seqs)
     }
 
-    /// The leaf of the records from `first` to `last`; `None` where there are none.
-    pub fn leaf(&mut self, first: Seq, last: Seq) -> Result<Option<Leaf>, StorageError> {
-        self.leaf_or(first, last, None)
+    /// The leaf of the records that there are of these Seqs; `None` where there are none.
+    pub fn leaf(&mut self, of: &SeqSet) -> Result<Option<Leaf>, StorageError> {
+        self.leaf_or(of, None)
     }
 
     /// The same for the records of a leaf that there is: this one, where it still comes out.
     pub fn again(&mut self, leaf: &Leaf) -> Result<Option<Leaf>, StorageError> {
-        self.leaf_or(leaf.first, leaf.last(), Some(leaf))
+        self.leaf_or(&leaf.seqs, Some(leaf))
     }
 
-    fn leaf_or(&mut self, first: Seq, last: Seq, known: Option<&Leaf>) -> Result<Option<Leaf>, StorageError> {
+    fn leaf_or(&mut self, of: &SeqSet, known: Option<&Leaf>) -> Result<Option<Leaf>, StorageError> {
         let mut is_any_sealed = false;
         let mut records: BTreeMap<u64, (Arc<Payload>, usize)> = BTreeMap::new();
-        for at in self.blocks_of(first, last) {
+        for at in self.blocks_of(of.first(), of.last()) {
             is_any_sealed |= self.readers[at.0].is_sealed;
             let (payload, seqs) = self.block(at)?;
-            let within = seqs.iter().enumerate().filter(|(_, seq)| (first.0..=last.0).contains(seq));
+            let within = seqs.iter().enumerate().filter(|(_, seq)| of.contains(Seq(**seq)));
             records.extend(within.map(|(record, seq)| (*seq, (payload.clone(), record))));
         }
-        if records.is_empty() {
-            return Ok(None);
-        }
+        let Some(seqs) = SeqSet::of(records.keys().map(|seq| Seq(*seq))) else { return Ok(None) };
         let mut encoder = Reencoder::default();
         for (payload, record) in records.into_values() {
             let record = &payload.records[record];
@@ -91,13 +89,11 @@ impl<'a> Records<'a> {
         }
         let payload = encoder.finish().bytes;
         if let Some(known) = known.filter(|known| self.keys.is_leaf(&known.hash, &payload)) {
-            return Ok(Some(*known));
+            return Ok(Some(known.clone()));
         }
         // Whoever has no key can check leaves of what is not encrypted.
         let hash = if is_any_sealed { self.keys.leaf(&payload) } else { *blake3::hash(&payload).as_bytes() };
-        // A leaf spans at most as many Seqs as its count says.
-        let count = u32::try_from(last.0 - first.0 + 1).unwrap_or(u32::MAX);
-        Ok(Some(Leaf { first, count, hash }))
+        Ok(Some(Leaf { seqs, hash }))
     }
 
     /// Leaves over all records: those of `known` that still come out the same, and others for what they leave.
@@ -107,18 +103,18 @@ impl<'a> Records<'a> {
         for leaf in known {
             // Also where it comes out otherwise: its records are those that are left of it.
             leaves.extend(self.again(leaf)?);
-            rest.remove_range(leaf.first.0..=leaf.last().0);
+            for (first, last) in leaf.seqs.runs() {
+                rest.remove_range(first.0..=last.0);
+            }
         }
-        let starts: Vec<u64> = known.iter().map(|leaf| leaf.first.0).collect();
         while let Some(first) = rest.min() {
-            let next = starts.get(starts.partition_point(|start| *start <= first)).copied().unwrap_or(u64::MAX);
-            let last = (first + LEAF_SEQS - 1).min(next - 1);
-            let present = rest.range_cardinality(first..=last);
-            let last = rest.select(present - 1).unwrap_or(first);
-            leaves.extend(self.leaf(Seq(first), Seq(last))?);
+            let last = first + LEAF_SEQS - 1;
+            if let Some(of) = SeqSet::of(rest.iter().take_while(|seq| *seq <= last).map(Seq)) {
+                leaves.extend(self.leaf(&of)?);
+            }
             rest.remove_range(first..=last);
         }
-        leaves.sort_by_key(|leaf| leaf.first);
+        leaves.sort_by_key(Leaf::first);
         Ok(leaves)
     }
 }

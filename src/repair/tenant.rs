@@ -13,7 +13,7 @@ use super::write::{Maker, segment_file};
 use super::{fresh, index};
 use crate::crypt::KeyRing;
 use crate::error::StorageError;
-use crate::format::edit::{Edit, Leaf, SegmentMeta};
+use crate::format::edit::{Edit, SegmentMeta, SeqSet};
 use crate::format::version::Version;
 use crate::id::{Class, SegmentId, Seq, TenantId};
 use crate::log::ReadOnlyError;
@@ -161,11 +161,13 @@ impl Tenant<'_> {
         if !inputs.is_empty() {
             let mut records = Records::new(readers(look, made), self.keys);
             let (mut leaves_broken, mut leaves_new) = (Vec::new(), Vec::new());
-            let touched = |leaf: &&Leaf| inputs.iter().any(|m| m.min_seq <= leaf.last() && m.max_seq >= leaf.first);
+            let touched = |leaf: &&crate::format::edit::Leaf| {
+                inputs.iter().any(|m| m.min_seq <= leaf.last() && m.max_seq >= leaf.first())
+            };
             for leaf in version.leaves().filter(touched) {
                 let again = records.again(leaf)?;
-                if again != Some(*leaf) {
-                    leaves_broken.push(leaf.first);
+                if again.as_ref() != Some(leaf) {
+                    leaves_broken.push(leaf.first());
                     leaves_new.extend(again);
                 }
             }
@@ -184,7 +186,10 @@ impl Tenant<'_> {
             let mut records = Records::new(made.readers.clone(), self.keys);
             let mut leaves = Vec::new();
             for (first, payload) in &log.batches {
-                leaves.extend(records.leaf(*first, Seq(first.0 + payload.records.len() as u64 - 1))?);
+                let of = SeqSet::of((first.0..first.0 + payload.records.len() as u64).map(Seq));
+                if let Some(of) = of {
+                    leaves.extend(records.leaf(&of)?);
+                }
             }
             let segments = made.of_log.iter().cloned().collect();
             edits.push(Edit::Seal { segments, leaves, sealed_below: log.reached });

@@ -11,7 +11,7 @@ use crate::crypt::KeyRing;
 use crate::error::StorageError;
 use crate::exec::{Execution, Plan};
 use crate::format::compress::LEVEL_MERGE;
-use crate::format::edit::{Edit, Leaf, SegmentMeta};
+use crate::format::edit::{Edit, Leaf, SegmentMeta, SeqSet};
 use crate::format::payload::{Payload, Reencoder};
 use crate::format::rows::RowRef;
 use crate::format::version::Version;
@@ -254,14 +254,16 @@ impl TenantCore {
             let mut records = 0;
             let len = broken[from..].iter().take_while(|leaf| {
                 let fits = records < LEAF_RECORDS_AT_ONCE;
-                records += u64::from(leaf.count);
+                records += u64::from(leaf.count());
                 fits
             });
             let to = from + len.count();
             new.extend(leaves_of_rest(&broken[from..to], live, &all, &self.options.keys)?);
             from = to;
         }
-        Ok((outputs, broken.iter().map(|leaf| leaf.first).collect(), new))
+        // What a leaf begins with may have gone.
+        new.sort_by_key(Leaf::first);
+        Ok((outputs, broken.iter().map(Leaf::first).collect(), new))
     }
 
     /// Writes a segment anew without some of its records; `None` where nothing is left.
@@ -362,15 +364,12 @@ fn block(reader: &Arc<SegmentReader>, number: usize) -> Result<(Arc<Vec<u64>>, A
 
 /// The leaves that cover some of these Seqs.
 fn broken_leaves(version: &Version, gone: &RoaringTreemap) -> Vec<Leaf> {
-    let mut gone = gone.iter().peekable();
-    let mut broken = Vec::new();
-    for leaf in version.leaves() {
-        while gone.next_if(|seq| *seq < leaf.first.0).is_some() {}
-        if gone.peek().is_some_and(|seq| *seq <= leaf.last().0) {
-            broken.push(*leaf);
-        }
-    }
-    broken
+    let is_broken = |leaf: &&Leaf| {
+        let reach = leaf.first().0..=leaf.last().0;
+        gone.range_cardinality(reach) > 0
+            && leaf.seqs.runs().any(|(from, to)| gone.range_cardinality(from.0..=to.0) > 0)
+    };
+    version.leaves().filter(is_broken).cloned().collect()
 }
 
 /// For each leaf that still has records, the leaf of these.
@@ -380,12 +379,14 @@ fn leaves_of_rest(
     gone: &RoaringTreemap,
     keys: &KeyRing,
 ) -> Result<Vec<Leaf>, StorageError> {
-    let (Some(first), Some(last)) = (broken.first(), broken.last()) else { return Ok(Vec::new()) };
-    let (low, high) = (first.first, last.last());
-    let is_in = |seq: Seq| {
-        let at = broken.partition_point(|leaf| leaf.last() < seq);
-        broken.get(at).is_some_and(|leaf| leaf.first <= seq)
+    let (Some(low), Some(high)) = (broken.first().map(Leaf::first), broken.iter().map(Leaf::last).max()) else {
+        return Ok(Vec::new());
     };
+    let mut wanted = RoaringTreemap::new();
+    for (from, to) in broken.iter().flat_map(|leaf| leaf.seqs.runs()) {
+        wanted.insert_range(from.0..=to.0);
+    }
+    wanted -= gone;
     let mut rest: BTreeMap<Seq, (Arc<Payload>, usize)> = BTreeMap::new();
     for segment in live.iter().filter(|s| s.meta().min_seq <= high && s.meta().max_seq >= low) {
         let reader = segment.reader()?;
@@ -396,7 +397,7 @@ fn leaves_of_rest(
             }
             let (seqs, payload) = block(reader, number)?;
             for (record, seq) in seqs.iter().enumerate() {
-                if !gone.contains(*seq) && is_in(Seq(*seq)) {
+                if wanted.contains(*seq) {
                     rest.insert(Seq(*seq), (payload.clone(), record));
                 }
             }
@@ -405,15 +406,14 @@ fn leaves_of_rest(
     let mut new = Vec::new();
     for leaf in broken {
         let mut encoder = Reencoder::default();
-        let mut is_any = false;
-        for (payload, record) in rest.range(leaf.first..=leaf.last()).map(|(_, place)| place) {
+        let mut left = Vec::new();
+        for (seq, (payload, record)) in leaf.seqs.runs().flat_map(|(from, to)| rest.range(from..=to)) {
             let Some(record) = payload.records.get(*record) else { continue };
             encoder.push(record.time, &payload.streams[record.stream as usize], payload.fields(record));
-            is_any = true;
+            left.push(*seq);
         }
-        if is_any {
-            let hash = keys.leaf(&encoder.finish().bytes);
-            new.push(Leaf { first: leaf.first, count: leaf.count, hash });
+        if let Some(seqs) = SeqSet::of(left) {
+            new.push(Leaf { seqs, hash: keys.leaf(&encoder.finish().bytes) });
         }
     }
     Ok(new)

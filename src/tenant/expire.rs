@@ -1,15 +1,17 @@
 //! Segments whose time is over, or that are too many, go; those whose class is another now are told so.
 
+use super::leaves::Parted;
 use super::open::open_segments;
 use super::{CompactReport, TenantCore};
 use crate::error::StorageError;
 use crate::format::edit::{Assignment, Edit, SegmentMeta};
 use crate::format::version::Version;
-use crate::id::{Class, SegmentId, Seq};
+use crate::id::{Class, SegmentId};
 use crate::policy::{self, Expiry, Held, TenantPolicy, Usage};
 use crate::record::{Batch, Block, Labels, Timestamp};
 use crate::segment::SegmentBlock;
 use crate::store::Error;
+use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -154,6 +156,12 @@ impl TenantCore {
 
     fn let_go(&self, expiries: Vec<Expiry>, report: &mut CompactReport) -> Result<(), Error> {
         let writer = self.writer()?;
+        let mut known: BTreeMap<SegmentId, Option<Arc<RoaringTreemap>>> = BTreeMap::new();
+        let mut seqs_of = |id| known.entry(id).or_insert_with(|| self.seqs_of(id).map(Arc::new)).clone();
+        // Read before the turn is taken, which seals wait for.
+        for Expiry { segments, .. } in &expiries {
+            Parted::by(&self.version(), &segments.iter().copied().collect(), &mut seqs_of);
+        }
         let _turn = self.turn(writer);
         for Expiry { segments, reason } in expiries {
             let version = writer.manifest.version();
@@ -163,14 +171,26 @@ impl TenantCore {
                 continue;
             }
             let records = segments.iter().map(|id| version.segments[id].rows).sum();
-            let leaves_broken = broken_leaves(&version, &segments);
+            let Parted { broken, gone } = Parted::by(&version, &segments, &mut seqs_of);
             report.segments_expired += segments.len() as u64;
             report.records_expired += records;
             let segments = segments.into_iter().collect();
-            let version = self.apply(writer, Edit::Expire { segments, reason, records, leaves_broken })?;
+            let edit = Edit::Expire { segments, reason, records, leaves_broken: broken, leaves_gone: gone };
+            let version = self.apply(writer, edit)?;
             self.publish(version);
         }
         Ok(())
+    }
+
+    /// The Seqs of a live segment's records, where they can be read.
+    fn seqs_of(&self, id: SegmentId) -> Option<RoaringTreemap> {
+        let segment = self.state().segments.get(&id).cloned()?;
+        let reader = segment.reader().ok()?;
+        let mut seqs = RoaringTreemap::new();
+        for number in 0..reader.blocks() {
+            seqs.extend(SegmentBlock::open(reader, number).ok()?.seqs().ok()?.iter().copied());
+        }
+        Some(seqs)
     }
 
     /// Makes a version visible; the files of segments that it no longer names, or that are in another place now, go when
@@ -191,28 +211,4 @@ impl TenantCore {
         drop(state);
         drop(before);
     }
-}
-
-/// The leaves that cover records of segments that go and of others: these can't be made again from what is left.
-fn broken_leaves(version: &Version, gone: &BTreeSet<SegmentId>) -> Vec<Seq> {
-    /// Spans of Seqs that do not overlap, by their first.
-    fn spans<'a>(segments: impl Iterator<Item = &'a Arc<SegmentMeta>>) -> BTreeMap<Seq, Seq> {
-        let mut all: Vec<(Seq, Seq)> = segments.map(|s| (s.min_seq, s.max_seq)).collect();
-        all.sort_unstable();
-        let mut spans: BTreeMap<Seq, Seq> = BTreeMap::new();
-        for (from, to) in all {
-            match spans.last_entry() {
-                Some(mut last) if from <= *last.get() => drop(last.insert(to.max(*last.get()))),
-                _ => drop(spans.insert(from, to)),
-            }
-        }
-        spans
-    }
-    let (going, staying): (Vec<_>, Vec<_>) = version.segments.values().partition(|s| gone.contains(&s.id));
-    let (going, staying) = (spans(going.into_iter()), spans(staying.into_iter()));
-    let meets = |spans: &BTreeMap<Seq, Seq>, first: Seq, last: Seq| {
-        spans.range(..=last).next_back().is_some_and(|(_, to)| *to >= first)
-    };
-    let is_broken = |first, last| meets(&going, first, last) && meets(&staying, first, last);
-    version.leaves().filter(|leaf| is_broken(leaf.first, leaf.last())).map(|leaf| leaf.first).collect()
 }

@@ -10,6 +10,7 @@ mod delete;
 mod expire;
 mod group;
 mod keys;
+mod leaves;
 mod open;
 mod output;
 mod receipts;

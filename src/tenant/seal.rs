@@ -1,13 +1,13 @@
 //! From the memtable to segments, and from small segments to larger ones.
 
 use super::group::{Group, group_rows};
+use super::leaves::leaves_of;
 use super::open::open_segments;
 use super::output::{Attempt, Output};
 use super::{Frozen, TenantCore, Writer};
-use crate::crypt::KeyRing;
 use crate::format::compress::LEVEL_FAST;
 use crate::format::edit::{Edit, Leaf, SegmentMeta};
-use crate::format::payload::{Payload, Reencoder};
+use crate::format::payload::Payload;
 use crate::format::rows::{order_rows, split_rows};
 use crate::format::version::Version;
 use crate::id::{LogId, Seq};
@@ -21,9 +21,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-/// A leaf of the manifest spans at least so many records where batches are smaller, so that a million requests of one
-/// record do not make a million leaves.
-const LEAF_RECORDS_MIN: usize = 4096;
 /// At most so many memtables wait to be sealed; whoever appends more seals one first.
 const FROZEN_MAX: usize = 1;
 
@@ -187,16 +184,22 @@ impl TenantCore {
         let version = writer.manifest.version();
         let batches: Vec<(Seq, Arc<Payload>)> = frozen.batches.iter().map(|b| (b.first, b.payload.clone())).collect();
         let rules = self.options.rules.policy();
-        let (mut segments, mut attempt) = (Vec::new(), self.attempt());
+        let (mut segments, mut leaves, mut attempt) = (Vec::new(), Vec::new(), self.attempt());
         for group in group_rows(order_rows(&batches), &batches, &rules, self.options.rules.clock.now()) {
             let bytes_max = rules.merge_limits(&group.class).bytes;
-            segments.extend(self.seal_group(writer, &mut attempt, &group, &batches, bytes_max)?);
+            let mut from = 0;
+            for meta in self.seal_group(writer, &mut attempt, &group, &batches, bytes_max)? {
+                let to = group.rows.len().min(from + meta.rows as usize);
+                leaves.extend(leaves_of(&group.rows[from..to], &frozen.batches, &self.options.keys));
+                segments.push(meta);
+                from = to;
+            }
         }
+        leaves.sort_by_key(Leaf::first);
         let sealed_below = frozen.batches.last().map_or(version.sealed_below, CommittedBatch::last);
         // Before the entry, which lets the log go: what of it is not sealed after all is still in the log.
         writer.receipts.save(&self.id, &self.options, sealed_below)?;
-        let bytes = segments.iter().map(|s| s.bytes).sum();
-        let leaves = leaves(&frozen.batches, &self.options.keys);
+        let bytes = segments.iter().map(|s: &SegmentMeta| s.bytes).sum();
         let edit = Edit::Seal { segments, leaves, sealed_below };
         let version = self.apply_made(writer, edit, attempt)?;
         {
@@ -254,38 +257,4 @@ impl TenantCore {
         writer.log.close()?;
         sealed.map(drop)
     }
-}
-
-/// The leaves of batches: each batch's own, and one for runs of small ones.
-fn leaves(batches: &[CommittedBatch], keys: &KeyRing) -> Vec<Leaf> {
-    let mut leaves = Vec::new();
-    let mut at = 0;
-    while at < batches.len() {
-        let mut end = at;
-        let mut records = 0;
-        while end < batches.len() && records < LEAF_RECORDS_MIN {
-            let more = batches[end].payload.records.len();
-            if end > at && more >= LEAF_RECORDS_MIN {
-                break;
-            }
-            records += more;
-            end += 1;
-        }
-        let hash = if end == at + 1 { batches[at].leaf } else { joint_leaf(&batches[at..end], keys) };
-        leaves.push(Leaf { first: batches[at].first, count: records as u32, hash });
-        at = end;
-    }
-    leaves
-}
-
-/// The leaf of several batches' records as one.
-fn joint_leaf(batches: &[CommittedBatch], keys: &KeyRing) -> [u8; 32] {
-    let mut all = Reencoder::default();
-    for batch in batches {
-        let payload = &batch.payload;
-        for record in &payload.records {
-            all.push(record.time, &payload.streams[record.stream as usize], payload.fields(record));
-        }
-    }
-    keys.leaf(&all.finish().bytes)
 }

@@ -22,6 +22,10 @@ type Place = (Arc<Payload>, u32);
 /// The leaves of a manifest, and the records that have come so far for each.
 pub(super) struct Leaves {
     leaves: Vec<Leaf>,
+    /// For each leaf the highest Seq of it and those before: behind that no search need go back.
+    reach: Vec<Seq>,
+    /// The leaf that was found last.
+    at: usize,
     /// For each leaf begun and not complete: its records by Seq.
     open: BTreeMap<usize, BTreeMap<Seq, Place>>,
     done: Vec<bool>,
@@ -34,9 +38,16 @@ pub(super) struct Leaves {
 
 impl Leaves {
     pub fn new(version: &Version) -> Self {
-        let leaves: Vec<Leaf> = version.leaves().copied().collect();
+        let leaves: Vec<Leaf> = version.leaves().cloned().collect();
         let broken = version.broken().clone();
+        let mut highest = Seq(0);
+        let reach = leaves.iter().map(|leaf| {
+            highest = highest.max(leaf.last());
+            highest
+        });
         Leaves {
+            reach: reach.collect(),
+            at: 0,
             done: vec![false; leaves.len()],
             leaves,
             open: BTreeMap::new(),
@@ -51,14 +62,25 @@ impl Leaves {
         self.unread.push((from, to));
     }
 
+    /// The leaf that has a Seq. Where leaves reach over each other, as those of different classes do, several are asked.
+    fn find(&mut self, seq: Seq) -> Option<usize> {
+        if self.leaves.get(self.at).is_some_and(|leaf| leaf.seqs.contains(seq)) {
+            return Some(self.at);
+        }
+        let behind = self.leaves.partition_point(|leaf| leaf.first() <= seq);
+        let near = (0..behind).rev().take_while(|at| self.reach[*at] >= seq);
+        let found = near.into_iter().find(|at| self.leaves[*at].seqs.contains(seq))?;
+        self.at = found;
+        Some(found)
+    }
+
     fn add(&mut self, seq: Seq, place: Place, path: &Path, report: &mut Report) {
-        let at = self.leaves.partition_point(|leaf| leaf.first <= seq).wrapping_sub(1);
-        match self.leaves.get(at) {
-            Some(leaf) if seq <= leaf.last() => {
+        match self.find(seq) {
+            Some(at) => {
                 let records = self.open.entry(at).or_default();
                 if self.done[at] || records.insert(seq, place).is_some() {
                     report.add(Finding::new(FindingKind::LeafMismatch, path, 0, format!("record {seq} once"), "twice"));
-                } else if records.len() == leaf.count as usize {
+                } else if records.len() == self.leaves[at].count() as usize {
                     self.complete(at, path, report);
                 }
             }
@@ -74,7 +96,7 @@ impl Leaves {
     }
 
     fn complete(&mut self, at: usize, path: &Path, report: &mut Report) {
-        let leaf = self.leaves[at];
+        let leaf = self.leaves[at].clone();
         let mut encoder = Reencoder::default();
         for (payload, record) in self.open.remove(&at).unwrap_or_default().into_values() {
             let record = &payload.records[record as usize];
@@ -86,7 +108,7 @@ impl Leaves {
             report.leaves += 1;
         } else {
             let hex = crate::format::header::hex;
-            let expected = format!("records {} to {} with leaf {}", leaf.first, leaf.last(), hex(&leaf.hash));
+            let expected = format!("records {} to {} with leaf {}", leaf.first(), leaf.last(), hex(&leaf.hash));
             let found = blake3::hash(&payload).to_hex();
             report.add(Finding::new(FindingKind::LeafMismatch, path, 0, expected, found));
         }
@@ -102,16 +124,16 @@ impl Leaves {
             if self.done[at] {
                 continue;
             }
-            let leaf = self.leaves[at];
-            if self.unread.iter().any(|(from, to)| *from <= leaf.last() && *to >= leaf.first) {
+            let leaf = self.leaves[at].clone();
+            if self.unread.iter().any(|(from, to)| *from <= leaf.last() && *to >= leaf.first()) {
                 continue;
             }
             let came = self.open.get(&at).map_or(0, BTreeMap::len);
             let before = report.findings.len();
-            // A delete leaves fewer records than Seqs, and a leaf over what is left.
+            // Before version 3 a delete left fewer records than Seqs, and a leaf over what was left.
             self.complete(at, manifest, report);
             if let Some(finding) = report.findings.get_mut(before) {
-                finding.found = format!("{came} of {} records", leaf.count);
+                finding.found = format!("{came} of {} records", leaf.count());
             }
         }
     }

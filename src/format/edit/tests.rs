@@ -23,7 +23,13 @@ pub(crate) fn segment(id: u64, seqs: (u64, u64)) -> SegmentMeta {
 }
 
 pub(crate) fn leaf(first: u64, count: u32) -> Leaf {
-    Leaf { first: Seq(first), count, hash: *blake3::hash(&first.to_le_bytes()).as_bytes() }
+    Leaf::of_range(Seq(first), count, *blake3::hash(&first.to_le_bytes()).as_bytes())
+}
+
+/// A leaf of these Seqs.
+pub(crate) fn scattered(seqs: &[u64]) -> Leaf {
+    let seqs = SeqSet::of(seqs.iter().map(|n| Seq(*n))).expect("rising");
+    Leaf { hash: *blake3::hash(&seqs.first().0.to_le_bytes()).as_bytes(), seqs }
 }
 
 fn assign(id: u64, class: &str, place: &str) -> Edit {
@@ -51,13 +57,14 @@ fn edits() -> Vec<Vec<Edit>> {
             reason: "instance 7 was deleted".into(),
             records: 1,
             leaves_broken: vec![Seq(3)],
-            leaves_new: vec![Leaf { hash: [8; 32], ..leaf(3, 8) }],
+            leaves_new: vec![Leaf { hash: [8; 32], ..scattered(&[4, 5, 7, 8, 9, 10]) }],
         }],
         vec![Edit::Expire {
             segments: vec![SegmentId(4)],
             reason: "older than 30d".into(),
             records: 10,
             leaves_broken: vec![],
+            leaves_gone: vec![],
         }],
     ]
 }
@@ -92,8 +99,8 @@ fn edits_round_trip_and_amount_to_a_version() {
         assert_eq!(version.segments.keys().collect::<Vec<_>>(), [&SegmentId(5)]);
         assert_eq!((version.sealed_below, version.next_segment_id, version.edits), (Seq(30), SegmentId(6), 7));
         assert_eq!(version.records_removed, 11);
-        let leaves: Vec<(u64, u32)> = version.leaves().map(|l| (l.first.0, l.count)).collect();
-        assert_eq!(leaves, [(1, 2), (3, 8), (11, 2), (13, 8)]);
+        let leaves: Vec<(u64, u32)> = version.leaves().map(|l| (l.first().0, l.count())).collect();
+        assert_eq!(leaves, [(1, 2), (4, 6), (11, 2), (13, 8)]);
         assert_eq!(version.leaves().nth(1).map(|l| l.hash), Some([8; 32]));
     }
 }
@@ -166,8 +173,27 @@ fn edits_that_do_not_fit_are_refused() {
     assert!(fits(assign(5, "", "")) && !fits(assign(4, "", "")), "not live");
     assert!(!fits(Edit::IndexRebuilt { segment: SegmentId(4), index_root: [0; 32] }));
     assert!(!fits(Edit::Create { tenant: version.tenant.clone(), created_at_ns: 0 }));
-    let expire = |leaves_broken| Edit::Expire { segments: vec![], reason: String::new(), records: 0, leaves_broken };
-    assert!(fits(expire(vec![Seq(3)])) && !fits(expire(vec![Seq(4)])), "no such leaf");
+    assert!(fits(seal(vec![segment(6, (31, 40))], vec![scattered(&[31, 33, 40]), scattered(&[32, 34, 39])], 40)));
+    assert!(!fits(seal(vec![], vec![scattered(&[31, 33, 40]), scattered(&[32, 33])], 40)), "a Seq of two leaves");
+    let expire = |broken: &[u64], gone: &[u64]| {
+        let seqs = |of: &[u64]| of.iter().map(|n| Seq(*n)).collect();
+        let (leaves_broken, leaves_gone) = (seqs(broken), seqs(gone));
+        Edit::Expire { segments: vec![], reason: String::new(), records: 0, leaves_broken, leaves_gone }
+    };
+    assert!(fits(expire(&[4], &[])) && fits(expire(&[], &[4])) && fits(expire(&[1], &[4])));
+    assert!(!fits(expire(&[5], &[])) && !fits(expire(&[], &[5])) && !fits(expire(&[4], &[4])), "no such leaf");
+    let delete = |leaves_new| Edit::Delete {
+        inputs: vec![],
+        outputs: vec![],
+        reason: String::new(),
+        records: 0,
+        leaves_broken: vec![Seq(4)],
+        leaves_new,
+    };
+    assert!(fits(delete(vec![scattered(&[4, 6]), scattered(&[5, 7])])));
+    assert!(!fits(delete(vec![scattered(&[4, 6]), scattered(&[5, 6])])), "a Seq of two new ones");
+    assert!(!fits(delete(vec![scattered(&[4, 12])])), "a Seq of one that stays");
+    assert!(!fits(delete(vec![scattered(&[5]), scattered(&[4])])), "out of order");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The examples of a log file and a manifest.
 
 use super::check;
+use crate::format::edit::tests::{leaf, scattered, segment};
 use crate::format::edit::{Edit, Entry, HEAD_START, put_entry_mark};
 use crate::format::frame::{Codec, Frame, chain_start};
 use crate::format::header::{LogHeader, MANIFEST_VERSION, ManifestHeader, ReceiptsHeader};
@@ -46,6 +47,15 @@ fn the_document_shows_a_file_of_receipts() {
 }
 
 #[test]
+fn the_document_shows_leaves() {
+    let odd: Vec<u64> = (5..40).filter(|n| n % 2 == 1).collect();
+    let leaves = [leaf(1, 4), scattered(&odd), scattered(&[6, 8, 9, 10, 60])];
+    let mut bytes = Vec::new();
+    crate::format::leaf::put_leaves(&mut bytes, leaves.len(), leaves.iter());
+    check("leaves", &bytes);
+}
+
+#[test]
 fn the_document_shows_a_manifest() {
     let tenant = TenantId::new("acme").expect("a name");
     let header = ManifestHeader { version: MANIFEST_VERSION, tenant: tenant.clone(), salt: 0x0123_4567_89ab_cdef };
@@ -63,11 +73,7 @@ fn the_document_shows_a_manifest() {
         number: 2,
         previous: head,
         at,
-        edits: vec![Edit::Seal {
-            segments: vec![crate::format::edit::tests::segment(1, (1, 2))],
-            leaves: vec![crate::format::edit::tests::leaf(1, 2)],
-            sealed_below: Seq(2),
-        }],
+        edits: vec![Edit::Seal { segments: vec![segment(1, (1, 2))], leaves: vec![leaf(1, 2)], sealed_below: Seq(2) }],
     };
     seal.encode(&header.stamp(), &mut bytes).expect("short");
     check("manifest", &bytes);

@@ -54,7 +54,7 @@ pub(super) struct Continued {
 }
 
 fn leaves(version: &Version) -> BTreeSet<(Seq, u32, [u8; 32])> {
-    version.leaves().map(|leaf: &Leaf| (leaf.first, leaf.count, leaf.hash)).collect()
+    version.leaves().map(|leaf: &Leaf| (leaf.first(), leaf.count(), leaf.hash)).collect()
 }
 
 /// What an entry let go, where it let go anything.
