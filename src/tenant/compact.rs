@@ -5,7 +5,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-pub(super) use merge::Merges;
+pub(super) use merge::{Merges, Outcome};
 pub use merge::{Pace, Written};
 
 use super::TenantCore;
@@ -15,7 +15,6 @@ use crate::format::edit::SegmentMeta;
 use crate::id::{Class, SegmentId};
 use crate::store::Error;
 use crate::store::error::ErrorKind;
-use merge::Outcome;
 use policy::Rules;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

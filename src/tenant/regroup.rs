@@ -1,10 +1,13 @@
-//! A segment whose records are of several classes becomes one segment a class, so that each goes in its own time.
+//! A segment whose records are of several classes, since rules changed, becomes one segment a class, so that each goes
+//! in its own time.
+//!
+//! It is a merge with one input: in the background it comes before others, and is paced and given up as they are.
 
+use super::compact::{Outcome, Pace};
 use super::output::{Attempt, Output};
 use super::{CompactReport, SegmentSource, TenantCore, Writer};
 use crate::format::block::{BLOCK_BYTES_MAX, BLOCK_ROWS_MAX};
-use crate::format::compress::LEVEL_MERGE;
-use crate::format::edit::{Edit, SegmentMeta};
+use crate::format::edit::SegmentMeta;
 use crate::format::payload::{Payload, Reencoder};
 use crate::format::rows::{RowRef, split_rows};
 use crate::id::{Class, Seq};
@@ -12,72 +15,109 @@ use crate::policy::{MergeLimits, TenantPolicy};
 use crate::record::{Block, Labels};
 use crate::segment::{SegmentBlock, block_payload, encode_block};
 use crate::store::Error;
-use std::collections::BTreeMap;
+use crate::store::error::ErrorKind;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
+
+/// A segment of several classes, and these.
+pub(super) type Mixed = (Arc<SegmentSource>, BTreeSet<Class>);
 
 impl TenantCore {
-    /// Splits the store's segments of several classes. Archived ones stay: their records have gone together.
+    /// Splits the store's segments of several classes. The turn of merges is the caller's.
     pub(super) fn regroup(&self, report: &mut CompactReport) -> Result<(), Error> {
         let writer = self.writer()?;
         let rules = self.options.rules.policy();
-        let segments = self.state().segments.clone();
-        for segment in segments.values().filter(|s| s.meta().place.is_own()) {
-            // A damaged segment stays as it is.
-            let Ok(classes) = self.classes_of(segment, &rules) else { continue };
-            if classes.len() < 2 || segment.damage().is_some() {
-                continue;
-            }
-            let _turn = self.turn(writer);
-            if writer.manifest.version().segments.get(&segment.meta().id) != Some(segment.meta()) {
-                continue;
-            }
-            // Once for each class: one dictionary is built at a time, and a segment has few classes.
-            let mut attempt = self.attempt();
-            let split = |class| self.split_off(writer, &mut attempt, segment, &rules, class);
-            let outputs: Vec<SegmentMeta> = match classes.into_iter().map(split).collect::<Result<Vec<_>, _>>() {
-                Ok(outputs) => outputs.concat(),
-                Err(error) if self.note_damage(&error) => continue,
+        while let Some(mixed) = self.next_mixed(&rules) {
+            let unwanted = || writer.merges.is_ended();
+            match self.split(writer, &mixed, &rules, &mut |_| ControlFlow::Continue(()), &unwanted) {
+                Ok(Outcome::Done(made)) => {
+                    report.segments_merged += 1;
+                    report.segments_made += made as u64;
+                }
+                Ok(Outcome::Abandoned) if unwanted() => return Err(ErrorKind::Closed.into()),
+                // It is of another class since, or went.
+                Ok(Outcome::Abandoned) => {}
+                // A damaged segment stays as it is.
+                Err(error) if self.note_damage(&error) => {}
                 Err(error) => return Err(error),
-            };
-            report.segments_merged += 1;
-            report.segments_made += outputs.len() as u64;
-            let edit = Edit::Merge { inputs: vec![segment.meta().id], outputs };
-            let version = self.apply_made(writer, edit, attempt)?;
-            self.publish(version);
+            }
         }
         Ok(())
     }
 
-    /// Writes the records of one class of a segment into segments of their own.
+    /// The first segment whose records are of several classes by these rules, as far as it can be read. Archived ones
+    /// stay: their records have gone together.
+    pub(super) fn next_mixed(&self, rules: &TenantPolicy) -> Option<Mixed> {
+        if rules.only_class().is_some() {
+            return None;
+        }
+        let segments = self.state().segments.clone();
+        let own = segments.values().filter(|s| s.meta().place.is_own() && s.damage().is_none());
+        let mut mixed = own.filter_map(|segment| Some((segment.clone(), self.classes_of(segment, rules).ok()?)));
+        mixed.find(|(_, classes)| classes.len() > 1)
+    }
+
+    /// Writes the records of each class of a segment into segments of their own, which take its place.
+    pub(super) fn split(
+        &self,
+        writer: &Writer,
+        (segment, classes): &Mixed,
+        rules: &TenantPolicy,
+        pace: &mut Pace<'_>,
+        unwanted: &dyn Fn() -> bool,
+    ) -> Result<Outcome, Error> {
+        let mut attempt = self.attempt();
+        let sources = std::slice::from_ref(segment);
+        let mut outputs = Vec::new();
+        // Once for each class: one dictionary is built at a time, and a segment has few classes.
+        for class in classes {
+            let mut go_on = |begun: Instant| {
+                !(pace(begun.elapsed()).is_break() || unwanted() || self.live(&[segment.meta().id]).is_none())
+            };
+            match self.split_off(writer, segment, rules, class, (&mut attempt, &mut go_on))? {
+                Some(of_class) => outputs.extend(of_class),
+                None => return Ok(Outcome::Abandoned),
+            }
+        }
+        self.replace(writer, sources, outputs, attempt, unwanted)
+    }
+
+    /// Writes the records of one class of a segment into segments of their own; `None` where it is given up.
     fn split_off(
         &self,
         writer: &Writer,
-        attempt: &mut Attempt,
         segment: &SegmentSource,
         rules: &TenantPolicy,
-        class: Class,
-    ) -> Result<Vec<SegmentMeta>, Error> {
+        class: &Class,
+        (attempt, go_on): (&mut Attempt, &mut dyn FnMut(Instant) -> bool),
+    ) -> Result<Option<Vec<SegmentMeta>>, Error> {
         let reader = segment.reader()?;
-        let level = segment.meta().level;
-        let mut parts = Parts { limits: rules.merge_limits(&class), ..Parts::default() };
+        let (level, packed) = (segment.meta().level, self.merge_level(segment.meta().max_time));
+        let mut parts = Parts { limits: rules.merge_limits(class), ..Parts::default() };
         let mut pending = Pending::default();
         for number in 0..=reader.blocks() {
+            let begun = Instant::now();
             let is_last = number == reader.blocks();
             if !is_last {
                 let block = SegmentBlock::open(reader, number)?;
-                pending.add(&block_payload(&block)?, &block.seqs()?, |labels| *rules.classify(labels) == class);
+                pending.add(&block_payload(&block)?, &block.seqs()?, |labels| rules.classify(labels) == class);
             }
             for (rows, batches) in pending.blocks(is_last) {
                 let mut target = match parts.fitting(&rows, self)? {
                     Some(target) => target,
                     None => self.begin_segment(writer, attempt, level, class.clone())?,
                 };
-                let block = encode_block(&rows, &batches, LEVEL_MERGE, &mut target.sink);
+                let block = encode_block(&rows, &batches, packed, &mut target.sink);
                 target.block(&block)?;
                 parts.open = Some(target);
             }
+            if !go_on(begun) {
+                return Ok(None);
+            }
         }
-        parts.finish(self)
+        parts.finish(self).map(Some)
     }
 }
 

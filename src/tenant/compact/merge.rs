@@ -10,6 +10,7 @@ use crate::format::edit::{Edit, SegmentMeta};
 use crate::format::segment::SEGMENT_BYTES_MAX;
 use crate::id::{Class, SegmentId};
 use crate::policy::MergeLimits;
+use crate::record::Timestamp;
 use crate::segment::{Cache, Merged, Merger, SegmentReader, copy_block, encode_block};
 use crate::store::Error;
 use crate::tenant::output::{Attempt, Output};
@@ -137,7 +138,7 @@ impl Merges {
 }
 
 /// What became of a merge.
-pub(super) enum Outcome {
+pub(in crate::tenant) enum Outcome {
     /// So many outputs took the place of the inputs.
     Done(usize),
     /// An input went meanwhile, or the merge was told to end: all is as before.
@@ -156,7 +157,7 @@ impl TenantCore {
     }
 
     /// Does the merge that is due, if one is; gives how many segments went into it, and 0 where none was due or it was
-    /// given up.
+    /// given up. A segment whose records are of several classes since rules changed is parted first, one at a time.
     ///
     /// `settle` is the least age of segments of a day or week that is over.
     pub fn merge_due(&self, settle: Duration, pace: &mut Pace<'_>) -> Result<usize, Error> {
@@ -175,12 +176,18 @@ impl TenantCore {
             return Ok(0);
         }
         let edits = self.version().edits;
-        let picked = policy::next_merge(&self.mergeable(), &rules, self.options.rules.clock.now());
-        if picked.is_empty() {
-            lock(&writer.merges.look).at = Some((edits, Instant::now()));
-            return Ok(0);
-        }
-        let result = self.merge(writer, &picked, pace, &|| writer.merges.is_unwanted());
+        let unwanted = || writer.merges.is_unwanted();
+        let (result, inputs) = match self.next_mixed(&policy) {
+            Some(mixed) => (self.split(writer, &mixed, &policy, pace, &unwanted), 1),
+            None => {
+                let picked = policy::next_merge(&self.mergeable(), &rules, self.options.rules.clock.now());
+                if picked.is_empty() {
+                    lock(&writer.merges.look).at = Some((edits, Instant::now()));
+                    return Ok(0);
+                }
+                (self.merge(writer, &picked, pace, &unwanted), picked.len())
+            }
+        };
         let mut look = lock(&writer.merges.look);
         look.error = result.as_ref().err().map(ToString::to_string);
         // Without a segment that was found to be damaged the others can be merged at once.
@@ -188,7 +195,7 @@ impl TenantCore {
             look.retry = Some(Instant::now() + MERGE_RETRY);
         }
         match result? {
-            Outcome::Done(_) => Ok(picked.len()),
+            Outcome::Done(_) => Ok(inputs),
             Outcome::Abandoned => Ok(0),
         }
     }
@@ -213,6 +220,18 @@ impl TenantCore {
         let Some(outputs) = self.build(writer, &sources, &mut attempt, pace, unwanted)? else {
             return Ok(Outcome::Abandoned);
         };
+        self.replace(writer, &sources, outputs, attempt, unwanted)
+    }
+
+    /// Puts what was written of segments in their place, where they are live still and what they were.
+    pub(in crate::tenant) fn replace(
+        &self,
+        writer: &Writer,
+        sources: &[Arc<SegmentSource>],
+        outputs: Vec<SegmentMeta>,
+        attempt: Attempt,
+        unwanted: &dyn Fn() -> bool,
+    ) -> Result<Outcome, Error> {
         let bytes = outputs.iter().map(|s| s.bytes).sum();
         let made = outputs.len();
         {
@@ -226,7 +245,8 @@ impl TenantCore {
             if unwanted() || !sources.iter().all(is_same) {
                 return Ok(Outcome::Abandoned);
             }
-            let version = self.apply_made(writer, Edit::Merge { inputs: inputs.to_vec(), outputs }, attempt)?;
+            let inputs = sources.iter().map(|source| source.meta().id).collect();
+            let version = self.apply_made(writer, Edit::Merge { inputs, outputs }, attempt)?;
             self.publish(version);
         }
         for written in [&writer.merges.written, &*self.options.written] {
@@ -236,9 +256,15 @@ impl TenantCore {
     }
 
     /// The sources of segments, where all are live.
-    fn live(&self, ids: &[SegmentId]) -> Option<Vec<Arc<SegmentSource>>> {
+    pub(in crate::tenant) fn live(&self, ids: &[SegmentId]) -> Option<Vec<Arc<SegmentSource>>> {
         let segments = self.state().segments.clone();
         ids.iter().map(|id| segments.get(id).cloned()).collect()
+    }
+
+    /// How hard what is built anew is packed, by the time of its newest record.
+    pub(in crate::tenant) fn merge_level(&self, newest: Timestamp) -> i32 {
+        let is_cold = newest.0 < self.options.rules.clock.now().0.saturating_sub(COLD_AFTER_NS);
+        if is_cold { LEVEL_COLD } else { LEVEL_MERGE }
     }
 
     /// Writes the outputs, durably but named by nobody; `None` where it was given up.
@@ -262,9 +288,7 @@ impl TenantCore {
         let merged_level = metas().map(|m| m.level).max().unwrap_or(0).saturating_add(1);
         // The policy brings together what is of one class.
         let class = metas().map(|m| m.class.clone()).next().unwrap_or_default();
-        let newest = metas().map(|m| m.max_time.0).max().unwrap_or(i64::MAX);
-        let is_cold = newest < self.options.rules.clock.now().0.saturating_sub(COLD_AFTER_NS);
-        let level = if is_cold { LEVEL_COLD } else { LEVEL_MERGE };
+        let level = self.merge_level(metas().map(|m| m.max_time).max().unwrap_or(Timestamp(i64::MAX)));
         let mut outputs = Vec::new();
         let mut output: Option<(Output, u64)> = None;
         let mut merger = Merger::new(&readers);
