@@ -112,7 +112,7 @@ fn what_one_class_lets_go_breaks_no_leaf_of_another() {
         bench.later(8);
         match merge {
             Some(8) => drop(tenant.compact(None).unwrap()),
-            _ => drop(store.maintain().unwrap()),
+            _ => store.maintain().unwrap(),
         }
         let left = 3 * (60 + 6000 + 5000) + 3;
         let (report, covered) = bench.verified();

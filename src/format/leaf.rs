@@ -217,7 +217,7 @@ fn run_of(bits: &[u8], from: u32) -> Option<(u32, u32)> {
     let mut start = from;
     while start < end && !bit(bits, start) {
         // Whole bytes of nothing at once.
-        start += if start % 8 == 0 && bits[start as usize / 8] == 0 { 8 } else { 1 };
+        start += if start.is_multiple_of(8) && bits[start as usize / 8] == 0 { 8 } else { 1 };
     }
     if start >= end {
         return None;
@@ -320,7 +320,7 @@ pub(super) fn first_shared<'a>(leaves: impl Iterator<Item = &'a Leaf>) -> Option
             }
             continue;
         }
-        let Some(Reverse((from, to, which))) = heap.pop() else { return None };
+        let Reverse((from, to, which)) = heap.pop()?;
         if end.is_some_and(|end| from <= end) {
             return Some(from);
         }
