@@ -116,3 +116,33 @@ fn a_store_of_manifest_version_2_is_read_and_written_to() {
     store.close().expect("closed");
     assert!(of_no_leaf(&path).expect("it stays broken").contains("leaves of 39 records"));
 }
+
+/// What the segments of a store cost by column and encoding.
+fn encodings(store: &Store, name: &str) -> Vec<&'static str> {
+    let costs = store.existing_tenant("acme").and_then(|t| t.part_costs()).expect("costs");
+    costs.iter().filter(|c| c.kind == "column" && &*c.name == name).map(|c| c.encoding).collect()
+}
+
+#[test]
+fn a_store_with_plain_texts_is_read_and_merged() {
+    let (_dir, path) = fixture("store-blocks-v1");
+    verifies(&path);
+    let answers = |store: &Store| {
+        [
+            count(store, "*"),
+            count(store, "level:error"),
+            count(store, "took:>=500 message:GET"),
+            count(store, r#"message:~"idle for .*\.0 s""#),
+        ]
+    };
+    let expect = [1200, 400, 395, 60];
+    let store = Store::open_read_only(&path).expect("readable");
+    assert_eq!((answers(&store), encodings(&store, "message")), (expect, vec!["plain"]));
+    drop(store);
+    let store = Store::open(&path).expect("it opens");
+    let tenant = store.tenant("acme").expect("it is there");
+    tenant.compact(None).expect("compacted");
+    assert_eq!((answers(&store), encodings(&store, "message")), (expect, vec!["template"]));
+    store.close().expect("closed");
+    verifies(&path);
+}

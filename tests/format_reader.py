@@ -106,7 +106,9 @@ class Block:
     def __init__(self, data):
         head = Reader(data[:80])
         crc_ends(head.data, "block head")
-        check(head.take(8) == b"DuraBlk\x01", "magic of a block")
+        check(head.take(7) == b"DuraBlk", "magic of a block")
+        self.version = head.take(1)[0]
+        check(self.version in (1, 2), "version of a block")
         length, self.rows, self.first, self.last, self.low, self.high = head.fixed("QIqqQQ")
         stored, raw, codec, crc, cipher = head.fixed("IIIIQ")
         check(length == len(data) and cipher == 0, "block head")
@@ -115,20 +117,22 @@ class Block:
         self.times = self.chunk(raw=True)
         self.seqs = self.chunk(raw=True)
         self.streams = [text for _, text in self.chunk()]
-        self.columns = [self.column() for _ in range(self.r.varint())]
+        self.templates = {}
+        self.columns = [self.column(number) for number in range(self.r.varint())]
         self.overflow, names = [], []
         if self.r.u8():
             self.overflow = [text for _, text in self.chunk()]
             names = self.r.list(self.r.text)
         self.presence()
+        self.put_together()
         self.r.end()
         self.pages.end()
         found = {name for value in self.overflow for name, _, _ in netstrings(value)}
         check(found == set(names), "names of the overflow column")
 
-    def column(self):
+    def column(self, number):
         name = self.r.text()
-        values = self.chunk()
+        values = self.chunk(column=number)
         zone = self.zone()
         check(zone == len(values), f"zone map of {name}")
         return name, values
@@ -189,7 +193,7 @@ class Block:
                 parts = [data[i : i + width[form]] for i in range(0, len(data), width[form])]
                 out += parts if raw else [fixed_text(form, prefix, p) for p in parts]
             return out, None
-        check(kind == 5, "an encoding")
+        check(kind == 5, f"an encoding: {kind}")
         out = []
         for n, data in self.r.list(self.page):
             texts = Reader(data)
@@ -198,9 +202,56 @@ class Block:
             texts.end()
         return out, None
 
-    def chunk(self, raw=False):
+    def template(self, column):
+        """Keeps what the texts are put together from, and gives places for them."""
+        rank = self.r.u8()
+        check(rank <= 7, "a rank")
+        count, data = self.page()
+        page, templates = Reader(data), []
+        for _ in range(count):
+            parts = page.list(lambda: (page.text(), page.varint()))
+            templates.append((parts, page.text()))
+        page.end()
+        codes = self.integers()
+        fills = []
+        for _ in range(self.r.varint()):
+            kind = self.r.u8()
+            check(kind < 2, "a fill")
+            if kind == 0:
+                fills.append(self.r.varint())
+            else:
+                values = self.r.varint()
+                texts, _ = self.encoding(values, False)
+                check(len(texts) == values, "values of a fill")
+                fills.append(texts)
+        self.templates[column] = rank, templates, codes, fills
+        return [None] * len(codes)
+
+    def put_together(self):
+        """Texts of templates; presence says which rows of another column theirs are."""
+        for column, (rank, templates, codes, fills) in sorted(self.templates.items(), key=lambda item: item[1][0]):
+            others = {}
+            for number in (fill for fill in fills if isinstance(fill, int)):
+                check(self.templates.get(number, (0,))[0] < rank, "rank of a reference")
+                others[number] = dict(zip(self.has[number], self.columns[number][1]))
+            own = {number: iter(texts) for number, texts in enumerate(fills) if not isinstance(texts, int)}
+            name, values = self.columns[column]
+            texts = []
+            for row, code in zip(self.has[column], codes):
+                parts, text = templates[code][0], ""
+                for literal, fill in parts:
+                    text += literal + (next(own[fill]) if fill in own else others[fills[fill]][row][1])
+                texts.append(text + templates[code][1])
+            check(all(next(rest, None) is None for rest in own.values()), "values of a fill")
+            self.columns[column] = name, [(tag, text) for (tag, _), text in zip(values, texts)]
+
+    def chunk(self, raw=False, column=None):
         rows = self.r.varint()
-        values, codes = self.encoding(rows, raw)
+        if column is not None and self.version > 1 and self.r.data[self.r.at] == 6:
+            self.r.u8()
+            values, codes = self.template(column), None
+        else:
+            values, codes = self.encoding(rows, raw)
         check(len(values) == rows, "values of a chunk")
         tag = self.r.u8()
         if tag == 0xFF:

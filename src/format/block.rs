@@ -5,12 +5,17 @@
 
 use super::chunk::{Chunk, ChunkReader, put_chunk};
 use super::compress::{Codec, LEVEL_FAST, compress, decompress};
+use super::template::FillChunk;
 use super::{DecodeError, Reader, put_bytes, put_i64, put_u32, put_u64, put_varint};
 use crate::id::Seq;
 use crate::record::{Tag, Timestamp, ZoneMap};
 
-/// First bytes of a block: "DuraBlk" and the version.
-pub const BLOCK_MAGIC: [u8; 8] = *b"DuraBlk\x01";
+/// First bytes of a block; the version follows.
+pub const BLOCK_MAGIC: [u8; 7] = *b"DuraBlk";
+/// The version of a block whose columns have no templates.
+pub const BLOCK_VERSION_PLAIN: u8 = 1;
+/// The version of a block whose columns may have templates.
+pub const BLOCK_VERSION_TEMPLATES: u8 = 2;
 /// Bytes of the head.
 pub const BLOCK_HEAD_BYTES: usize = 80;
 /// Most rows of a block.
@@ -27,6 +32,8 @@ const HEADER_BYTES_MAX: usize = 64 << 20;
 /// The head of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockHead {
+    /// Its version: 1, or 2 where a column has templates.
+    pub version: u8,
     /// Bytes of the whole block, this head included.
     pub len: u64,
     /// Number of rows.
@@ -78,6 +85,16 @@ pub enum PresenceEncoding {
     Bitmaps(Vec<Chunk>),
 }
 
+impl PresenceEncoding {
+    /// The chunks that say it.
+    pub fn chunks(&self) -> &[Chunk] {
+        match self {
+            PresenceEncoding::Shapes { ids, .. } => std::slice::from_ref(ids),
+            PresenceEncoding::Bitmaps(bitmaps) => bitmaps,
+        }
+    }
+}
+
 /// A column of a block.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnEntry {
@@ -93,6 +110,7 @@ pub struct ColumnEntry {
 pub fn put_head(head: &BlockHead, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&BLOCK_MAGIC);
+    out.push(head.version);
     put_u64(out, head.len);
     put_u32(out, head.rows);
     put_i64(out, head.time.0.0);
@@ -115,12 +133,17 @@ pub fn read_head(bytes: &[u8]) -> Result<BlockHead, DecodeError> {
     let mut r = Reader::new(bytes, "block head");
     let body = r.take(BLOCK_HEAD_BYTES)?;
     let mut r = Reader::new(body, "block head");
-    let magic = r.take(8)?;
+    let magic = r.take(7)?;
     if magic != BLOCK_MAGIC {
         return Err(DecodeError::new("block head", 0, format!("{BLOCK_MAGIC:02x?}"), format!("{magic:02x?}")));
     }
+    let version = r.u8()?;
+    if !(BLOCK_VERSION_PLAIN..=BLOCK_VERSION_TEMPLATES).contains(&version) {
+        return Err(DecodeError::new("block head", 7, "a block of version 1 or 2", version));
+    }
     check_crc(body, "block head")?;
     let head = BlockHead {
+        version,
         len: r.u64()?,
         rows: r.u32()?,
         time: (Timestamp(r.i64()?), Timestamp(r.i64()?)),
@@ -177,6 +200,8 @@ pub fn encode_block(mut head: BlockHead, header: &BlockHeader, pages: &[u8], out
     head.header_stored = stored.len() as u32;
     head.header_raw = raw.len() as u32;
     head.header_crc = crc32fast::hash(&stored);
+    let templates = header.columns.iter().any(|c| c.chunk.encoding.template().is_some());
+    head.version = if templates { BLOCK_VERSION_TEMPLATES } else { BLOCK_VERSION_PLAIN };
     head.len = (BLOCK_HEAD_BYTES + stored.len() + pages.len()) as u64;
     put_head(&head, out);
     out.extend_from_slice(&stored);
@@ -238,7 +263,7 @@ pub fn read_header(head: &BlockHead, stored: &[u8]) -> Result<BlockHeader, Decod
     }
     let raw = decompress(stored, head.header_codec, head.header_raw as usize, "block header")?;
     let mut r = Reader::new(&raw, "block header");
-    let mut chunks = ChunkReader::default();
+    let mut chunks = ChunkReader::new(head.version >= BLOCK_VERSION_TEMPLATES);
     let times = chunks.chunk(&mut r)?;
     let seqs = chunks.chunk(&mut r)?;
     let streams = chunks.chunk(&mut r)?;
@@ -298,11 +323,36 @@ pub fn read_header(head: &BlockHead, stored: &[u8]) -> Result<BlockHeader, Decod
             return Err(DecodeError::new(what, 0, format!("{} rows", head.rows), chunk.rows));
         }
     }
+    check_templates(&columns)?;
+    let only_columns = [&times, &seqs, &streams].into_iter().chain(&overflow).chain(presence.chunks());
+    if only_columns.into_iter().any(|chunk| chunk.encoding.template().is_some()) {
+        return Err(DecodeError::new("block header", 0, "templates in columns alone", "others"));
+    }
     let pages = head.len - BLOCK_HEAD_BYTES as u64 - u64::from(head.header_stored);
     if chunks.pages_len() != pages {
         return Err(DecodeError::new("block header", 0, format!("pages of {pages} bytes"), chunks.pages_len()));
     }
     Ok(BlockHeader { times, seqs, streams, presence, columns, overflow, overflow_names })
+}
+
+/// No reference leads to a column of the same rank or a greater one, nor out of the block.
+fn check_templates(columns: &[ColumnEntry]) -> Result<(), DecodeError> {
+    let rank = |column: &ColumnEntry| column.chunk.encoding.template().map_or(0, |t| t.rank);
+    for column in columns {
+        let Some(template) = column.chunk.encoding.template() else { continue };
+        for fill in &template.fills {
+            let FillChunk::Column(number) = fill else { continue };
+            match columns.get(*number as usize) {
+                Some(other) if rank(other) < template.rank => {}
+                other => {
+                    let expected = format!("a column of a rank below {}", template.rank);
+                    let found = other.map_or("none".to_string(), |c| format!("{}, rank {}", c.name, rank(c)));
+                    return Err(DecodeError::new("references", 0, expected, found));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Appends a zone map.
@@ -445,6 +495,7 @@ mod tests {
     fn any_flipped_byte_of_a_head_is_found() {
         let mut bytes = Vec::new();
         let head = BlockHead {
+            version: 2,
             len: 500,
             rows: 3,
             time: (Timestamp(-5), Timestamp(9)),

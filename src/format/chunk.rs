@@ -5,6 +5,7 @@
 //! raw length, its codec and its CRC-32. Pages follow each other in the order in which descriptors name them.
 
 use super::compress::{Codec, compress, decompress};
+use super::template::{FillChunk, FillData, RANK_MAX, TemplateChunk, Templated, put_templates};
 use super::{DecodeError, Reader, ints, put_bytes, put_varint};
 use crate::record::{Column, Data, FixedForm, Tag, Tags, Texts};
 
@@ -15,8 +16,11 @@ pub const PAGE_BYTES: usize = 64 << 10;
 pub const PAGE_BYTES_MAX: usize = 64 << 20;
 /// Room is made beforehand for at most so many decoded bytes: a header may lie about what its pages hold.
 const RESERVE_BYTES_MAX: usize = 16 << 20;
-/// Dictionary entries are an encoded column themselves, which is not a dictionary.
-const DEPTH_MAX: u32 = 1;
+/// Most values of a fill of templates: a page of templates may have several holes for each row.
+const FILL_VALUES_MAX: usize = 1 << 20;
+/// Encodings stand in each other at most so deep: a column may have templates, a fill of these may be a dictionary, and
+/// the entries of a dictionary are neither.
+const DEPTH_MAX: u32 = 2;
 
 /// Where a page is and how to read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +91,8 @@ pub enum Encoding {
     },
     /// 5: pages of lengths and bytes.
     Plain(Vec<Page>),
+    /// 6: texts with holes.
+    Template(Box<TemplateChunk>),
 }
 
 impl Encoding {
@@ -101,6 +107,7 @@ impl Encoding {
             Encoding::Fixed { form: FixedForm::Uuid, .. } => "uuid",
             Encoding::Fixed { form: FixedForm::Hex { .. }, .. } => "hex",
             Encoding::Plain(_) => "plain",
+            Encoding::Template(_) => "template",
         }
     }
 
@@ -115,7 +122,38 @@ impl Encoding {
             | Encoding::Decimal { pages, .. }
             | Encoding::Fixed { pages, .. }
             | Encoding::Plain(pages) => pages.clone(),
+            Encoding::Template(chunk) => {
+                let mut pages = vec![chunk.templates];
+                pages.extend(&chunk.codes);
+                for fill in &chunk.fills {
+                    if let FillChunk::Values { encoding, .. } = fill {
+                        pages.extend(encoding.pages());
+                    }
+                }
+                pages
+            }
         }
+    }
+
+    /// The templates, of a chunk that has these.
+    pub fn template(&self) -> Option<&TemplateChunk> {
+        match self {
+            Encoding::Template(chunk) => Some(chunk),
+            _ => None,
+        }
+    }
+}
+
+/// The pages that hold a value a row: of templates their codes.
+pub fn value_pages(encoding: &Encoding) -> &[Page] {
+    match encoding {
+        Encoding::Constant(_) => &[],
+        Encoding::Dictionary { codes, .. } => codes,
+        Encoding::Integer(pages)
+        | Encoding::Decimal { pages, .. }
+        | Encoding::Fixed { pages, .. }
+        | Encoding::Plain(pages) => pages,
+        Encoding::Template(chunk) => &chunk.codes,
     }
 }
 
@@ -231,6 +269,25 @@ impl PageWriter {
     /// Writes a column's pages and describes them.
     pub fn column(&mut self, column: &Column) -> Chunk {
         let encoding = self.encoding(&column.data);
+        self.chunk(column, encoding)
+    }
+
+    /// Writes the pages of a column that was taken apart, and describes them.
+    pub fn templated(&mut self, column: &Column, parts: &Templated) -> Chunk {
+        let mut raw = Vec::new();
+        put_templates(&parts.templates, &mut raw);
+        let templates = self.page(parts.templates.len(), &raw);
+        let codes = self.integers(&parts.codes);
+        let fills = parts.fills.iter().map(|fill| match fill {
+            FillData::Column(number) => FillChunk::Column(*number),
+            FillData::Values(data) => FillChunk::Values { count: data.len() as u32, encoding: self.encoding(data) },
+        });
+        let fills = fills.collect();
+        let chunk = TemplateChunk { rank: parts.rank, templates, codes, fills };
+        self.chunk(column, Encoding::Template(Box::new(chunk)))
+    }
+
+    fn chunk(&mut self, column: &Column, encoding: Encoding) -> Chunk {
         let tags = match &column.tags {
             Tags::One(tag) => ChunkTags::One(*tag),
             Tags::Each(tags) => {
@@ -290,6 +347,25 @@ fn put_encoding(encoding: &Encoding, out: &mut Vec<u8>) {
             out.push(5);
             put_pages(pages, out);
         }
+        Encoding::Template(chunk) => {
+            out.extend_from_slice(&[6, chunk.rank]);
+            put_page(&chunk.templates, out);
+            put_pages(&chunk.codes, out);
+            put_varint(out, chunk.fills.len() as u64);
+            for fill in &chunk.fills {
+                match fill {
+                    FillChunk::Column(number) => {
+                        out.push(0);
+                        put_varint(out, (*number).into());
+                    }
+                    FillChunk::Values { count, encoding } => {
+                        out.push(1);
+                        put_varint(out, (*count).into());
+                        put_encoding(encoding, out);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -307,12 +383,18 @@ pub fn put_chunk(chunk: &Chunk, out: &mut Vec<u8>) {
 }
 
 /// Reads descriptors, and gives their pages offsets in the order in which they come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ChunkReader {
     next_offset: u64,
+    templates: bool,
 }
 
 impl ChunkReader {
+    /// A reader of the descriptors of a block, which may have templates or not.
+    pub fn new(templates: bool) -> Self {
+        ChunkReader { next_offset: 0, templates }
+    }
+
     /// Bytes of the pages of all descriptors read so far.
     pub fn pages_len(&self) -> u64 {
         self.next_offset
@@ -349,7 +431,7 @@ impl ChunkReader {
                 if count > ints::INTS_MAX as u64 {
                     return Err(r.error(format!("at most {} entries", ints::INTS_MAX), count));
                 }
-                let entries = Box::new(self.encoding(r, depth + 1)?);
+                let entries = Box::new(self.encoding(r, DEPTH_MAX)?);
                 Encoding::Dictionary { entries, count: count as u32, codes: self.pages(r)? }
             }
             2 => Encoding::Integer(self.pages(r)?),
@@ -377,8 +459,38 @@ impl ChunkReader {
                 Encoding::Fixed { form, pages: self.pages(r)? }
             }
             5 => Encoding::Plain(self.pages(r)?),
+            6 if depth == 0 && self.templates => Encoding::Template(Box::new(self.template(r)?)),
             n => return Err(r.error("a known encoding", n)),
         })
+    }
+
+    fn template(&mut self, r: &mut Reader<'_>) -> Result<TemplateChunk, DecodeError> {
+        let rank = r.u8()?;
+        if rank > RANK_MAX {
+            return Err(r.error(format!("a rank of at most {RANK_MAX}"), rank));
+        }
+        let templates = self.page(r)?;
+        let codes = self.pages(r)?;
+        let mut fills = Vec::new();
+        for _ in 0..r.count(2)? {
+            fills.push(match r.u8()? {
+                0 => match u32::try_from(r.varint()?) {
+                    Ok(number) if rank > 0 => FillChunk::Column(number),
+                    _ => return Err(r.error("a column, and a rank above 0", format!("rank {rank}"))),
+                },
+                1 => {
+                    let count = r.varint()?;
+                    if count > FILL_VALUES_MAX as u64 {
+                        return Err(r.error(format!("at most {FILL_VALUES_MAX} values"), count));
+                    }
+                    let encoding = self.encoding(r, 1)?;
+                    check_rows(r, &encoding, count as u32)?;
+                    FillChunk::Values { count: count as u32, encoding }
+                }
+                n => return Err(r.error("a known kind of fill", n)),
+            });
+        }
+        Ok(TemplateChunk { rank, templates, codes, fills })
     }
 
     /// Reads a descriptor.
@@ -393,31 +505,30 @@ impl ChunkReader {
             n => ChunkTags::One(Tag::from_u8(n).ok_or_else(|| r.error("a type", n))?),
         };
         let chunk = Chunk { rows: rows as u32, tags, encoding };
-        let sum = |pages: &[Page]| pages.iter().map(|p| u64::from(p.rows)).sum::<u64>();
-        let (values, entries) = match &chunk.encoding {
-            Encoding::Constant(_) => (rows, rows),
-            Encoding::Dictionary { entries, count, codes } => {
-                let held = match &**entries {
-                    Encoding::Constant(_) => u64::from(*count),
-                    other => sum(&other.pages()),
-                };
-                if held != u64::from(*count) {
-                    return Err(r.error(format!("{count} entries"), held));
-                }
-                (sum(codes), held)
-            }
-            other => (sum(&other.pages()), rows),
-        };
-        if values != rows {
-            return Err(r.error(format!("pages of {rows} rows"), values));
-        }
+        let entries = check_rows(r, &chunk.encoding, chunk.rows)?;
         if let ChunkTags::Each(page) = chunk.tags
-            && u64::from(page.rows) != entries
+            && page.rows != entries
         {
             return Err(r.error(format!("{entries} types"), page.rows));
         }
         Ok(chunk)
     }
+}
+
+/// Compares the rows of pages with the number of values; how many types there are where each has one.
+fn check_rows(r: &Reader<'_>, encoding: &Encoding, rows: u32) -> Result<u32, DecodeError> {
+    let sum = |pages: &[Page]| pages.iter().map(|p| u64::from(p.rows)).sum::<u64>();
+    let mut types = rows;
+    if let Encoding::Dictionary { entries, count, .. } = encoding {
+        if !matches!(**entries, Encoding::Constant(_)) && sum(value_pages(entries)) != u64::from(*count) {
+            return Err(r.error(format!("{count} entries"), sum(value_pages(entries))));
+        }
+        types = *count;
+    }
+    if !matches!(encoding, Encoding::Constant(_)) && sum(value_pages(encoding)) != u64::from(rows) {
+        return Err(r.error(format!("pages of {rows} rows"), sum(value_pages(encoding))));
+    }
+    Ok(types)
 }
 
 /// Checks a stored page and decodes it to its raw bytes.
@@ -536,8 +647,13 @@ pub fn decode_data(
                 }
             }
             debug_assert!(pages.len() <= all.len());
-            let entries = decode_data(entries, *count, &entries.pages(), read, fail)?;
+            let entries = decode_data(entries, *count, value_pages(entries), read, fail)?;
             Data::Dictionary { entries: Box::new(entries), codes }
+        }
+        // The caller puts these together itself; none stands in another one.
+        Encoding::Template(chunk) => {
+            let error = DecodeError::new("chunk", 0, "values of its own", "templates");
+            return Err(fail(&chunk.templates, error));
         }
     })
 }

@@ -26,6 +26,7 @@ pub mod receipt;
 pub mod rows;
 pub mod sealed;
 pub mod segment;
+pub mod template;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod version;

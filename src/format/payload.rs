@@ -188,7 +188,13 @@ impl Payload {
     /// The values of a record, in the order of its shape, as type and text.
     #[inline]
     pub fn values(&self, record: &RecordAt) -> Values<'_> {
-        Values {
+        Values(self.raw_values(record))
+    }
+
+    /// The same as bytes, which are UTF-8.
+    #[inline]
+    pub fn raw_values(&self, record: &RecordAt) -> RawValues<'_> {
+        RawValues {
             bytes: self.bytes.get(record.at as usize..).unwrap_or_default(),
             left: self.shapes[record.shape as usize].len(),
         }
@@ -211,13 +217,28 @@ impl Payload {
 
 /// Iterates over the values of a record.
 #[derive(Clone, Debug)]
-pub struct Values<'a> {
+pub struct Values<'a>(RawValues<'a>);
+
+impl<'a> Iterator for Values<'a> {
+    type Item = (Tag, &'a str);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (tag, text) = self.0.next()?;
+        // Checked when the payload was decoded, or text from the beginning when it was encoded here.
+        Some((tag, std::str::from_utf8(text).unwrap_or_default()))
+    }
+}
+
+/// Iterates over the values of a record, as bytes.
+#[derive(Clone, Debug)]
+pub struct RawValues<'a> {
     bytes: &'a [u8],
     left: usize,
 }
 
-impl<'a> Iterator for Values<'a> {
-    type Item = (Tag, &'a str);
+impl<'a> Iterator for RawValues<'a> {
+    type Item = (Tag, &'a [u8]);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
@@ -241,8 +262,7 @@ impl<'a> Iterator for Values<'a> {
         let end = used.checked_add((head >> 3) as usize)?;
         let text = self.bytes.get(used..end)?;
         self.bytes = &self.bytes[end..];
-        // Checked when the payload was decoded, or text from the beginning when it was encoded here.
-        Some((Tag::from_u8((head & 7) as u8)?, std::str::from_utf8(text).unwrap_or_default()))
+        Some((Tag::from_u8((head & 7) as u8)?, text))
     }
 }
 

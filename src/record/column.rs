@@ -250,6 +250,22 @@ impl Data {
         }
     }
 
+    /// Appends the text of a value.
+    #[inline]
+    pub fn append_text(&self, i: usize, out: &mut Vec<u8>) {
+        match self {
+            Data::Constant { text, .. } => out.extend_from_slice(text),
+            Data::Plain(texts) => out.extend_from_slice(texts.get(i)),
+            Data::Dictionary { entries, codes } => entries.append_text(codes[i] as usize, out),
+            Data::Integer(values) => write_integer(values[i], out),
+            Data::Decimal { values, places } => write_decimal(values[i], *places, out),
+            Data::Fixed { form, bytes } => {
+                let width = form.width();
+                form.write(&bytes[i * width..(i + 1) * width], out);
+            }
+        }
+    }
+
     /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
         match self {

@@ -1,6 +1,7 @@
 //! From committed batches to the bytes of a block.
 
 use super::column::ColumnBuilder;
+use super::templates::{Learned, RowTexts};
 use crate::format::block::{
     BLOCK_COLUMNS_MAX, BLOCK_ROWS_MAX, BLOCK_SHAPES_MAX, BlockHead, BlockHeader, ColumnEntry, PresenceEncoding,
     encode_block as put_block, put_overflow,
@@ -48,11 +49,40 @@ struct ShapeMap {
 }
 const OVERFLOW: u32 = u32::MAX;
 
-/// Builds a block from rows in order.
-///
-/// # Panics
-/// If `rows` is empty, or a row names a batch or record that is not there.
+/// Builds the blocks of a segment, and remembers what it learnt of texts from one to the next.
+#[derive(Default)]
+pub struct BlockEncoder {
+    learned: Learned,
+}
+
+/// Builds a block alone. See [`BlockEncoder::encode`].
 pub fn encode_block(
+    rows: &[RowRef],
+    batches: &[(Seq, Arc<Payload>)],
+    level: i32,
+    sink: &mut dyn BlockSink,
+) -> EncodedBlock {
+    BlockEncoder::default().encode(rows, batches, level, sink)
+}
+
+impl BlockEncoder {
+    /// Builds a block from rows in order. The same blocks in the same order come to the same bytes.
+    ///
+    /// # Panics
+    /// If `rows` is empty, or a row names a batch or record that is not there.
+    pub fn encode(
+        &mut self,
+        rows: &[RowRef],
+        batches: &[(Seq, Arc<Payload>)],
+        level: i32,
+        sink: &mut dyn BlockSink,
+    ) -> EncodedBlock {
+        encode(&mut self.learned, rows, batches, level, sink)
+    }
+}
+
+fn encode(
+    learned: &mut Learned,
     rows: &[RowRef],
     batches: &[(Seq, Arc<Payload>)],
     level: i32,
@@ -72,8 +102,11 @@ pub fn encode_block(
     let mut overflow_text = String::new();
     let mut overflow_names: Vec<Box<str>> = Vec::new();
 
+    let mut templates = learned.begin(&names, rows, batches);
+    let mut texts = RowTexts::new(names.len());
     sink.begin();
-    for row in rows {
+    for (place, row) in (0..).zip(rows) {
+        texts.begin(place);
         let payload = &*batches[row.batch as usize].1;
         let record = &payload.records[row.record as usize];
         let map = shape_maps.entry((row.batch, record.shape)).or_insert_with(|| {
@@ -94,16 +127,19 @@ pub fn encode_block(
         });
         ids.push(map.id.into());
         overflow_text.clear();
-        for (place, (&column, (tag, text))) in map.columns.iter().zip(payload.values(record)).enumerate() {
+        for (place, (&column, (tag, text))) in map.columns.iter().zip(payload.raw_values(record)).enumerate() {
             if column == OVERFLOW {
                 let name = &payload.names[payload.shapes[record.shape as usize][place] as usize];
+                let text = std::str::from_utf8(text).unwrap_or_default();
                 put_overflow(name, tag, text, &mut overflow_text);
                 sink.value(tag, text);
                 overflow_names.push(name.clone());
             } else {
-                columns[column as usize].push(tag, text);
+                columns[column as usize].push_bytes(tag, text);
+                texts.put(column, text);
             }
         }
+        templates.row(learned, &texts, place);
         if !overflow_text.is_empty() {
             overflow.push(Tag::String, &overflow_text);
         }
@@ -124,11 +160,16 @@ pub fn encode_block(
     let streams = pages.column(&streams.finish());
     let mut zones = Vec::with_capacity(names.len());
     let mut entries = Vec::with_capacity(names.len());
-    for (name, column) in names.iter().zip(columns) {
-        let column = column.finish();
+    let columns: Vec<Column> = columns.into_iter().map(ColumnBuilder::finish).collect();
+    let parts = templates.finish(learned, &columns, rows, batches);
+    for ((name, column), parts) in names.iter().zip(columns).zip(parts) {
         sink.column(&column);
         let zone = ZoneMap::of(&column);
-        entries.push(ColumnEntry { name: (*name).into(), chunk: pages.column(&column), zone: zone.clone() });
+        let chunk = match parts {
+            Some(parts) => pages.templated(&column, &parts),
+            None => pages.column(&column),
+        };
+        entries.push(ColumnEntry { name: (*name).into(), chunk, zone: zone.clone() });
         zones.push((Box::from(*name), zone));
     }
     sink.end();
@@ -149,6 +190,7 @@ pub fn encode_block(
         high = high.max(row.seq);
     }
     let head = BlockHead {
+        version: 0,
         len: 0,
         rows: rows.len() as u32,
         time: (first.time, last.time),

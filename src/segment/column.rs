@@ -37,7 +37,12 @@ impl ColumnBuilder {
     /// Adds a value.
     #[inline]
     pub fn push(&mut self, tag: Tag, text: &str) {
-        let text = text.as_bytes();
+        self.push_bytes(tag, text.as_bytes());
+    }
+
+    /// Adds a value whose text was checked to be UTF-8.
+    #[inline]
+    pub(super) fn push_bytes(&mut self, tag: Tag, text: &[u8]) {
         if self.plain {
             self.texts.push(text);
             self.tags.push(tag);
@@ -147,7 +152,7 @@ fn all_integers(texts: &Texts) -> bool {
 }
 
 /// The integer whose text this is, where `i64` prints the same text.
-fn canonical_integer(text: &[u8]) -> Option<i64> {
+pub(super) fn canonical_integer(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),
@@ -166,7 +171,7 @@ fn canonical_integer(text: &[u8]) -> Option<i64> {
 }
 
 /// The digits of a decimal and its places, where all places are written and nothing else would be lost.
-fn canonical_decimal(text: &[u8]) -> Option<(i64, u8)> {
+pub(super) fn canonical_decimal(text: &[u8]) -> Option<(i64, u8)> {
     let point = memchr::memchr(b'.', text)?;
     let (negative, whole) = match &text[..point] {
         [b'-', rest @ ..] => (true, rest),
@@ -189,6 +194,13 @@ fn canonical_decimal(text: &[u8]) -> Option<(i64, u8)> {
         return None;
     }
     Some((if negative { -n } else { n }, part.len() as u8))
+}
+
+/// Are all of these integers, decimals of as many places, or of one fixed form?
+pub(super) fn has_form<'a>(texts: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut all = Texts::default();
+    texts.for_each(|text| all.push(text));
+    !matches!(typed(all), Data::Plain(_))
 }
 
 /// The narrowest form that gives every text back.
@@ -242,7 +254,7 @@ fn nibble(b: u8) -> Option<u8> {
 }
 
 /// Appends the bytes of a text of this form; false where it is none.
-fn read_fixed(form: &FixedForm, text: &[u8], out: &mut Vec<u8>) -> bool {
+pub(super) fn read_fixed(form: &FixedForm, text: &[u8], out: &mut Vec<u8>) -> bool {
     let hex = |digits: &[u8], out: &mut Vec<u8>| {
         digits.chunks_exact(2).all(|pair| match (nibble(pair[0]), nibble(pair[1])) {
             (Some(high), Some(low)) => {

@@ -10,7 +10,9 @@ use crate::error::StorageError;
 use crate::format::DecodeError;
 use crate::format::block::{BLOCK_HEAD_BYTES, BlockHeader, PresenceEncoding, read_head, read_header, read_overflow};
 use crate::format::chunk::{Chunk, Page};
-use crate::record::BlockInfo;
+use crate::format::template::places_of;
+use crate::record::{BlockInfo, Column, Data};
+use std::sync::Arc;
 
 /// Reads a block and checks all of it. `sink` is given what it would be given if the block were built anew, but that
 /// of a dictionary it gets the entries alone.
@@ -56,8 +58,15 @@ fn feed(
     damage: &dyn Fn(DecodeError) -> StorageError,
 ) -> Result<(), StorageError> {
     sink.begin();
-    for column in &header.columns {
-        sink.column(&pages.entries(&column.chunk)?);
+    let mut whole = Whole { header, pages, damage, rows: Vec::new() };
+    for (at, column) in header.columns.iter().enumerate() {
+        match column.chunk.encoding.template() {
+            Some(_) => {
+                let column = whole.column(at)?;
+                sink.column(&column);
+            }
+            None => sink.column(&pages.entries(&column.chunk)?),
+        }
     }
     if let Some(chunk) = &header.overflow {
         let column = pages.column(chunk)?;
@@ -71,17 +80,65 @@ fn feed(
     Ok(())
 }
 
+/// Puts templates of a block together.
+struct Whole<'a> {
+    header: &'a BlockHeader,
+    pages: &'a Pages<'a>,
+    damage: &'a dyn Fn(DecodeError) -> StorageError,
+    /// The rows of each column, once one is referred to.
+    rows: Vec<Vec<u32>>,
+}
+
+impl Whole<'_> {
+    fn column(&mut self, at: usize) -> Result<Arc<Column>, StorageError> {
+        let header = self.header;
+        let chunk = &header.columns[at].chunk;
+        let Some(template) = chunk.encoding.template() else { return Ok(Arc::new(self.pages.column(chunk)?)) };
+        let pages = self.pages;
+        let mut refer = |other: u32, _: Option<&[u32]>| {
+            if self.rows.is_empty() {
+                self.rows = self.presence()?;
+            }
+            let column = self.column(other as usize)?;
+            let places = places_of(self.rows[at].iter().copied(), &self.rows[other as usize]);
+            Ok((column, places))
+        };
+        Ok(Arc::new(pages.templated(chunk, template, None, &mut refer)?))
+    }
+
+    /// The rows that have each column.
+    fn presence(&self) -> Result<Vec<Vec<u32>>, StorageError> {
+        let mut rows = vec![Vec::new(); self.header.columns.len() + 1];
+        let fail = |expected: &str| (self.damage)(DecodeError::new("shapes", 0, expected, "another form"));
+        match &self.header.presence {
+            PresenceEncoding::Shapes { shapes, ids } => {
+                let Data::Integer(ids) = self.pages.column(ids)?.data else { return Err(fail("integers")) };
+                for (row, id) in (0..).zip(ids) {
+                    let shape = usize::try_from(id).ok().and_then(|id| shapes.get(id));
+                    let shape = shape.ok_or_else(|| fail("a known shape"))?;
+                    shape.iter().for_each(|&column| rows[column as usize].push(row));
+                }
+            }
+            PresenceEncoding::Bitmaps(bitmaps) => {
+                for (rows, chunk) in rows.iter_mut().zip(bitmaps) {
+                    let Data::Fixed { bytes, .. } = self.pages.column(chunk)?.data else { return Err(fail("bytes")) };
+                    *rows = (0..self.header.times.rows)
+                        .filter(|&row| bytes.get(row as usize / 8).is_some_and(|b| b >> (row % 8) & 1 == 1))
+                        .collect();
+                }
+            }
+        }
+        Ok(rows)
+    }
+}
+
 /// All chunks of a block.
 fn chunks(header: &BlockHeader) -> impl Iterator<Item = &Chunk> {
-    let presence = match &header.presence {
-        PresenceEncoding::Shapes { ids, .. } => std::slice::from_ref(ids),
-        PresenceEncoding::Bitmaps(bitmaps) => bitmaps,
-    };
     [&header.times, &header.seqs, &header.streams]
         .into_iter()
         .chain(header.columns.iter().map(|c| &c.chunk))
         .chain(&header.overflow)
-        .chain(presence)
+        .chain(header.presence.chunks())
 }
 
 /// Compares a page with its checksum.

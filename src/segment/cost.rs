@@ -3,8 +3,9 @@
 use super::read::{SegmentBlock, SegmentReader};
 use crate::error::StorageError;
 use crate::format::block::{BLOCK_HEAD_BYTES, PresenceEncoding};
-use crate::format::chunk::Chunk;
+use crate::format::chunk::{Chunk, Page};
 use crate::format::segment::{SEGMENT_HEADER_BYTES, TRAILER_BYTES};
+use crate::format::template::FillChunk;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +17,13 @@ type Key = (&'static str, Box<str>, &'static str);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PartCost {
-    /// `column`, `overflow`, `time`, `seq`, `stream`, `presence`, `header` (with the zone maps), `index` or `footer`.
+    /// `column`, `overflow`, `time`, `seq`, `stream`, `presence`, `header` (with the zone maps), `index` or `footer`; or
+    /// `part`, of a column of templates, whose bytes are also among those of its `column`.
     pub kind: &'static str,
     /// The field's name, of a column.
     pub name: Box<str>,
-    /// How it is encoded.
+    /// How it is encoded. Of parts: `templates`, `codes` (which template each value has), `reference` (to another
+    /// column, which costs nothing here), or how the values in holes are encoded.
     pub encoding: &'static str,
     /// Chunks, or parts.
     pub chunks: u64,
@@ -36,6 +39,11 @@ pub struct PartCost {
 #[derive(Clone, Debug, Default)]
 pub struct PartCosts(BTreeMap<Key, PartCost>);
 
+/// Bytes of pages, stored and decoded.
+fn bytes_of(pages: &[Page]) -> (u64, u64) {
+    pages.iter().fold((0, 0), |sum, page| (sum.0 + u64::from(page.stored), sum.1 + u64::from(page.raw)))
+}
+
 impl PartCosts {
     fn add(&mut self, key: Key, values: u64, (stored_bytes, encoded_bytes): (u64, u64)) {
         let (kind, name, encoding) = key.clone();
@@ -47,11 +55,19 @@ impl PartCosts {
     }
 
     fn chunk(&mut self, kind: &'static str, name: &str, chunk: &Chunk) {
-        let sum = |bytes: (u64, u64), page: &crate::format::chunk::Page| {
-            (bytes.0 + u64::from(page.stored), bytes.1 + u64::from(page.raw))
-        };
-        let bytes = chunk.pages().iter().fold((0, 0), sum);
-        self.add((kind, name.into(), chunk.encoding.name()), u64::from(chunk.rows), bytes);
+        self.add((kind, name.into(), chunk.encoding.name()), u64::from(chunk.rows), bytes_of(&chunk.pages()));
+        let Some(template) = chunk.encoding.template() else { return };
+        let page = &template.templates;
+        self.add(("part", name.into(), "templates"), u64::from(page.rows), bytes_of(&[*page]));
+        self.add(("part", name.into(), "codes"), u64::from(chunk.rows), bytes_of(&template.codes));
+        for fill in &template.fills {
+            match fill {
+                FillChunk::Column(_) => self.add(("part", name.into(), "reference"), 0, (0, 0)),
+                FillChunk::Values { count, encoding } => {
+                    self.add(("part", name.into(), encoding.name()), u64::from(*count), bytes_of(&encoding.pages()));
+                }
+            }
+        }
     }
 
     /// Adds a segment: reads the headers of its blocks, and no values.

@@ -3,7 +3,8 @@
 use crate::error::StorageError;
 use crate::format::DecodeError;
 use crate::format::block::BlockHeader;
-use crate::format::chunk::{Chunk, ChunkTags, Encoding, Page, decode_data, decode_tags, page_bytes};
+use crate::format::chunk::{Chunk, ChunkTags, Encoding, Page, decode_data, decode_tags, page_bytes, value_pages};
+use crate::format::template::{Refer, Sources, TemplateChunk, decode_some, decode_template};
 use crate::record::{Column, Data, Tags, ZoneMap};
 use crate::vfs::VfsFile;
 use std::sync::Arc;
@@ -123,41 +124,39 @@ impl Pages<'_> {
 
     /// The pages that hold the values at these places (ascending), as a column of their values, and which these are.
     pub fn column_at(&self, chunk: &Chunk, places: &[u32]) -> Result<(Column, Vec<u32>), StorageError> {
-        let all = value_pages(&chunk.encoding);
-        if all.len() < 2 {
-            return Ok((self.column(chunk)?, (0..chunk.rows).collect()));
-        }
-        let (mut pages, mut held) = (Vec::new(), Vec::new());
-        let mut first = 0u32;
-        for page in all {
-            let end = first + page.rows;
-            let next = places.partition_point(|&p| p < first);
-            if places.get(next).is_some_and(|&p| p < end) {
-                pages.push(*page);
-                held.extend(first..end);
-            }
-            first = end;
-        }
-        let data = self.data(&chunk.encoding, held.len() as u32, &pages)?;
-        let tags = match (self.tags(chunk)?, &data) {
+        let fail = |page: &Page, e| self.damage(page, e);
+        let (data, held) = decode_some(&chunk.encoding, chunk.rows, places, &mut |page| self.read(page), &fail)?;
+        Ok((Column { tags: self.tags_at(chunk, &data, &held)?, data }, held))
+    }
+
+    /// The types of some of a chunk's values.
+    fn tags_at(&self, chunk: &Chunk, data: &Data, held: &[u32]) -> Result<Tags, StorageError> {
+        Ok(match self.tags(chunk)? {
             // A dictionary's types are those of its entries, and these are all there.
-            (Tags::Each(tags), data) if !matches!(data, Data::Dictionary { .. }) => {
+            Tags::Each(tags) if !matches!(data, Data::Dictionary { .. }) && held.len() < chunk.rows as usize => {
                 Tags::Each(held.iter().filter_map(|&place| tags.get(place as usize).copied()).collect())
             }
-            (tags, _) => tags,
-        };
-        Ok((Column { tags, data }, held))
+            tags => tags,
+        })
     }
-}
 
-/// The pages that hold a value a row.
-pub(super) fn value_pages(encoding: &Encoding) -> &[Page] {
-    match encoding {
-        Encoding::Constant(_) => &[],
-        Encoding::Dictionary { codes, .. } => codes,
-        Encoding::Integer(pages)
-        | Encoding::Decimal { pages, .. }
-        | Encoding::Fixed { pages, .. }
-        | Encoding::Plain(pages) => pages,
+    /// A column of templates, put together: all of it, or the values at these places (ascending). `refer` gives
+    /// columns that are referred to, see [`Sources::refer`].
+    pub fn templated(
+        &self,
+        chunk: &Chunk,
+        template: &TemplateChunk,
+        wanted: Option<&[u32]>,
+        refer: &mut Refer<'_>,
+    ) -> Result<Column, StorageError> {
+        let fail = |page: &Page, e| self.damage(page, e);
+        let mut read = |page: &Page| self.read(page);
+        let mut sources = Sources { read: &mut read, fail: &fail, refer };
+        let data = Data::Plain(decode_template(template, chunk.rows, wanted, &mut sources)?);
+        let tags = match wanted {
+            None => self.tags(chunk)?,
+            Some(wanted) => self.tags_at(chunk, &data, wanted)?,
+        };
+        Ok(Column { tags, data })
     }
 }

@@ -9,6 +9,7 @@ use crate::format::segment::{
     Footer, FooterBlock, SEGMENT_HEADER_BYTES, SegmentHeader, TRAILER_BYTES, Trailer, encode_footer,
     put_segment_header, put_trailer,
 };
+use crate::format::template::FillChunk;
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::record::{Block, BlockInfo, Timestamp};
 use crate::vfs::VfsFile;
@@ -46,6 +47,7 @@ pub fn fuzz_block(data: &[u8]) {
     let stored = usize::from(u16::from_le_bytes([a, b])).min(rest.len());
     let (raw, pages) = rest.split_at(stored);
     let head = BlockHead {
+        version: block::BLOCK_VERSION_TEMPLATES,
         len: (block::BLOCK_HEAD_BYTES + rest.len()) as u64,
         rows: u16::from_le_bytes([c, d]).into(),
         time: (Timestamp(0), Timestamp(1000)),
@@ -101,6 +103,15 @@ fn each_page_of(encoding: &mut Encoding, f: &mut dyn FnMut(&mut Page)) {
         | Encoding::Decimal { pages, .. }
         | Encoding::Fixed { pages, .. }
         | Encoding::Plain(pages) => pages.iter_mut().for_each(f),
+        Encoding::Template(chunk) => {
+            f(&mut chunk.templates);
+            chunk.codes.iter_mut().for_each(&mut *f);
+            for fill in &mut chunk.fills {
+                if let FillChunk::Values { encoding, .. } = fill {
+                    each_page_of(encoding, f);
+                }
+            }
+        }
     }
 }
 
@@ -246,6 +257,9 @@ mod tests {
         let (stored, pages) = rest.split_at(head.header_stored as usize);
         let raw = crate::format::compress::decompress(stored, head.header_codec, head.header_raw as usize, "header");
         let raw = raw.expect("a header");
+        let header = read_header(&head, stored).expect("a header");
+        let ranks = header.columns.iter().filter_map(|c| c.chunk.encoding.template()).map(|t| t.rank);
+        assert_eq!(ranks.max(), Some(1), "a column that refers to another one");
         let mut seed = (raw.len() as u16).to_le_bytes().to_vec();
         seed.extend((head.rows as u16).to_le_bytes());
         seed.extend(&raw);

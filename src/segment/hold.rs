@@ -31,7 +31,7 @@ fn encoding_may_hold(encoding: &Encoding, folded: &str) -> bool {
         Encoding::Fixed { form: FixedForm::Hex { prefix, width }, .. } => {
             std::str::from_utf8(prefix).map_or(true, |prefix| hex_may_hold(&fold(prefix), usize::from(*width), folded))
         }
-        Encoding::Plain(_) => true,
+        Encoding::Plain(_) | Encoding::Template(_) => true,
     }
 }
 

@@ -17,12 +17,16 @@ mod merge;
 #[cfg(test)]
 mod merge_tests;
 mod read;
+mod refer;
 mod rows;
+#[cfg(test)]
+mod template_tests;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod write;
 
-pub use build::{BlockSink, EncodedBlock, encode_block};
+pub use build::{BlockEncoder, BlockSink, EncodedBlock, encode_block};
 pub use cache::Cache;
 pub use column::ColumnBuilder;
 pub use copy::copy_block;

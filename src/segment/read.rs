@@ -398,13 +398,13 @@ impl Block for SegmentBlock {
     }
     fn field(&self, name: &str) -> Result<Option<Field>, StorageError> {
         let Some(at) = self.find(name) else { return self.overflow_field(name) };
-        let chunk = &self.header.header.columns[at].chunk;
-        let column = self.read_column(at as u32, chunk)?;
-        Ok(Some(Field { presence: self.presence(at, chunk.rows)?, column }))
+        let column = self.column_of(at)?;
+        let values = self.header.header.columns[at].chunk.rows;
+        Ok(Some(Field { presence: self.presence(at, values)?, column }))
     }
     fn column(&self, name: &str) -> Result<Option<Arc<Column>>, StorageError> {
         match self.find(name) {
-            Some(at) => self.read_column(at as u32, &self.header.header.columns[at].chunk).map(Some),
+            Some(at) => self.column_of(at).map(Some),
             None => Ok(None),
         }
     }

@@ -1,9 +1,9 @@
 //! A few rows of a column: of a long column no more pages are read than have them, and each is kept by itself.
 
-use super::fetch::{Loaded, value_pages};
+use super::fetch::Loaded;
 use super::read::{PART_PAGES, SegmentBlock};
 use crate::error::StorageError;
-use crate::format::chunk::{Chunk, ChunkTags, Encoding, Page};
+use crate::format::chunk::{Chunk, ChunkTags, Encoding, Page, value_pages};
 use crate::record::{Column, Data, Field, Presence, Texts};
 use std::sync::Arc;
 
@@ -14,6 +14,9 @@ impl SegmentBlock {
     /// The values of a column in at least these rows, which rise.
     pub(super) fn field_of_rows(&self, at: usize, rows: &[u32]) -> Result<Field, StorageError> {
         let chunk = &self.header().columns[at].chunk;
+        if let Some(template) = chunk.encoding.template() {
+            return self.templated_of_rows(at, chunk, template, rows);
+        }
         let presence = self.presence(at, chunk.rows)?;
         let pages = value_pages(&chunk.encoding);
         if pages.len() < 2 || self.has_cached(at as u32) {

@@ -10,7 +10,7 @@ use crate::vfs::{RealVfs, Vfs};
 use proptest::prelude::*;
 use std::sync::Arc;
 
-struct NoSink;
+pub(super) struct NoSink;
 impl BlockSink for NoSink {
     fn begin(&mut self) {}
     fn column(&mut self, _: &Column) {}
@@ -18,9 +18,9 @@ impl BlockSink for NoSink {
     fn end(&mut self) {}
 }
 
-type Fields = Vec<(String, Tag, String)>;
+pub(super) type Fields = Vec<(String, Tag, String)>;
 
-fn payload(records: &[(i64, Fields)]) -> Arc<Payload> {
+pub(super) fn payload(records: &[(i64, Fields)]) -> Arc<Payload> {
     let mut b = BatchBuilder::new();
     for (i, (time, fields)) in records.iter().enumerate() {
         b.begin();
@@ -31,7 +31,7 @@ fn payload(records: &[(i64, Fields)]) -> Arc<Payload> {
 }
 
 /// Writes a segment and compares each row, read whole and read in part, with what went in.
-fn check(batches: &[(Seq, Arc<Payload>)]) {
+pub(super) fn check(batches: &[(Seq, Arc<Payload>)]) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.seg");
     let header = SegmentHeader { tenant: TenantId::new("t").unwrap(), id: SegmentId(1), created: Timestamp(0) };
@@ -136,7 +136,7 @@ fn check_parts(block: &SegmentBlock, name: &str, whole: &Column) {
     }
 }
 
-fn field(name: impl ToString, text: impl ToString) -> (String, Tag, String) {
+pub(super) fn field(name: impl ToString, text: impl ToString) -> (String, Tag, String) {
     (name.to_string(), Tag::String, text.to_string())
 }
 

@@ -14,7 +14,7 @@ use crate::id::{LogId, Seq};
 use crate::manifest::ManifestError;
 use crate::memtable::CommittedBatch;
 use crate::record::Timestamp;
-use crate::segment::encode_block;
+use crate::segment::BlockEncoder;
 use crate::store::Error;
 use crate::store::error::ErrorKind;
 use std::sync::atomic::Ordering;
@@ -228,13 +228,14 @@ impl TenantCore {
     ) -> Result<Vec<SegmentMeta>, Error> {
         let mut segments = Vec::new();
         let mut open: Option<Output> = None;
+        let mut encoder = BlockEncoder::default();
         let mut from = 0;
         for end in split_rows(&group.rows, batches) {
             let mut output = match open.take() {
                 Some(open) => open,
                 None => self.begin_segment(writer, attempt, 0, group.class.clone())?,
             };
-            let block = encode_block(&group.rows[from..end], batches, LEVEL_FAST, &mut output.sink);
+            let block = encoder.encode(&group.rows[from..end], batches, LEVEL_FAST, &mut output.sink);
             output.block(&block)?;
             from = end;
             match bytes_max.is_some_and(|most| output.writer.bytes() >= most) {

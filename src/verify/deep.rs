@@ -6,9 +6,10 @@ use crate::error::StorageError;
 use crate::format::DecodeError;
 use crate::format::block::{BlockHead, BlockHeader, PresenceEncoding, read_overflow};
 use crate::format::bundle::{Bundle, Tokenizer};
-use crate::format::chunk::{Chunk, ChunkTags, Encoding, decode_data, decode_tags, page_bytes};
+use crate::format::chunk::{Chunk, ChunkTags, decode_data, decode_tags, page_bytes, value_pages};
 use crate::format::edit::Leaf;
 use crate::format::payload::{Payload, Reencoder};
+use crate::format::template::{Sources, decode_template, places_of};
 use crate::format::version::Version;
 use crate::id::Seq;
 use crate::record::{Column, Data, Labels, Tag, Tags, Timestamp, ZoneMap, for_each_element};
@@ -268,22 +269,41 @@ impl<'a> Decoder<'a> {
     }
 
     fn column(&self, chunk: &Chunk) -> Result<Column, StorageError> {
-        let mut read = |page: &crate::format::chunk::Page| {
-            let at = self.pages_at + page.offset as usize;
-            let stored = self.segment.map.bytes().get(at..at + page.stored as usize).unwrap_or_default();
-            page_bytes(page, stored).map_err(|e| self.damage(page.offset, e))
-        };
-        let pages = match &chunk.encoding {
-            Encoding::Dictionary { codes, .. } => codes.clone(),
-            other => other.pages(),
-        };
+        let mut read = |page: &crate::format::chunk::Page| self.page(page);
         let fail = |page: &crate::format::chunk::Page, e| self.damage(page.offset, e);
-        let data = decode_data(&chunk.encoding, chunk.rows, &pages, &mut read, &fail)?;
-        let tags = match &chunk.tags {
+        let data = decode_data(&chunk.encoding, chunk.rows, value_pages(&chunk.encoding), &mut read, &fail)?;
+        Ok(Column { tags: self.tags(chunk)?, data })
+    }
+
+    fn page(&self, page: &crate::format::chunk::Page) -> Result<Vec<u8>, StorageError> {
+        let at = self.pages_at + page.offset as usize;
+        let stored = self.segment.map.bytes().get(at..at + page.stored as usize).unwrap_or_default();
+        page_bytes(page, stored).map_err(|e| self.damage(page.offset, e))
+    }
+
+    fn tags(&self, chunk: &Chunk) -> Result<Tags, StorageError> {
+        Ok(match &chunk.tags {
             ChunkTags::One(tag) => Tags::One(*tag),
-            ChunkTags::Each(page) => Tags::Each(decode_tags(&read(page)?).map_err(|e| fail(page, e))?),
+            ChunkTags::Each(page) => {
+                Tags::Each(decode_tags(&self.page(page)?).map_err(|e| self.damage(page.offset, e))?)
+            }
+        })
+    }
+
+    /// A column of the block, put together from those that it refers to where it does.
+    fn column_of(&self, header: &BlockHeader, presence: &[Vec<u32>], at: usize) -> Result<Column, StorageError> {
+        let chunk = &header.columns[at].chunk;
+        let Some(template) = chunk.encoding.template() else { return self.column(chunk) };
+        let mut read = |page: &crate::format::chunk::Page| self.page(page);
+        let fail = |page: &crate::format::chunk::Page, e| self.damage(page.offset, e);
+        let mut refer = |other: u32, _: Option<&[u32]>| {
+            let column = self.column_of(header, presence, other as usize)?;
+            let places = places_of(presence[at].iter().copied(), &presence[other as usize]);
+            Ok((Arc::new(column), places))
         };
-        Ok(Column { tags, data })
+        let mut sources = Sources { read: &mut read, fail: &fail, refer: &mut refer };
+        let data = Data::Plain(decode_template(template, chunk.rows, None, &mut sources)?);
+        Ok(Column { tags: self.tags(chunk)?, data })
     }
 
     fn integers(&self, chunk: &Chunk) -> Result<Vec<i64>, StorageError> {
@@ -335,8 +355,8 @@ impl<'a> Decoder<'a> {
         let streams = self.column(&header.streams)?;
         let presence = self.presence(head, header)?;
         let mut columns = Vec::new();
-        for (entry, rows) in header.columns.iter().zip(&presence) {
-            let column = self.column(&entry.chunk)?;
+        for (at, (entry, rows)) in header.columns.iter().zip(&presence).enumerate() {
+            let column = self.column_of(header, &presence, at)?;
             if column.len() != rows.len() {
                 problems.push((format!("{} values of `{}`", rows.len(), entry.name), column.len().to_string()));
             }

@@ -152,3 +152,55 @@ fn reads_back(bytes: &[u8]) {
     assert_eq!(show(&again.bytes), show(&batch().bytes));
     assert_eq!(block.seqs().expect("whole").to_vec(), [41, 42, 43, 44]);
 }
+
+#[test]
+fn the_document_shows_templates() {
+    use crate::format::chunk::{ChunkReader, PageWriter, page_bytes, put_chunk};
+    use crate::format::template::{FillData, Sources, Template, Templated, decode_template};
+    use crate::record::{Data, Tags, Texts};
+    let texts = ["GET /a in 20ms", "idle", "GET /b in 7ms"];
+    let plain = |texts: &[&str]| {
+        let mut plain = Texts::default();
+        texts.iter().for_each(|text| plain.push(text.as_bytes()));
+        Column { tags: Tags::One(Tag::String), data: Data::Plain(plain) }
+    };
+    let literals = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().into()).collect();
+    let parts = Templated {
+        rank: 1,
+        templates: vec![
+            Template { literals: literals(&["", " ", " in ", "ms"]), holes: vec![0, 1, 2] },
+            Template { literals: literals(&["idle"]), holes: vec![] },
+        ],
+        codes: vec![0, 1, 0],
+        fills: vec![FillData::Column(0), FillData::Column(2), FillData::Values(Data::Integer(vec![20, 7]))],
+    };
+    let mut pages = PageWriter::new(1);
+    let chunk = pages.templated(&plain(&texts), &parts);
+    let mut descriptor = Vec::new();
+    put_chunk(&chunk, &mut descriptor);
+    check("template-chunk", &descriptor);
+    check("template-pages", &pages.out);
+    let again = ChunkReader::new(true).chunk(&mut crate::format::Reader::new(&descriptor, "chunk"));
+    assert_eq!(again, Ok(chunk.clone()));
+    assert!(ChunkReader::new(false).chunk(&mut crate::format::Reader::new(&descriptor, "chunk")).is_err());
+    // Columns 0 and 2 have values in the first and the third row alone.
+    let read_back = |wanted: Option<&[u32]>| {
+        let places = wanted.unwrap_or(&[0, 1, 2]).iter().map(|row| [0, u32::MAX, 1][*row as usize]).collect::<Vec<_>>();
+        let mut read = |page: &crate::format::chunk::Page| {
+            let at = page.offset as usize;
+            Ok(page_bytes(page, &pages.out[at..at + page.stored as usize]).expect("a page"))
+        };
+        let fail = |_: &crate::format::chunk::Page, e: crate::format::DecodeError| e.in_file(Path::new("a")).into();
+        let mut refer = |column: u32, rows: Option<&[u32]>| {
+            assert_eq!(rows, wanted);
+            let texts = if column == 0 { ["GET", "GET"] } else { ["/a", "/b"] };
+            Ok((Arc::new(plain(&texts)), places.clone()))
+        };
+        let mut sources = Sources { read: &mut read, fail: &fail, refer: &mut refer };
+        let template = chunk.encoding.template().expect("templates");
+        let found = decode_template(template, 3, wanted, &mut sources).expect("texts");
+        (0..found.len()).map(|i| String::from_utf8_lossy(found.get(i)).into_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(read_back(None), texts);
+    assert_eq!(read_back(Some(&[1, 2])), texts[1..]);
+}

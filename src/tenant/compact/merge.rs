@@ -11,7 +11,7 @@ use crate::format::segment::SEGMENT_BYTES_MAX;
 use crate::id::{Class, SegmentId};
 use crate::policy::MergeLimits;
 use crate::record::Timestamp;
-use crate::segment::{Cache, Merged, Merger, SegmentReader, copy_block, encode_block};
+use crate::segment::{BlockEncoder, Cache, Merged, Merger, SegmentReader, copy_block};
 use crate::store::Error;
 use crate::tenant::output::{Attempt, Output};
 use crate::tenant::segments::SegmentSource;
@@ -292,6 +292,7 @@ impl TenantCore {
         let mut outputs = Vec::new();
         let mut output: Option<(Output, u64)> = None;
         let mut merger = Merger::new(&readers);
+        let mut encoder = BlockEncoder::default();
         loop {
             let begun = Instant::now();
             let Some(merged) = merger.next_block()? else { break };
@@ -301,7 +302,7 @@ impl TenantCore {
             };
             let block = match merged {
                 Merged::Block(segment, block) => copy_block(&segment, block, &mut target.sink)?,
-                Merged::Rows(merged) => encode_block(&merged.rows, &merged.batches, level, &mut target.sink),
+                Merged::Rows(merged) => encoder.encode(&merged.rows, &merged.batches, level, &mut target.sink),
             };
             target.block(&block)?;
             let bytes = target.writer.bytes();

@@ -1,0 +1,100 @@
+//! Cuts a text where its holes may be: at values that other fields of the row have, and at words with digits.
+
+use std::ops::Range;
+
+/// Values of other fields shorter than this are looked for where a hole is already, and nowhere else: they stand
+/// everywhere by chance.
+const FIELD_BYTES_MIN: usize = 3;
+/// Places of one field's value in one text that are looked at.
+const PLACES_MAX: usize = 4;
+/// A number may be followed by a unit of so many letters, which is not part of it.
+const UNIT_LETTERS_MAX: usize = 3;
+
+/// Part of a word: letters, digits and what joins them in names, numbers and addresses.
+pub(super) fn is_word(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.') || b >= 0x80
+}
+
+/// Words of a text, without points and dashes at their ends.
+pub(super) fn words(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = at + text[at..].iter().position(|&b| is_word(b))?;
+            at = start + text[start..].iter().take_while(|&&b| is_word(b)).count();
+            let (mut from, mut to) = (start, at);
+            while from < to && matches!(text[from], b'.' | b'-') {
+                from += 1;
+            }
+            while from < to && matches!(text[to - 1], b'.' | b'-') {
+                to -= 1;
+            }
+            // A sign belongs to its number.
+            if from > start && text[from - 1] == b'-' && from < to && text[from].is_ascii_digit() && from == start + 1 {
+                from -= 1;
+            }
+            if from < to {
+                return Some(from..to);
+            }
+        }
+    })
+}
+
+/// The word without a unit behind a number: `20` of `20ms`.
+fn without_unit(word: &[u8]) -> usize {
+    let digits = word.iter().take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-')).count();
+    let unit = &word[digits..];
+    let is_unit = unit.len() <= UNIT_LETTERS_MAX && unit.iter().all(u8::is_ascii_alphabetic);
+    if digits > 0 && word[digits - 1].is_ascii_digit() && is_unit { digits } else { word.len() }
+}
+
+/// Appends where the holes of a text are, in order, with at least a byte between two. `fields` are the values of the
+/// row's other fields.
+pub(super) fn holes<'a>(
+    text: &[u8],
+    fields: impl Iterator<Item = &'a [u8]>,
+    found: &mut Vec<Range<usize>>,
+    scratch: &mut Vec<Range<usize>>,
+) {
+    found.clear();
+    scratch.clear();
+    let alphanumeric = |at: usize| text.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
+    for value in fields {
+        if value.len() < FIELD_BYTES_MIN || value.len() > text.len() {
+            continue;
+        }
+        for start in memchr::memmem::find_iter(text, value).take(PLACES_MAX) {
+            let end = start + value.len();
+            let begins = start == 0 || !(alphanumeric(start - 1) && alphanumeric(start));
+            let ends = !(alphanumeric(end - 1) && alphanumeric(end));
+            if begins && ends {
+                scratch.push(start..end);
+            }
+        }
+    }
+    // The longest first, and of equal ones the first.
+    scratch.sort_by_key(|range| (std::cmp::Reverse(range.len()), range.start));
+    for range in scratch.iter() {
+        if !found.iter().any(|other| other.start < range.end && range.start < other.end) {
+            found.push(range.clone());
+        }
+    }
+    let spans = found.len();
+    for word in words(text) {
+        if text[word.clone()].iter().any(u8::is_ascii_digit) {
+            let number = word.start..word.start + without_unit(&text[word.clone()]);
+            if !found[..spans].iter().any(|other| other.start < number.end && number.start < other.end) {
+                found.push(number);
+            }
+        }
+    }
+    found.sort_by_key(|range| range.start);
+    // Two that touch are one.
+    found.dedup_by(|next, kept| {
+        let touch = kept.end == next.start;
+        if touch {
+            kept.end = next.end;
+        }
+        touch
+    });
+}

@@ -1,0 +1,133 @@
+//! Collects what fills the holes of a column's templates.
+
+use super::pattern::{Kind, Pattern};
+use crate::format::template::{FillData, Templated};
+use crate::record::{Data, FixedForm, Tag};
+use crate::segment::ColumnBuilder;
+use crate::segment::column::{canonical_decimal, canonical_integer, read_fixed};
+use rustc_hash::FxHashMap;
+
+const NONE: u32 = u32::MAX;
+
+/// The fills of a column.
+pub(super) struct Fills {
+    fills: Vec<Fill>,
+    /// Of each pattern, and of the one that takes anything, the fill of each hole.
+    of: Vec<Vec<u32>>,
+    kinds: Vec<Vec<Kind>>,
+    own: Vec<bool>,
+    shared: FxHashMap<Kind, u32>,
+    /// Set where a text was not what it had been taken for.
+    wrong: bool,
+}
+
+enum Fill {
+    Field(u32),
+    Integers(Vec<i64>),
+    Decimals(Vec<i64>, u8),
+    Fixed(FixedForm, Vec<u8>),
+    Texts(ColumnBuilder),
+}
+
+impl Fills {
+    pub fn new(patterns: &[Pattern], own: &[bool]) -> Self {
+        let kinds: Vec<Vec<Kind>> = patterns.iter().map(|p| p.holes.clone()).chain([vec![Kind::Any]]).collect();
+        Fills {
+            fills: Vec::new(),
+            of: kinds.iter().map(|kinds| vec![NONE; kinds.len()]).collect(),
+            own: own.iter().copied().chain([true]).collect(),
+            kinds,
+            shared: FxHashMap::default(),
+            wrong: false,
+        }
+    }
+
+    /// Takes in what stands in the holes of a text of this pattern.
+    #[inline]
+    pub fn put(&mut self, pattern: u32, text: &[u8], holes: &[(u32, u32)]) {
+        for (hole, &(start, end)) in holes.iter().enumerate() {
+            let mut number = self.of[pattern as usize][hole];
+            if number == NONE {
+                number = self.begin(pattern as usize, hole);
+            }
+            let text = &text[start as usize..end as usize];
+            let right = match &mut self.fills[number as usize] {
+                Fill::Field(_) => true,
+                Fill::Integers(values) => canonical_integer(text).map(|n| values.push(n)).is_some(),
+                Fill::Decimals(values, places) => {
+                    let decimal = canonical_decimal(text).filter(|d| d.1 == *places);
+                    decimal.map(|d| values.push(d.0)).is_some()
+                }
+                Fill::Fixed(form, bytes) => read_fixed(form, text, bytes),
+                Fill::Texts(texts) => {
+                    texts.push_bytes(Tag::String, text);
+                    true
+                }
+            };
+            self.wrong |= !right;
+        }
+    }
+
+    /// The fill of a hole that is used for the first time.
+    fn begin(&mut self, pattern: usize, hole: usize) -> u32 {
+        let kind = self.kinds[pattern][hole];
+        let next = self.fills.len() as u32;
+        let is_shared = matches!(kind, Kind::Field(_)) || !self.own[pattern];
+        let number = if is_shared { *self.shared.entry(kind).or_insert(next) } else { next };
+        if number == next {
+            self.fills.push(match kind {
+                Kind::Field(field) => Fill::Field(field),
+                Kind::Integer => Fill::Integers(Vec::new()),
+                Kind::Decimal(places) => Fill::Decimals(Vec::new(), places),
+                Kind::Hex(digits) => {
+                    Fill::Fixed(FixedForm::Hex { prefix: Box::default(), width: digits / 2 }, Vec::new())
+                }
+                Kind::Uuid => Fill::Fixed(FixedForm::Uuid, Vec::new()),
+                Kind::Ipv4 => Fill::Fixed(FixedForm::Ipv4, Vec::new()),
+                Kind::Any => Fill::Texts(ColumnBuilder::default()),
+            });
+        }
+        self.of[pattern][hole] = number;
+        number
+    }
+
+    /// The fill of each hole of a pattern.
+    pub fn of(&self, pattern: u32) -> &[u32] {
+        &self.of[pattern as usize]
+    }
+
+    /// The fields among them.
+    pub fn fields(&self) -> Vec<u32> {
+        let fields = self.fills.iter().filter_map(|fill| match fill {
+            Fill::Field(field) => Some(*field),
+            _ => None,
+        });
+        fields.collect()
+    }
+
+    /// What was collected; fields still have their numbers in the segment.
+    pub fn take(&mut self) -> Option<Vec<FillData>> {
+        if self.wrong {
+            return None;
+        }
+        let fills = std::mem::take(&mut self.fills).into_iter().map(|fill| match fill {
+            Fill::Field(field) => FillData::Column(field),
+            Fill::Integers(values) => FillData::Values(Data::Integer(values)),
+            Fill::Decimals(values, places) => FillData::Values(Data::Decimal { values, places }),
+            Fill::Fixed(form, bytes) => FillData::Values(Data::Fixed { form, bytes }),
+            Fill::Texts(texts) => FillData::Values(texts.finish().data),
+        });
+        Some(fills.collect())
+    }
+}
+
+impl Templated {
+    /// From the numbers of fields in the segment to those of columns in the block.
+    pub(super) fn name_columns(&mut self, columns: &[u32]) {
+        for fill in &mut self.fills {
+            if let FillData::Column(number) = fill {
+                *number = columns.get(*number as usize).copied().unwrap_or(NONE);
+            }
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Takes the texts of columns apart while a block is built: templates, and what fills their holes.
+//!
+//! What is learnt of a column is kept from block to block of a segment, by the field's name: whether templates pay, and
+//! which patterns its texts have. A text that no pattern fits is a template with one hole that takes all of it. Nothing
+//! here decides what comes back: holes are cut out of the very text, and a field is referred to where its bytes are equal.
+
+mod cut;
+mod fill;
+mod learn;
+mod pattern;
+
+use crate::format::chunk::PageWriter;
+use crate::format::payload::Payload;
+use crate::format::rows::RowRef;
+use crate::format::template::{RANK_MAX, REBUILT_BYTES_MAX, Template, Templated};
+use crate::id::Seq;
+use crate::record::{Column, Data, Tag, Tags, Texts};
+use fill::Fills;
+use learn::{Sample, learn};
+use pattern::{Fields, Kind, Pattern};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
+
+/// Rows of a block that are looked at to learn from, spread over it.
+const SAMPLE_ROWS: usize = 2048;
+/// Texts that no pattern fitted from which more is learnt after a block.
+const MORE_ROWS: usize = 1024;
+/// Blocks of a segment after which more is learnt.
+const MORE_BLOCKS: u32 = 4;
+/// A column is looked at where at least so many of its texts differ, in percent: others have a dictionary.
+const DISTINCT_PERCENT_MIN: usize = 30;
+/// Shorter texts have no parts.
+const TEXT_BYTES_MIN: usize = 6;
+/// Templates are made where they take at most so much of what plain texts take, in percent, in the sample.
+const GAIN_PERCENT_MAX: usize = 85;
+/// A block's column with more texts that nothing fits than this, in percent, stays plain.
+const UNFIT_PERCENT_MAX: usize = 50;
+/// Values of the sample without which a column is not judged.
+const VALUES_MIN: usize = 32;
+/// A pattern of at least so many rows of a block has fills of its own; others share them, by kind.
+const OWN_FILL_ROWS: u32 = 128;
+/// Patterns that are tried on a text at most.
+const TRIALS_MAX: usize = 48;
+
+/// What is known of the fields of a segment that is being written.
+#[derive(Default)]
+pub(super) struct Learned {
+    numbers: FxHashMap<Box<str>, u32>,
+    columns: FxHashMap<u32, Known>,
+}
+
+/// What is known of one field.
+#[derive(Default)]
+struct Known {
+    /// Do templates pay?
+    pays: bool,
+    patterns: Vec<Pattern>,
+    /// Has the pattern fills of its own?
+    own: Vec<bool>,
+    /// Patterns by the first eight bytes of their first literal, those with at least four, and others.
+    by_eight: FxHashMap<[u8; 8], Vec<u32>>,
+    by_four: FxHashMap<[u8; 4], Vec<u32>>,
+    others: Vec<u32>,
+    /// Fields that a pattern refers to.
+    refers: FxHashSet<u32>,
+    learnt: u32,
+}
+
+impl Known {
+    fn add(&mut self, pattern: Pattern, own: bool) {
+        if self.patterns.contains(&pattern) {
+            return;
+        }
+        let number = self.patterns.len() as u32;
+        let first = &*pattern.literals[0];
+        match (first.first_chunk::<8>(), first.first_chunk::<4>()) {
+            (Some(eight), _) => self.by_eight.entry(*eight).or_default().push(number),
+            (_, Some(four)) => self.by_four.entry(*four).or_default().push(number),
+            _ => self.others.push(number),
+        }
+        self.refers.extend(pattern.holes.iter().filter_map(|kind| match kind {
+            Kind::Field(field) => Some(*field),
+            _ => None,
+        }));
+        self.patterns.push(pattern);
+        self.own.push(own);
+    }
+
+    /// The first pattern that fits a text.
+    fn find(&self, text: &[u8], fields: &dyn Fields, holes: &mut Vec<(u32, u32)>) -> Option<u32> {
+        let eight = text.first_chunk::<8>().and_then(|key| self.by_eight.get(key));
+        let four = text.first_chunk::<4>().and_then(|key| self.by_four.get(key));
+        let all = eight.into_iter().chain(four).chain([&self.others]).flatten().copied();
+        all.take(TRIALS_MAX).find(|&number| self.patterns[number as usize].fit(text, fields, holes))
+    }
+}
+
+/// The values of the row at hand, by the columns of the block.
+pub(super) struct RowTexts<'a> {
+    texts: Vec<&'a [u8]>,
+    rows: Vec<u32>,
+    row: u32,
+}
+
+impl<'a> RowTexts<'a> {
+    pub fn new(columns: usize) -> Self {
+        RowTexts { texts: vec![&[]; columns], rows: vec![u32::MAX; columns], row: 0 }
+    }
+    /// The next row begins.
+    pub fn begin(&mut self, row: u32) {
+        self.row = row;
+    }
+    #[inline]
+    pub fn put(&mut self, column: u32, text: &'a [u8]) {
+        self.texts[column as usize] = text;
+        self.rows[column as usize] = self.row;
+    }
+    #[inline]
+    fn get(&self, column: u32) -> Option<&'a [u8]> {
+        let there = self.rows.get(column as usize).is_some_and(|row| *row == self.row);
+        there.then(|| self.texts[column as usize])
+    }
+}
+
+/// A row of a block, by the numbers that fields have in the segment.
+struct Numbered<'a, 'b> {
+    texts: &'b RowTexts<'a>,
+    columns: &'b [u32],
+}
+
+impl Fields for Numbered<'_, '_> {
+    #[inline]
+    fn text(&self, field: u32) -> Option<&[u8]> {
+        self.texts.get(*self.columns.get(field as usize)?)
+    }
+}
+
+/// The templates of a block that is being built.
+pub(super) struct BlockTemplates {
+    /// The block's column of each field of the segment; `u32::MAX` for none.
+    columns: Vec<u32>,
+    fitters: Vec<Fitter>,
+    holes: Vec<(u32, u32)>,
+}
+
+/// Takes one column apart.
+struct Fitter {
+    field: u32,
+    column: u32,
+    /// The pattern of each value, `patterns.len()` for none.
+    codes: Vec<u32>,
+    counts: Vec<u32>,
+    fills: Fills,
+    /// Rows of the block that nothing fitted, the first of them.
+    unfit: Vec<u32>,
+    bytes: usize,
+}
+
+impl Learned {
+    /// Begins a block with these columns; learns of those that are not known.
+    pub fn begin(&mut self, names: &[&str], rows: &[RowRef], batches: &[(Seq, Arc<Payload>)]) -> BlockTemplates {
+        let mut columns = vec![u32::MAX; self.numbers.len()];
+        for (column, name) in names.iter().enumerate() {
+            let next = self.numbers.len() as u32;
+            let number = match self.numbers.get(*name) {
+                Some(number) => *number,
+                None => *self.numbers.entry((*name).into()).or_insert(next),
+            };
+            if columns.len() <= number as usize {
+                columns.resize(number as usize + 1, u32::MAX);
+            }
+            columns[number as usize] = column as u32;
+        }
+        if columns.iter().enumerate().any(|(n, c)| *c != u32::MAX && !self.columns.contains_key(&(n as u32))) {
+            let step = rows.len().div_ceil(SAMPLE_ROWS).max(1);
+            let sample: Vec<u32> = (0..rows.len() as u32).step_by(step).collect();
+            self.look(&read(&self.numbers, &sample, rows, batches));
+        }
+        let fitters = columns.iter().enumerate().filter(|(_, column)| **column != u32::MAX);
+        let fitters = fitters.filter_map(|(field, &column)| {
+            let known = self.columns.get(&(field as u32)).filter(|known| known.pays)?;
+            Some(Fitter::new(field as u32, column, known))
+        });
+        let fitters = fitters.collect();
+        BlockTemplates { columns, fitters, holes: Vec::new() }
+    }
+
+    /// Judges the fields of rows that nothing is known of, the one with the most text first.
+    fn look(&mut self, rows: &[Vec<(u32, Tag, &[u8])>]) {
+        let mut sums: FxHashMap<u32, (usize, usize)> = FxHashMap::default();
+        for (field, _, text) in rows.iter().flatten() {
+            let sum = sums.entry(*field).or_default();
+            *sum = (sum.0 + 1, sum.1 + text.len());
+        }
+        let mut fields: Vec<(usize, u32)> = Vec::new();
+        for (field, (values, bytes)) in sums {
+            if values >= VALUES_MIN && !self.columns.contains_key(&field) {
+                self.columns.insert(field, Known::default());
+                if bytes >= values * TEXT_BYTES_MIN {
+                    fields.push((bytes, field));
+                }
+            }
+        }
+        fields.sort_by(|a, b| b.cmp(a));
+        for (_, field) in fields {
+            if worth_a_look(rows, field) {
+                self.study(field, rows);
+            }
+        }
+    }
+
+    /// Learns patterns of a field, and tries whether templates pay.
+    fn study(&mut self, field: u32, rows: &[Vec<(u32, Tag, &[u8])>]) {
+        let samples = self.samples(field, rows);
+        let found = learn(&samples);
+        let values = samples.len();
+        let mut known = Known::default();
+        for (pattern, count) in found {
+            // As in a whole block.
+            let rows = count * crate::format::block::BLOCK_ROWS_MAX / SAMPLE_ROWS;
+            known.add(pattern, rows >= OWN_FILL_ROWS as usize);
+        }
+        let mut plain = Texts::default();
+        let mut fitter = Fitter::new(field, 0, &known);
+        let mut holes = Vec::new();
+        for (row, sample) in samples.iter().enumerate() {
+            plain.push(sample.text);
+            fitter.add(&known, sample.text, sample, row as u32, &mut holes);
+        }
+        let column = Column { tags: Tags::One(Tag::String), data: Data::Plain(plain) };
+        let Some(parts) = fitter.finish(&known, &|_| 0) else { return };
+        let bytes = |write: &dyn Fn(&mut PageWriter)| {
+            let mut pages = PageWriter::new(crate::format::compress::LEVEL_FAST);
+            write(&mut pages);
+            pages.out.len()
+        };
+        let with = bytes(&|pages| drop(pages.templated(&column, &parts)));
+        let without = bytes(&|pages| drop(pages.column(&column)));
+        known.pays = values >= VALUES_MIN && with * 100 <= without * GAIN_PERCENT_MAX;
+        if !known.pays {
+            known.refers.clear();
+        }
+        self.columns.insert(field, known);
+    }
+
+    /// The rows that have a field, each with the fields that it may refer to.
+    fn samples<'a>(&self, field: u32, rows: &[Vec<(u32, Tag, &'a [u8])>]) -> Vec<Sample<'a>> {
+        let mut may: FxHashMap<u32, bool> = FxHashMap::default();
+        let mut samples = Vec::new();
+        for row in rows {
+            let Some((_, _, text)) = row.iter().find(|(f, ..)| *f == field) else { continue };
+            let fields = row.iter().filter(|(other, tag, text)| {
+                matches!(tag, Tag::String | Tag::Number)
+                    && !text.is_empty()
+                    && *may.entry(*other).or_insert_with(|| !self.reaches(*other, field))
+            });
+            samples.push(Sample { text, fields: fields.map(|(other, _, text)| (*other, *text)).collect() });
+        }
+        samples
+    }
+
+    /// Does a field refer to another one, by however many steps, or is it that?
+    fn reaches(&self, from: u32, to: u32) -> bool {
+        // References are learnt so that there is no circle.
+        from == to
+            || self.columns.get(&from).is_some_and(|known| known.refers.iter().any(|&next| self.reaches(next, to)))
+    }
+
+    /// Learns from what nothing fitted.
+    fn learn_more(&mut self, fitters: Vec<Fitter>, rows: &[RowRef], batches: &[(Seq, Arc<Payload>)]) {
+        for fitter in fitters {
+            let Some(known) = self.columns.get_mut(&fitter.field) else { continue };
+            for (own, count) in known.own.iter_mut().zip(&fitter.counts) {
+                *own |= *count >= OWN_FILL_ROWS;
+            }
+            let enough = fitter.unfit.len() * 64 > fitter.codes.len() && fitter.unfit.len() >= VALUES_MIN;
+            if known.learnt >= MORE_BLOCKS || !enough {
+                continue;
+            }
+            known.learnt += 1;
+            let rows = read(&self.numbers, &fitter.unfit, rows, batches);
+            let found = learn(&self.samples(fitter.field, &rows));
+            if let Some(known) = self.columns.get_mut(&fitter.field) {
+                found.into_iter().for_each(|(pattern, count)| known.add(pattern, count >= OWN_FILL_ROWS as usize));
+            }
+        }
+    }
+}
+
+/// Some rows: of each its fields with types and texts.
+fn read<'a>(
+    numbers: &FxHashMap<Box<str>, u32>,
+    which: &[u32],
+    rows: &[RowRef],
+    batches: &'a [(Seq, Arc<Payload>)],
+) -> Vec<Vec<(u32, Tag, &'a [u8])>> {
+    let read = which.iter().filter_map(|&row| {
+        let row = rows.get(row as usize)?;
+        let payload = &*batches[row.batch as usize].1;
+        let record = &payload.records[row.record as usize];
+        let shape = payload.shapes[record.shape as usize].iter();
+        let values = shape.zip(payload.raw_values(record));
+        let values =
+            values.filter_map(|(&name, (tag, text))| Some((*numbers.get(&*payload.names[name as usize])?, tag, text)));
+        Some(values.collect())
+    });
+    read.collect()
+}
+
+/// Has a field many different texts, of no form that is kept as bytes anyway?
+fn worth_a_look(rows: &[Vec<(u32, Tag, &[u8])>], field: u32) -> bool {
+    let values = || rows.iter().flatten().filter(|(f, ..)| *f == field);
+    if !values().all(|(_, tag, _)| matches!(tag, Tag::String | Tag::Array)) {
+        return false;
+    }
+    let texts = || values().map(|(_, _, text)| *text);
+    let distinct: FxHashSet<&[u8]> = texts().collect();
+    distinct.len() * 100 >= texts().count() * DISTINCT_PERCENT_MIN && !super::column::has_form(texts())
+}
+
+impl Fitter {
+    fn new(field: u32, column: u32, known: &Known) -> Self {
+        Fitter {
+            field,
+            column,
+            codes: Vec::new(),
+            counts: vec![0; known.patterns.len() + 1],
+            fills: Fills::new(&known.patterns, &known.own),
+            unfit: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    fn add(&mut self, known: &Known, text: &[u8], fields: &dyn Fields, row: u32, holes: &mut Vec<(u32, u32)>) {
+        let none = known.patterns.len() as u32;
+        let code = known.find(text, fields, holes).unwrap_or(none);
+        if code == none {
+            holes.clear();
+            holes.push((0, text.len() as u32));
+            if self.unfit.len() < MORE_ROWS {
+                self.unfit.push(row);
+            }
+        }
+        self.bytes += text.len();
+        self.counts[code as usize] += 1;
+        self.codes.push(code);
+        self.fills.put(code, text, holes);
+    }
+
+    /// The column in parts; `rank` says that of each field.
+    fn finish(&mut self, known: &Known, rank: &dyn Fn(u32) -> u8) -> Option<Templated> {
+        let none = known.patterns.len();
+        let unfit = self.counts[none] as usize;
+        if unfit * 100 > self.codes.len() * UNFIT_PERCENT_MAX || self.bytes > REBUILT_BYTES_MAX {
+            return None;
+        }
+        let mut numbers = vec![u32::MAX; none + 1];
+        let mut templates = Vec::new();
+        let anything = Pattern::anything();
+        let codes = self.codes.iter().map(|&code| {
+            if numbers[code as usize] == u32::MAX {
+                numbers[code as usize] = templates.len() as u32;
+                let pattern = known.patterns.get(code as usize).unwrap_or(&anything);
+                let holes = self.fills.of(code).to_vec();
+                templates.push(Template { literals: pattern.literals.clone(), holes });
+            }
+            numbers[code as usize].into()
+        });
+        let codes = codes.collect();
+        let fields = self.fills.fields();
+        let rank = match fields.iter().map(|&field| rank(field)).max() {
+            None => 0,
+            Some(rank) if rank < RANK_MAX => rank + 1,
+            Some(_) => return None,
+        };
+        Some(Templated { rank, templates, codes, fills: self.fills.take()? })
+    }
+}
+
+impl Fields for Sample<'_> {
+    fn text(&self, field: u32) -> Option<&[u8]> {
+        self.fields.iter().find(|(f, _)| *f == field).map(|(_, text)| *text)
+    }
+}
+
+impl BlockTemplates {
+    /// Takes the values of a row apart.
+    #[inline]
+    pub fn row(&mut self, learned: &Learned, texts: &RowTexts<'_>, row: u32) {
+        for fitter in &mut self.fitters {
+            let Some(text) = texts.get(fitter.column) else { continue };
+            let Some(known) = learned.columns.get(&fitter.field) else { continue };
+            let fields = Numbered { texts, columns: &self.columns };
+            fitter.add(known, text, &fields, row, &mut self.holes);
+        }
+    }
+
+    /// What became of each column: those that have templates, in parts.
+    pub fn finish(
+        mut self,
+        learned: &mut Learned,
+        columns: &[Column],
+        rows: &[RowRef],
+        batches: &[(Seq, Arc<Payload>)],
+    ) -> Vec<Option<Templated>> {
+        let mut parts: Vec<Option<Templated>> = columns.iter().map(|_| None).collect();
+        let mut ranks: FxHashMap<u32, u8> = FxHashMap::default();
+        // Those that refer to nothing first, then those that refer to these, and so on.
+        let mut order: Vec<usize> = (0..self.fitters.len()).collect();
+        order.sort_by_key(|&i| learned.depth(self.fitters[i].field));
+        for i in order {
+            let fitter = &mut self.fitters[i];
+            let (Some(known), column) = (learned.columns.get(&fitter.field), fitter.column as usize) else { continue };
+            // A dictionary is smaller, and a form that is kept as bytes.
+            if !matches!(columns[column].data, Data::Plain(_)) {
+                continue;
+            }
+            let rank = |field: u32| ranks.get(&field).copied().unwrap_or(0);
+            parts[column] = fitter.finish(known, &rank);
+            if let Some(templated) = &mut parts[column] {
+                ranks.insert(fitter.field, templated.rank);
+                templated.name_columns(&self.columns);
+            }
+        }
+        learned.learn_more(self.fitters, rows, batches);
+        parts
+    }
+}
+
+impl Learned {
+    /// Steps from a field to one that refers to nothing.
+    fn depth(&self, field: u32) -> usize {
+        let known = self.columns.get(&field);
+        known.map_or(0, |known| known.refers.iter().map(|&next| 1 + self.depth(next)).max().unwrap_or(0))
+    }
+}
