@@ -24,6 +24,7 @@
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod archive;
 pub mod backup;
 pub mod catalog;
 pub mod crypt;

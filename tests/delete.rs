@@ -156,7 +156,7 @@ fn damage_that_may_hide_matches_is_an_error() {
 }
 
 #[test]
-fn an_encrypted_tenant_keeps_keyed_leaves_and_what_is_archived_is_refused() {
+fn an_encrypted_tenant_keeps_keyed_leaves_also_in_an_archive() {
     let root = tempfile::tempdir().unwrap();
     let (data, cold) = (root.path().join("data"), root.path().join("cold"));
     let master = MasterKey::from_bytes([9; 32]);
@@ -186,13 +186,27 @@ fn an_encrypted_tenant_keeps_keyed_leaves_and_what_is_archived_is_refused() {
     let store = Store::open_with(&data, how.clone()).unwrap();
     let tenant = store.existing_tenant("acme").unwrap();
     assert!(tenant.compact(None).unwrap().segments_archived > 0);
-    let refused = tenant.delete("n:in(4, 61)", &DeleteOptions::default()).unwrap_err().to_string();
-    assert!(refused.contains("in another place"), "{refused}");
-    // An archive that is away may have matches as well.
+    // An archive that is away may have matches: nothing is deleted.
+    drop(tenant);
+    store.close().unwrap();
     std::fs::rename(&cold, root.path().join("away")).unwrap();
-    assert!(tenant.delete("n:in(4, 61)", &DeleteOptions::default()).is_err());
+    let store = Store::open_with(&data, how.clone()).unwrap();
+    let tenant = store.existing_tenant("acme").unwrap();
+    assert!(tenant.delete("n:in(4, 61)", &DeleteOptions::default()).is_err_and(|e| e.is_damage()));
+    drop(tenant);
+    store.close().unwrap();
     std::fs::rename(root.path().join("away"), &cold).unwrap();
+    let store = Store::open_with(&data, how.clone()).unwrap();
+    let tenant = store.existing_tenant("acme").unwrap();
     assert_eq!(rows(&tenant, "*"), rest);
+    let archived = folder::files(&cold);
+    let report = tenant.delete("n:in(4, 61)", &DeleteOptions::default()).unwrap();
+    assert!(report.done && report.records == 2 && report.leaves_new == 2, "{report:?}");
+    assert!(archived.iter().all(|file| !file.exists()), "done is gone, in the archive too");
+    let left = rows(&tenant, "*");
+    assert!(left.len() == 95 && left.iter().all(|row| rest.contains(row)));
+    // What was written anew goes there again.
+    assert!(tenant.compact(None).unwrap().segments_archived > 0 && !folder::files(&cold).is_empty());
     drop(tenant);
     store.close().unwrap();
     let report = deep(&[(Place::new("cold").unwrap(), cold.clone())]);
@@ -206,6 +220,7 @@ fn an_encrypted_tenant_keeps_keyed_leaves_and_what_is_archived_is_refused() {
     let mut left = Vec::new();
     std::io::Read::read_to_end(&mut &key, &mut left).unwrap();
     assert!(!tenant_dir(&data, "acme").exists() && left.iter().all(|b| *b == 0));
+    assert!(!cold.join("acme").exists(), "nor is anything in the archive");
 }
 
 #[test]
@@ -235,15 +250,23 @@ fn a_tenant_is_deleted_as_a_whole() {
     assert!(verify(&[&data], true).ok);
 }
 
-/// A deletion on a disk that loses power at each of its operations: before, or after, and nothing between.
+/// A deletion on a disk that loses power at each of its operations: before, or after, and nothing between. With an archive
+/// nothing is left there that no manifest names.
 #[test]
 fn a_crash_leaves_all_of_them_or_none() {
+    for rules in ["", "[archives]\ncold = '/cold'\n[[archive]]\nafter = '30d'\nto = 'cold'\n"] {
+        crash_at_each_operation(rules);
+    }
+}
+
+fn crash_at_each_operation(rules: &str) {
     let dir = Path::new("/store");
     let open = |vfs: &SimVfs| -> Result<Store, Error> {
         let mut options = Options::default();
         options.background_threads = 0;
         options.query_threads = 1;
         options.ack = Ack::Fsync;
+        options.policy = Arc::new(Policy::new(&toml::from_str(rules).unwrap()).unwrap());
         Store::open_on(Arc::new(vfs.clone()), dir, options, true)
     };
     let numbers = |store: &Store| -> Vec<i64> {
@@ -259,10 +282,15 @@ fn a_crash_leaves_all_of_them_or_none() {
         for part in 0..3 {
             tenant.append(&support::store::records(part, 5, part as i64 * 5))?;
             tenant.seal()?;
+            if part == 1 {
+                // These go to the archive, if there is one.
+                tenant.compact(None)?;
+            }
         }
         tenant.append(&support::store::records(9, 3, 15))?;
         Ok(store)
     };
+    let in_archive = |vfs: &SimVfs| vfs.files().iter().filter(|f| f.starts_with("/cold/acme")).count() as u64;
     let mut how = DeleteOptions::default();
     how.readers_wait = Duration::ZERO;
     let whole: Vec<i64> = (0..18).collect();
@@ -274,9 +302,10 @@ fn a_crash_leaves_all_of_them_or_none() {
     for (step, after) in [(by_query, rest), (by_name, Vec::new())] {
         let vfs = SimVfs::new();
         let store = fill(&vfs).unwrap();
+        assert_eq!(in_archive(&vfs) > 0, !rules.is_empty());
         let from = vfs.operations();
         step(&store, &how).unwrap();
-        assert_eq!(numbers(&store), after);
+        assert_eq!((numbers(&store), in_archive(&vfs)), (after.clone(), 0));
         let to = vfs.operations();
         drop(store);
         assert!(to > from + 5, "{from} {to}");
@@ -288,10 +317,24 @@ fn a_crash_leaves_all_of_them_or_none() {
                 let store = open(&left).unwrap_or_else(|e| panic!("operation {operation}: {e}"));
                 let found = numbers(&store);
                 assert!(found == after || !done && found == whole, "operation {operation}, done: {done}: {found:?}");
+                match store.existing_tenant("acme") {
+                    Err(_) => assert_eq!(in_archive(&left), 0, "operation {operation}: {:?}", left.files()),
+                    // A look at the rules later there is what the manifest names, and nothing else.
+                    Ok(tenant) if found == after => {
+                        tenant.compact(None).unwrap();
+                        let archived = tenant.stats().unwrap().segments_archived;
+                        assert_eq!(in_archive(&left), archived, "operation {operation}: {:?}", left.files());
+                    }
+                    Ok(_) => {}
+                }
                 if found == whole {
                     // It can be done again.
                     step(&store, &how).unwrap_or_else(|e| panic!("operation {operation}, again: {e}"));
-                    assert_eq!(numbers(&store), after, "operation {operation}, again");
+                    assert_eq!(
+                        (numbers(&store), in_archive(&left)),
+                        (after.clone(), 0),
+                        "operation {operation}, again"
+                    );
                 }
                 store.close().unwrap_or_else(|e| panic!("operation {operation}: {e}"));
             }

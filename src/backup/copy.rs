@@ -5,6 +5,7 @@ use super::run::{Kind, MARKER, MARKER_TEXT, Problem, RUN_VERSION, Run, RunFile, 
 use super::source::{NotRead, SourceFile, TenantFiles, moved, read_control, read_tenant};
 use super::target::{get_bytes, get_checked, put_bytes};
 use super::{BackupError, ObjectId, Target};
+use crate::archive::Archives;
 use crate::error::StorageError;
 use crate::id::TenantId;
 use crate::record::Timestamp;
@@ -32,6 +33,8 @@ pub struct BackupOptions {
     pub tenants: Vec<String>,
     /// Read all of the source and, of the target, all that the run names; write anew what is damaged there.
     pub full: bool,
+    /// The archives that segments may be in.
+    pub archives: Archives,
     /// Ends the run soon after it is set. What it copied by then is used by the next one.
     pub cancel: Option<std::sync::Arc<AtomicBool>>,
 }
@@ -52,6 +55,7 @@ pub(super) struct Copier<'a> {
     vfs: &'a dyn Vfs,
     target: &'a dyn Target,
     full: bool,
+    archives: &'a Archives,
     cancel: Option<&'a AtomicBool>,
     /// The objects that are there, with their lengths, and whether this run has read them.
     there: HashMap<ObjectId, (u64, bool)>,
@@ -166,15 +170,15 @@ fn same_store(target: &dyn Target, runs: &[Run], ours: Option<&str>) -> Result<(
     }
 }
 
-/// Is it a file of the source that could not be read, so that other tenants' files may be right?
-fn is_of_source(error: &BackupError, data: &Path) -> bool {
+/// Is it a file of the source, or of its archives, that could not be read, so that other tenants' files may be right?
+fn is_of_source(error: &BackupError, data: &Path, tenant: &TenantId, archives: &Archives) -> bool {
     let file = match error {
         BackupError::Storage(StorageError::Io { path, .. }) => path,
         BackupError::Storage(StorageError::Damage(damage)) => &damage.file,
         BackupError::Request(_) => return true,
         _ => return false,
     };
-    file.starts_with(data)
+    file.starts_with(data) || archives.holds(tenant, file)
 }
 
 impl<'a> Copier<'a> {
@@ -183,6 +187,7 @@ impl<'a> Copier<'a> {
             vfs,
             target,
             full: options.full,
+            archives: &options.archives,
             cancel: options.cancel.as_deref(),
             there: HashMap::new(),
             known: HashMap::new(),
@@ -216,7 +221,7 @@ impl<'a> Copier<'a> {
             match self.tenant(&data.join("tenants").join(tenant.as_str()), tenant) {
                 Ok(copied) => run.tenants.extend(copied),
                 // The target's trouble is every tenant's.
-                Err(e) if !is_of_source(&e, data) => return Err(e),
+                Err(e) if !is_of_source(&e, data, tenant, self.archives) => return Err(e),
                 Err(e) => run.problems.push(Problem { tenant: TenantName(tenant.clone()), reason: e.to_string() }),
             }
         }
@@ -256,7 +261,7 @@ impl<'a> Copier<'a> {
     }
 
     fn tenant_once(&mut self, dir: &Path, tenant: &TenantId) -> Result<RunTenant, NotRead> {
-        let found: TenantFiles = read_tenant(self.vfs, dir, tenant)?;
+        let found: TenantFiles = read_tenant(self.vfs, dir, tenant, self.archives)?;
         let mut files = Vec::with_capacity(found.files.len());
         for file in &found.files {
             files.push(self.file(tenant.as_str(), file)?);
@@ -281,7 +286,7 @@ impl<'a> Copier<'a> {
         if let Some(id) = key.as_ref().and_then(|key| self.known.get(key)) {
             return Ok(made(*id));
         }
-        let id = ObjectId(file.hash(self.vfs).map_err(moved)?);
+        let id = ObjectId(file.hash(self.vfs)?);
         self.bytes_read += file.bytes;
         let there = self.there.get(&id).copied();
         let is_right = match there {
@@ -295,7 +300,7 @@ impl<'a> Copier<'a> {
             None => false,
         };
         if !is_right {
-            let mut chunks = file.chunks(self.vfs).map_err(moved)?;
+            let mut chunks = file.chunks(self.vfs)?;
             self.target.put(&id.path(), file.bytes, &mut chunks).map_err(|e| match e {
                 BackupError::Storage(e) => moved(e),
                 e => NotRead::Failed(e),

@@ -6,7 +6,9 @@ use super::run::{Run, RunFile, RunTenant};
 use super::target::get_checked;
 use super::{BackupError, Target};
 use crate::catalog::{CONTROL_LOG, Catalog};
-use crate::id::TenantId;
+use crate::format::edit::{Assignment, Edit, SegmentMeta};
+use crate::id::{Place, TenantId};
+use crate::manifest::Manifest;
 use crate::record::{Labels, Timestamp};
 use crate::store::error::ErrorKind;
 use crate::store::{Error, Options, Store};
@@ -248,6 +250,7 @@ fn build(
         are_in_the_clear(&tenants)?;
     }
     report.bytes = fetch(vfs, target, &tenants, folder)?;
+    bring_home(&scratch.vfs, &tenants, folder)?;
     // Beside the store where it is not to be part of it.
     let control = if is_whole { folder } else { &scratch.root };
     report.bytes += fetch_control(vfs, target, run, control)?;
@@ -310,6 +313,29 @@ pub(super) fn fetch(
     vfs.sync_dir(&folder.join("tenants"))?;
     vfs.sync_dir(folder)?;
     Ok(total)
+}
+
+/// Says in the manifests that segments which had been in archives are in their tenants' folders, where they were fetched
+/// to: what comes back needs no archive, and takes none from the store that it is a copy of.
+pub(super) fn bring_home(vfs: &Arc<dyn Vfs>, tenants: &[&RunTenant], folder: &Path) -> Result<(), BackupError> {
+    for tenant in tenants {
+        let dir = folder.join("tenants").join(tenant.name.0.as_str());
+        let path = dir.join("manifest");
+        let (version, _) = crate::manifest::read_whole(&**vfs, &path, &tenant.name.0)?;
+        let is_here = |id| tenant.files.iter().any(|file| file.path.as_str() == format!("segments/{id}.seg"));
+        let away = version.segments.values().filter(|meta| !meta.place.is_own() && is_here(meta.id));
+        let home = |meta: &Arc<SegmentMeta>| Assignment {
+            segment: meta.id,
+            class: meta.class.clone(),
+            place: Place::default(),
+        };
+        let segments: Vec<Assignment> = away.map(home).collect();
+        if !segments.is_empty() {
+            let (manifest, _) = Manifest::open(vfs.clone(), path, &tenant.name.0)?;
+            manifest.apply(Timestamp::now(), vec![Edit::Assign { segments }]).map_err(Error::from)?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies the control log into a folder.
@@ -389,8 +415,10 @@ fn write_anew(
     report: &mut RestoreReport,
 ) -> Result<(), BackupError> {
     let new_name = options.new_name.as_deref().map(tenant_id).transpose()?;
-    let from = Store::open_read_only_with(&scratch.copy, options.store.clone())?;
-    let to = Store::open_with(&scratch.store, options.store.clone())?;
+    // No rule counts while records are written anew: none goes, or goes to an archive, before all of them are there.
+    let options_of_store = Options { policy: Arc::default(), ..options.store.clone() };
+    let from = Store::open_read_only_with(&scratch.copy, options_of_store.clone())?;
+    let to = Store::open_with(&scratch.store, options_of_store)?;
     let mut written: Vec<&RunTenant> = Vec::new();
     for tenant in tenants {
         let source = from.existing_tenant(tenant.name.0.as_str())?;

@@ -3,7 +3,9 @@
 use super::BackupError;
 use super::run::FilePath;
 use super::target::{CHUNK_BYTES, Chunks};
+use crate::archive::{Archive, ArchivedName, Archives};
 use crate::catalog::CONTROL_LOG;
+use crate::crypt::MemoryFile;
 use crate::error::{Damage, StorageError};
 use crate::format::compress::Codec;
 use crate::format::control;
@@ -45,6 +47,10 @@ pub(super) struct SourceFile {
 pub(super) enum Bytes {
     Memory(Vec<u8>),
     File(PathBuf),
+    /// In an archive.
+    Archived(Arc<dyn Archive>, TenantId, ArchivedName),
+    /// In an archive that is not known, and why that is an error where no earlier run has the file.
+    Unknown(String),
 }
 
 /// Why a tenant was not read.
@@ -64,17 +70,18 @@ impl<E: Into<BackupError>> From<E> for NotRead {
 }
 
 impl TenantFiles {
-    /// Records in segments, and durable in the log. What is in an archive is not among them.
+    /// Records in segments, also in archives, and durable in the log.
     pub fn records(&self) -> u64 {
-        let sealed: u64 = self.version.segments.values().filter(|s| s.place.is_own()).map(|s| s.rows).sum();
+        let sealed: u64 = self.version.segments.values().map(|s| s.rows).sum();
         sealed + self.last.0.saturating_sub(self.version.sealed_below.0)
     }
 }
 
 /// Is this a file of a tenant's folder, beside the manifest, that belongs to it for good? Its key, and the manifests
-/// that were written anew; not what is half written.
+/// that were written anew; not what is half written, and not its list of files in archives: what comes back has none
+/// there.
 fn is_kept(name: &str) -> bool {
-    name != "manifest" && !name.ends_with(".tmp") && !name.starts_with('.')
+    !matches!(name, "manifest" | "archived") && !name.ends_with(".tmp") && !name.starts_with('.')
 }
 
 /// The names in a tenant's folder that are copied as they are.
@@ -85,7 +92,12 @@ fn plain_names(vfs: &dyn Vfs, dir: &Path) -> Result<BTreeSet<String>, StorageErr
 
 /// Finds out which files a tenant consists of. Nothing is locked: where the writer seals or merges meanwhile, what was
 /// found may be gone, and whoever copies begins again.
-pub(super) fn read_tenant(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId) -> Result<TenantFiles, NotRead> {
+pub(super) fn read_tenant(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    tenant: &TenantId,
+    archives: &Archives,
+) -> Result<TenantFiles, NotRead> {
     let manifest = dir.join("manifest");
     let plain = plain_names(vfs, dir).or_else(|e| if_gone(vfs, &manifest, e))?;
     let read = crate::manifest::read_whole(vfs, &manifest, tenant);
@@ -105,13 +117,23 @@ pub(super) fn read_tenant(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId) -> Resul
         true => BTreeSet::new(),
         false => vfs.list(&segments)?.into_iter().map(|e| e.name).collect(),
     };
-    // An archive is a place of its own: its files stay there, and the manifest goes on naming them.
-    for meta in version.segments.values().filter(|s| s.place.is_own()) {
+    // What is in an archive is copied as if it were here: so nothing is copied again when it goes there, and what comes
+    // back needs no archive.
+    for meta in version.segments.values() {
         let name = format!("{}.seg", meta.id);
         let index = index_name(meta.id);
         let index_beside = beside.contains(&index);
         let mut segment = file(&format!("segments/{name}"), segments.join(&name), meta.bytes)?;
         segment.segment = Some(meta.clone());
+        if !meta.place.is_own() {
+            segment.from = match archives.get(&meta.place) {
+                Ok(archive) => Bytes::Archived(archive.clone(), tenant.clone(), ArchivedName::of(meta)),
+                Err(_) => Bytes::Unknown(format!(
+                    "segment {} is in the archive `{}`: say where that is in `[archives]`",
+                    meta.id, meta.place
+                )),
+            };
+        }
         segment.index_beside = index_beside;
         files.push(segment);
         if index_beside {
@@ -176,36 +198,44 @@ pub(super) fn read_control(vfs: &dyn Vfs, data: &Path) -> Result<Option<(SourceF
 }
 
 impl SourceFile {
+    fn open(&self, vfs: &dyn Vfs) -> Result<Arc<dyn VfsFile>, NotRead> {
+        match &self.from {
+            Bytes::Memory(bytes) => Ok(Arc::new(MemoryFile::new(Path::new(self.path.as_str()), bytes.clone()))),
+            Bytes::File(path) => vfs.open(path).map_err(moved),
+            Bytes::Archived(archive, tenant, name) => archive.open_afresh(tenant, name).map_err(moved),
+            Bytes::Unknown(why) => Err(NotRead::Failed(BackupError::Request(why.clone()))),
+        }
+    }
+
     /// The bytes in parts, for the copy.
-    pub fn chunks(&self, vfs: &dyn Vfs) -> Result<Box<Chunks<'_>>, StorageError> {
+    pub fn chunks(&self, vfs: &dyn Vfs) -> Result<Box<Chunks<'_>>, NotRead> {
         match &self.from {
             Bytes::Memory(bytes) => Ok(Box::new(bytes.chunks(CHUNK_BYTES).map(|c| Ok(c.to_vec())))),
-            Bytes::File(path) => Ok(Box::new(Parts { file: vfs.open(path)?, at: 0, end: self.bytes }.map(|c| Ok(c?)))),
+            _ => Ok(Box::new(Parts { file: self.open(vfs)?, at: 0, end: self.bytes }.map(|c| Ok(c?)))),
         }
     }
 
     /// Reads all of it for its hash. A segment is compared with its roots on the way: what is damaged is not copied
     /// as if it were not.
-    pub fn hash(&self, vfs: &dyn Vfs) -> Result<[u8; 32], StorageError> {
-        let path = match &self.from {
-            Bytes::Memory(bytes) => return Ok(*blake3::hash(bytes).as_bytes()),
-            Bytes::File(path) => path,
-        };
-        let file = vfs.open(path)?;
+    pub fn hash(&self, vfs: &dyn Vfs) -> Result<[u8; 32], NotRead> {
+        if let Bytes::Memory(bytes) = &self.from {
+            return Ok(*blake3::hash(bytes).as_bytes());
+        }
+        let file = self.open(vfs)?;
         let mut roots = match &self.segment {
-            Some(meta) => Some(Roots::begin(&*file, meta)?),
+            Some(meta) => Some(Roots::begin(&*file, meta).map_err(moved)?),
             None => None,
         };
         let mut hasher = blake3::Hasher::new();
         for chunk in (Parts { file: file.clone(), at: 0, end: self.bytes }) {
-            let chunk = chunk?;
+            let chunk = chunk.map_err(moved)?;
             hasher.update(&chunk);
             if let Some(roots) = &mut roots {
                 roots.update(&chunk);
             }
         }
         if let (Some(roots), Some(meta)) = (roots, &self.segment) {
-            roots.compare(path, meta, self.index_beside)?;
+            roots.compare(file.path(), meta, self.index_beside)?;
         }
         Ok(*hasher.finalize().as_bytes())
     }

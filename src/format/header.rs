@@ -1,4 +1,4 @@
-//! The header that a log file, a manifest and a file of receipts begin with: whose file this is, and room for its key.
+//! The header that a log file, a manifest, a file of receipts and a list of archived files begin with: whose file this is, and room for its key.
 
 use super::bytes::{DecodeError, Reader, put_u16, put_u64};
 use super::sealed::{CIPHER_XCHACHA, WrappedKey};
@@ -12,6 +12,8 @@ pub const LOG_VERSION: u16 = 1;
 pub const MANIFEST_VERSION: u16 = 3;
 /// The version of a file of receipts that this code writes, and the only one that it reads.
 pub const RECEIPTS_VERSION: u16 = 1;
+/// The version of a list of archived files that this code writes, and the only one that it reads.
+pub const ARCHIVED_VERSION: u16 = 1;
 /// Bytes reserved in a file header for the file's wrapped key; zero where the file is not encrypted.
 pub const WRAPPED_KEY_BYTES: usize = 96;
 /// The cipher of a file that is not encrypted.
@@ -26,6 +28,7 @@ const OWN_BYTES: usize = 60;
 const LOG_MAGIC: [u8; 8] = *b"DURAMLOG";
 const MANIFEST_MAGIC: [u8; 8] = *b"DURAMMAN";
 const RECEIPTS_MAGIC: [u8; 8] = *b"DURAMRCP";
+const ARCHIVED_MAGIC: [u8; 8] = *b"DURAMARC";
 const CRC_AT: usize = FILE_HEADER_BYTES - 4;
 /// Where the wrapped key stands.
 const KEY_AT: usize = 96;
@@ -178,6 +181,39 @@ impl ReceiptsHeader {
             return Err(DecodeError::new(WHAT, 10, "cipher 0 (none): encrypted receipts are in a box", CIPHER_XCHACHA));
         }
         let header = ReceiptsHeader { tenant, salt: stamp.salt };
+        canonical(WHAT, bytes, &header.encode())?;
+        Ok(header)
+    }
+}
+
+/// The header of a list of archived files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedHeader {
+    /// Whose files.
+    pub tenant: TenantId,
+    /// See [`FileStamp::salt`].
+    pub salt: u64,
+}
+
+impl ArchivedHeader {
+    /// What the file's checksum takes in.
+    pub fn stamp(&self) -> FileStamp {
+        FileStamp { id: 0, salt: self.salt }
+    }
+
+    /// The bytes.
+    pub fn encode(&self) -> [u8; FILE_HEADER_BYTES] {
+        encode(ARCHIVED_MAGIC, ARCHIVED_VERSION, &self.tenant, self.stamp(), None, &[])
+    }
+
+    /// Reads a header from the beginning of a file.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        const WHAT: &str = "header of a list of archived files";
+        let (_, tenant, stamp, key, _) = decode(ARCHIVED_MAGIC, ARCHIVED_VERSION, WHAT, bytes)?;
+        if key.is_some() {
+            return Err(DecodeError::new(WHAT, 10, "cipher 0 (none): the list is not encrypted", CIPHER_XCHACHA));
+        }
+        let header = ArchivedHeader { tenant, salt: stamp.salt };
         canonical(WHAT, bytes, &header.encode())?;
         Ok(header)
     }

@@ -3,6 +3,7 @@
 //! Promises: all integers little-endian; every structure checked before it is trusted; no input panics, and no length
 //! that a file states is allocated before it is known to fit. May not know: paths, files, clocks, threads, tantivy.
 
+pub mod archived;
 pub mod block;
 pub mod bundle;
 mod bytes;

@@ -38,7 +38,8 @@ pub struct PolicyConfig {
     pub retention: Vec<RetentionRule>,
     /// What goes to an archive, and when.
     pub archive: Vec<ArchiveRule>,
-    /// The folders of archives, by the names that rules use. A name must go on meaning the same files.
+    /// The archives, by the names that rules use: folders, or buckets as `s3://BUCKET/PREFIX`. A name must go on meaning
+    /// the same files.
     pub archives: BTreeMap<String, PathBuf>,
     /// How much tenants may hold and send.
     pub quota: QuotaRules,
@@ -133,6 +134,7 @@ pub struct Policy {
     pub(super) retention: Vec<Retention>,
     pub(super) archive: Vec<Archive>,
     archives: BTreeMap<Place, PathBuf>,
+    buckets: BTreeMap<Place, String>,
     quota: Quota,
     quota_of: BTreeMap<TenantId, Quota>,
     space: Space,
@@ -159,7 +161,10 @@ impl Policy {
             if place.is_own() || folder.as_os_str().is_empty() {
                 return Err(BadRule::new(what, "an archive needs a name and a folder"));
             }
-            policy.archives.insert(place, folder.clone());
+            match folder.to_str().filter(|text| text.contains("://")) {
+                Some(url) => drop(policy.buckets.insert(place, url.into())),
+                None => drop(policy.archives.insert(place, folder.clone())),
+            }
         }
         for (i, rule) in config.retention.iter().enumerate() {
             policy.retention.push(rule.read(&format!("retention rule {}", i + 1), i)?);
@@ -198,7 +203,7 @@ impl Policy {
 
     /// A rule names an archive that there is.
     pub(super) fn check_archive(&self, what: &str, rule: &Archive) -> Result<(), BadRule> {
-        if self.archives.contains_key(&rule.to) {
+        if self.archives.contains_key(&rule.to) || self.buckets.contains_key(&rule.to) {
             return Ok(());
         }
         Err(BadRule::new(what, format!("there is no archive `{}`: give its folder in `[archives]`", rule.to)))
@@ -214,7 +219,12 @@ impl Policy {
         self.archives.get(place).map(PathBuf::as_path)
     }
 
-    /// All archives.
+    /// The archives that are buckets, by their URLs.
+    pub fn archive_buckets(&self) -> &BTreeMap<Place, String> {
+        &self.buckets
+    }
+
+    /// The archives that are folders.
     pub fn archives(&self) -> &BTreeMap<Place, PathBuf> {
         &self.archives
     }

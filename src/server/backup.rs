@@ -200,7 +200,8 @@ impl Backups {
     }
 
     fn back_up(&self, full: bool) -> Result<(), BackupError> {
-        let options = BackupOptions { full, cancel: Some(self.cancel.clone()), ..BackupOptions::default() };
+        let (archives, cancel) = (self.store.archives().clone(), Some(self.cancel.clone()));
+        let options = BackupOptions { full, archives, cancel, ..BackupOptions::default() };
         let BackupReport { run, .. } = backup(&RealVfs, self.store.path(), &*self.target, &options)?;
         let records = run.tenants.iter().map(|t| t.records).sum();
         let problems: Vec<String> = run.problems.iter().map(|p| format!("{}: {}", p.tenant.0, p.reason)).collect();

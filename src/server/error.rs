@@ -101,6 +101,8 @@ impl From<Error> for ApiError {
         }
         if error.is_no_such_tenant() {
             ApiError::access_denied()
+        } else if error.is_being_deleted() {
+            ApiError::new(StatusCode::CONFLICT, "being_deleted", text)
         } else if error.is_low_space() {
             ApiError::unavailable("low_space", text).retry_after(30)
         } else if error.is_out_of_space() {

@@ -25,6 +25,9 @@ impl Store {
         // Its slot is held, so that nobody makes the tenant meanwhile.
         inner.tenants.alone(id, |open| {
             let dir = inner.tenant_dir(id);
+            if inner.vfs.exists(&super::delete::mark(&inner.path.join("tenants"), id))? {
+                return Err(ErrorKind::BeingDeleted(id.to_string()).into());
+            }
             if open.is_some() || inner.vfs.exists(&dir)? {
                 return Err(ErrorKind::TenantExists(id.to_string()).into());
             }

@@ -2,15 +2,22 @@
 
 use super::error::ErrorKind;
 use super::{Error, Store, Tenant};
+use crate::archive::Archives;
 use crate::exec::{Limits, Plan};
 use crate::id::TenantId;
 use crate::record::Timestamp;
+use crate::tenant::archived::Archived;
 use crate::tenant::{DeleteOptions, DeleteReport};
 use crate::vfs::Vfs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The name of a file in `tenants/` that says that a tenant is being deleted. No tenant has a name that begins so.
 const MARK: &str = ".deleting-";
+
+/// The file that says that a tenant is being deleted.
+pub(super) fn mark(folder: &Path, id: &TenantId) -> PathBuf {
+    folder.join(format!("{MARK}{id}"))
+}
 
 /// The tenant that a file's name says is being deleted.
 pub(super) fn marked(name: &str) -> Option<TenantId> {
@@ -36,9 +43,12 @@ impl Tenant {
 
 impl Store {
     /// Removes a tenant with all its records, its settings and tokens, and what of it was set aside; when this returns
-    /// they are gone from the disk. Queries that run on it may end with an error. Backups are out of reach.
+    /// they are gone from the disk, and its segments from the archives. Queries that run on it may end with an error.
+    /// Backups are out of reach.
     ///
-    /// A crash in the middle leaves the tenant as it was, or is finished when the store is next opened for writing.
+    /// Where a segment is in an archive that is not known or does not answer, nothing is deleted: that is an error. A
+    /// crash in the middle leaves the tenant as it was, or is finished when the store is next opened for writing with the
+    /// same archives; until then nobody can open it.
     pub fn delete_tenant(&self, name: &str) -> Result<(), Error> {
         let id = TenantId::new(name)?;
         if self.0.read_only {
@@ -56,26 +66,39 @@ impl Store {
             if !self.0.vfs.exists(&dir)? {
                 return Err(ErrorKind::NoSuchTenant(name.into()).into());
             }
-            let mark = folder.join(format!("{MARK}{id}"));
+            // Before there is no way back: of an archive that does not answer nothing can be removed.
+            let archived = Archived::of(&*self.0.vfs, &dir, &id, &self.0.archives)?;
+            let mark = mark(&folder, &id);
             if !self.0.vfs.exists(&mark)? {
                 let file = self.0.vfs.create(&mark)?;
                 file.sync()?;
             }
             // From here on there is no way back: whoever opens the store goes on.
             self.0.vfs.sync_dir(&folder)?;
-            if let Some(core) = open.take() {
+            let core = open.take();
+            // Held to the end: a segment that is on its way to an archive gets there first, and no other follows.
+            let moves = core.as_ref().map(|core| {
                 core.abandon();
-            }
+                core.archiving_turn()
+            });
+            let moves = moves.transpose()?;
+            let archived = match moves {
+                Some(_) => Archived::of(&*self.0.vfs, &dir, &id, &self.0.archives)?,
+                None => archived,
+            };
             // Before all else: what is left of the files for a while, or for ever where this fails, nobody can read.
             crate::crypt::erase(&*self.0.vfs, &dir)?;
             if catalog.tenant(&id)?.is_some() {
                 catalog.delete_tenant(&id)?;
             }
-            remove_tenant(&*self.0.vfs, &folder, &id)
+            // While the list is there, which says what is the tenant's.
+            archived.remove(&id, &self.0.archives)?;
+            remove_tenant(&*self.0.vfs, &folder, &id, &self.0.archives)
         })
     }
 
-    /// Finishes deletions that a crash cut short.
+    /// Finishes deletions that a crash cut short. One whose archives do not answer waits for the next open: the tenant
+    /// stays marked, and nobody can open it.
     pub(super) fn finish_deletions(&self) -> Result<(), Error> {
         let folder = self.0.path.join("tenants");
         for entry in self.0.vfs.list(&folder)? {
@@ -88,14 +111,20 @@ impl Store {
             if catalog.tenant(&id)?.is_some() {
                 catalog.delete_tenant(&id)?;
             }
-            remove_tenant(&*self.0.vfs, &folder, &id)?;
+            if self.0.vfs.exists(&dir)? {
+                let archived = Archived::of(&*self.0.vfs, &dir, &id, &self.0.archives);
+                if archived.and_then(|archived| archived.remove(&id, &self.0.archives)).is_err() {
+                    continue;
+                }
+            }
+            remove_tenant(&*self.0.vfs, &folder, &id, &self.0.archives)?;
         }
         Ok(())
     }
 }
 
 /// Removes a tenant's folder, its manifest first, so that what is half gone is no tenant; then the mark.
-fn remove_tenant(vfs: &dyn Vfs, folder: &Path, id: &TenantId) -> Result<(), Error> {
+fn remove_tenant(vfs: &dyn Vfs, folder: &Path, id: &TenantId, archives: &Archives) -> Result<(), Error> {
     let dir = folder.join(id.as_str());
     if vfs.exists(&dir)? {
         let manifest = dir.join("manifest");
@@ -106,7 +135,9 @@ fn remove_tenant(vfs: &dyn Vfs, folder: &Path, id: &TenantId) -> Result<(), Erro
         vfs.remove_dir_all(&dir)?;
         vfs.sync_dir(folder)?;
     }
-    let mark = folder.join(format!("{MARK}{id}"));
+    // Nothing of the tenant is in them any more: what is left is a name.
+    archives.iter().for_each(|(_, archive)| drop(archive.remove_empty(id)));
+    let mark = mark(folder, id);
     if vfs.exists(&mark)? {
         vfs.remove(&mark)?;
         vfs.sync_dir(folder)?;

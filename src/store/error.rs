@@ -52,8 +52,13 @@ pub(crate) enum ErrorKind {
     NotInTail(String),
     #[error("what `{0}` makes of records can't be deleted; a deletion takes filters only")]
     NotInDelete(String),
-    #[error("segment {0} has records to be deleted, and is in another place: bring it back first")]
-    DeleteElsewhere(String),
+    #[error("the tenant `{0}` is being deleted, and something of it is left: delete it again, or see why that fails")]
+    BeingDeleted(String),
+    #[error(
+        "{}: is there already, and not of this store; give it an archive of its own (segment {segment})",
+        path.display()
+    )]
+    NameTaken { segment: String, path: std::path::PathBuf },
     #[error("records were deleted, and this query began too long before to go on")]
     Ended,
     #[error(transparent)]
@@ -96,6 +101,14 @@ impl Error {
     /// A tenant of this name exists already.
     pub fn is_tenant_exists(&self) -> bool {
         matches!(*self.0, ErrorKind::TenantExists(_))
+    }
+    /// The tenant is being deleted, and something of it is left: nobody can use its name.
+    pub fn is_being_deleted(&self) -> bool {
+        matches!(*self.0, ErrorKind::BeingDeleted(_))
+    }
+    /// In the archive is a file of this name that this store did not put there: it is a copy of the store that did.
+    pub fn is_name_taken(&self) -> bool {
+        matches!(*self.0, ErrorKind::NameTaken { .. })
     }
     /// No store is at the path.
     pub fn is_no_such_store(&self) -> bool {

@@ -67,7 +67,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Inner {
     /// What a tenant that is opened lives by.
     pub(super) fn rules_of(&self, tenant: &TenantId) -> Arc<Rules> {
-        let rules = Rules::new(self.options.policy.archives().clone(), self.options.clock.clone());
+        let rules = Rules::new(self.archives.clone(), self.options.clock.clone());
         if !self.read_only {
             rules.set(self.policy_of(tenant));
         }

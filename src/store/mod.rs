@@ -26,6 +26,7 @@ pub use crate::exec::{Cell, ExecError, Missed, Missing, QueryStats, Row};
 pub use crate::log::Ack;
 pub use crate::tenant::{DeleteListener, DeleteOptions, DeleteProgress, DeleteReport, Written};
 
+use crate::archive::Archives;
 use crate::crypt::KeyRing;
 use crate::error::StorageError;
 use crate::id::TenantId;
@@ -72,6 +73,7 @@ pub(crate) struct Inner {
     catalog_open: Mutex<()>,
     workers: Workers,
     lifecycle: lifecycle::Lifecycle,
+    archives: Archives,
     written: Arc<Written>,
     closed: AtomicBool,
     lock: Mutex<Option<Lock>>,
@@ -102,6 +104,8 @@ impl Store {
     /// Opens a store on another file system; for tests that crash it.
     #[doc(hidden)]
     pub fn open_on(vfs: Arc<dyn Vfs>, path: &Path, options: Options, write: bool) -> Result<Store, Error> {
+        let archives = Archives::open(options.policy.archives(), options.policy.archive_buckets(), &vfs)?;
+        let archives = archives.and(&options.archives);
         let lock = if write {
             make_folders(&*vfs, path)?;
             Some(vfs.lock(&path.join("LOCK"))?)
@@ -122,6 +126,7 @@ impl Store {
             catalog_open: Mutex::default(),
             workers: Workers::default(),
             lifecycle: lifecycle::Lifecycle::default(),
+            archives,
             written: Arc::default(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(lock),
@@ -133,6 +138,11 @@ impl Store {
             store.0.workers.start(&store.0);
         }
         Ok(store)
+    }
+
+    /// The archives that it knows, by what it was opened with.
+    pub fn archives(&self) -> &Archives {
+        &self.0.archives
     }
 
     /// The store's folder.
@@ -249,6 +259,12 @@ impl Inner {
         // Looked at while the slot is held: whoever closes the store waits for the slots that were there before.
         if self.closed.load(Ordering::Acquire) {
             return Err(ErrorKind::Closed.into());
+        }
+        if self.vfs.exists(&delete::mark(&self.path.join("tenants"), id))? {
+            return Err(match self.read_only {
+                true => ErrorKind::NoSuchTenant(id.to_string()).into(),
+                false => ErrorKind::BeingDeleted(id.to_string()).into(),
+            });
         }
         let dir = self.tenant_dir(id);
         let keys = KeyRing::open(self.vfs.clone(), &dir, id, self.options.master_key.as_ref())?;

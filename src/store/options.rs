@@ -1,5 +1,6 @@
 //! What a store can be told when it is opened.
 
+use crate::archive::Archives;
 use crate::crypt::MasterKey;
 use crate::log::Ack;
 use crate::policy::Policy;
@@ -36,6 +37,9 @@ pub struct Options {
     pub merge_bytes_max: u64,
     /// What records live by, besides the settings of tenants.
     pub policy: Arc<Policy>,
+    /// Archives besides those that the policy gives folders or buckets for, or in their place. Rules go by what the policy
+    /// names.
+    pub archives: Archives,
     /// How often it is looked for what rules let go.
     pub lifecycle_every: Duration,
     /// The room on the disk is looked at this often, or each second if that is more often.
@@ -77,6 +81,7 @@ impl Default for Options {
             tenants_open_max: TENANTS_OPEN_MAX,
             merge_bytes_max: 64 << 20,
             policy: Arc::default(),
+            archives: Archives::default(),
             lifecycle_every: Duration::from_secs(600),
             space_every: Duration::from_secs(10),
             clock: Clock::default(),

@@ -1,124 +1,81 @@
 //! A segment goes to an archive: copied, synced, compared, named by the manifest, and only then gone from the store.
 
 use super::segments::segment_path;
-use super::{CompactReport, Rules, TenantCore};
-use crate::error::{Damage, StorageError};
-use crate::format::edit::{Assignment, Edit, SegmentMeta};
-use crate::format::segment::{TRAILER_BYTES, read_trailer};
+use super::{CompactReport, TenantCore, Writer};
+use crate::archive::{ArchivedName, compare};
+use crate::format::edit::{Assignment, Edit};
 use crate::policy::Move;
+use crate::record::Timestamp;
 use crate::store::Error;
-use crate::vfs::{Vfs, VfsFile};
-use std::path::Path;
+use crate::store::error::ErrorKind;
+use std::sync::MutexGuard;
 
-/// Bytes that are copied at a time.
-const COPY_BYTES: usize = 1 << 20;
+/// What is held while a segment goes to an archive.
+pub(crate) type ArchivingTurn<'a> = MutexGuard<'a, ()>;
 
 impl TenantCore {
-    /// Moves a segment, unless it went meanwhile.
-    pub(super) fn archive(&self, to: &Move, report: &mut CompactReport) -> Result<(), Error> {
-        let writer = self.writer()?;
-        // A deletion waits for the copy that is under way, so that none is left of what it deletes.
-        let _one = writer.archiving.lock().unwrap_or_else(|e| e.into_inner());
-        let Some(meta) = self.version().segments.get(&to.segment).cloned() else { return Ok(()) };
-        let vfs = &*self.options.vfs;
-        let folder = self.options.rules.archive(&to.to, &self.id)?;
-        crate::vfs::make_folder(vfs, &folder)?;
-        let (source, target) = (segment_path(&self.options, meta.id), folder.join(Rules::archived_name(&meta)));
-        copy(vfs, &source, &target, &meta)?;
-        vfs.sync_dir(&folder)?;
-        // Also where they were there: whoever made them may have ended before they were durable. The folder that the
-        // archive is in need not be ours to open.
-        let archive = crate::vfs::above(&folder);
-        vfs.sync_dir(&archive)?;
-        let _ = vfs.sync_dir(&crate::vfs::above(&archive));
-        let _turn = self.turn(writer);
-        if writer.manifest.version().segments.get(&meta.id) != Some(&meta) {
-            // It expired or was merged while it was copied.
-            vfs.remove(&target)?;
-            return Ok(());
+    /// Waits for the segment that is on its way to an archive. No other goes while this is held: a deletion leaves no copy
+    /// of what it deletes.
+    pub(crate) fn archiving_turn(&self) -> Result<ArchivingTurn<'_>, Error> {
+        Ok(self.writer()?.archiving.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+
+    /// Moves segments, unless they went meanwhile. One whose file is another store's in the archive is told at the end, and
+    /// does not keep the others.
+    pub(super) fn archive_all(&self, moves: &[Move], report: &mut CompactReport) -> Result<(), Error> {
+        let mut taken = Ok(());
+        for to in moves {
+            match self.archive(to, report) {
+                Err(error) if error.is_name_taken() => taken = taken.and(Err(error)),
+                Err(error) => {
+                    // What is there of the copy goes at once, if it can.
+                    let _ = self.sweep_archives(self.writer()?, &self.archiving_turn()?);
+                    return Err(error);
+                }
+                Ok(()) => {}
+            }
         }
-        let assignment = Assignment { segment: meta.id, class: to.class.clone(), place: to.to.clone() };
-        let version = self.apply(writer, Edit::Assign { segments: vec![assignment] })?;
-        self.publish(version);
-        report.segments_archived += 1;
+        taken
+    }
+
+    fn archive(&self, to: &Move, report: &mut CompactReport) -> Result<(), Error> {
+        let writer = self.writer()?;
+        let _one = self.archiving_turn()?;
+        let Some(meta) = self.version().segments.get(&to.segment).cloned() else { return Ok(()) };
+        let rules = &self.options.rules;
+        let (archive, name) = (rules.archives().get(&to.to)?, ArchivedName::of(&meta));
+        let source = self.options.vfs.open(&segment_path(&self.options, meta.id))?;
+        if !writer.archived.add(rules.archives(), &meta, &to.to)? {
+            let path = archive.path(&self.id, &name);
+            return Err(ErrorKind::NameTaken { segment: meta.id.to_string(), path }.into());
+        }
+        // Until the manifest names it: whatever is there goes at the next look.
+        rules.note_left_over();
+        archive.put(&self.id, &name, &*source)?;
+        compare(&*archive.open_afresh(&self.id, &name)?, &meta)?;
+        let turn = self.turn(writer);
+        if writer.manifest.version().segments.get(&meta.id) == Some(&meta) {
+            let assignment = Assignment { segment: meta.id, class: to.class.clone(), place: to.to.clone() };
+            let version = self.apply(writer, Edit::Assign { segments: vec![assignment] })?;
+            self.publish(version);
+            report.segments_archived += 1;
+        }
+        drop(turn);
         Ok(())
     }
-}
 
-/// Copies a segment's file, and holds the copy against what the manifest says of it.
-fn copy(vfs: &dyn Vfs, from: &Path, to: &Path, meta: &SegmentMeta) -> Result<(), StorageError> {
-    if vfs.exists(to)? {
-        // A move that did not come to its end. The name has the root in it, so that it is the same segment.
-        vfs.remove(to)?;
-    }
-    let copied = write_copy(vfs, from, to).and_then(|()| check(&*vfs.open(to)?, meta));
-    if copied.is_err() {
-        // What is left is taken over by the next attempt.
-        let _ = vfs.remove(to);
-    }
-    copied
-}
-
-fn write_copy(vfs: &dyn Vfs, from: &Path, to: &Path) -> Result<(), StorageError> {
-    let (source, target) = (vfs.open(from)?, vfs.create(to)?);
-    let mut buffer = vec![0; COPY_BYTES];
-    let mut at = 0;
-    loop {
-        let n = source.read_at(at, &mut buffer)?;
-        if n == 0 {
-            return target.sync();
+    /// Removes from the archives what the tenant put there and the manifest does not name: a crash left it, or it could not
+    /// be removed. Looks where that may be so alone.
+    pub(super) fn sweep_archives(&self, writer: &Writer, _archiving: &ArchivingTurn<'_>) -> Result<(), Error> {
+        let rules = &self.options.rules;
+        if !rules.take_left_over() {
+            return Ok(());
         }
-        target.write_all_at(at, &buffer[..n])?;
-        at += n as u64;
+        let swept = (|| {
+            // Where an entry may be there or not, it is known from here on.
+            let version = writer.manifest.apply(Timestamp::now(), Vec::new())?;
+            Ok(writer.archived.sweep(rules.archives(), &version, |name| rules.is_read(name))?)
+        })();
+        swept.inspect_err(|_| rules.note_left_over())
     }
-}
-
-/// Compares length and both roots, computed from the bytes, with the manifest.
-fn check(file: &dyn VfsFile, meta: &SegmentMeta) -> Result<(), StorageError> {
-    let len = file.len()?;
-    let damage = |expected: String, found: String| Damage {
-        file: file.path().to_path_buf(),
-        offset: 0,
-        what: "copy of a segment",
-        expected,
-        found,
-    };
-    if len != meta.bytes {
-        return Err(damage(format!("{} bytes", meta.bytes), len.to_string()).into());
-    }
-    let hex = super::segments::hex;
-    if let Some(root) = crate::crypt::hash_stored(file)? {
-        // An encrypted one, of which the manifest says what is stored.
-        return match root == meta.data_root {
-            true => Ok(()),
-            false => Err(damage(format!("root {}", hex(&meta.data_root)), hex(&root)).into()),
-        };
-    }
-    let mut end = [0; TRAILER_BYTES];
-    file.read_exact_at(len.saturating_sub(TRAILER_BYTES as u64), &mut end)?;
-    let trailer = read_trailer(&end, len).map_err(|e| e.in_file(file.path()))?;
-    let mut data = blake3::Hasher::new();
-    hash(file, 0, trailer.index_offset, &mut data)?;
-    hash(file, trailer.footer_offset, trailer.footer_len, &mut data)?;
-    let mut index = blake3::Hasher::new();
-    hash(file, trailer.index_offset, trailer.index_len, &mut index)?;
-    let found = (hex(data.finalize().as_bytes()), hex(index.finalize().as_bytes()));
-    // A root that the manifest has of an index made later is that of another file.
-    let expected = (hex(&meta.data_root), hex(&trailer.index_root));
-    if expected != found {
-        return Err(damage(format!("roots {expected:?}"), format!("{found:?}")).into());
-    }
-    Ok(())
-}
-
-fn hash(file: &dyn VfsFile, from: u64, len: u64, hasher: &mut blake3::Hasher) -> Result<(), StorageError> {
-    let mut buffer = vec![0; COPY_BYTES];
-    let (mut at, end) = (from, from.saturating_add(len));
-    while at < end {
-        let n = usize::try_from(end - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
-        file.read_exact_at(at, &mut buffer[..n])?;
-        hasher.update(&buffer[..n]);
-        at += n as u64;
-    }
-    Ok(())
 }

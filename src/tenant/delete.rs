@@ -1,12 +1,13 @@
 //! Deletion of the records that a query matches: segments are written anew without them, and the old files go.
 //!
 //! Promises: one entry of the manifest names what goes and what comes, so that after a crash all of the records are
-//! there or none; what is called done is gone from the disk: old segments, their indexes, log files, and what was set
-//! aside. May not know: backups, and what was exported.
+//! there or none; what is called done is gone from the disk and from archives: old segments, their indexes, log files, and
+//! what was set aside. May not know: backups, and what was exported.
 
 use super::output::Attempt;
 use super::segments::{SegmentSource, index_path, segment_path};
 use super::{TenantCore, Writer};
+use crate::archive::ArchivedName;
 use crate::crypt::KeyRing;
 use crate::error::StorageError;
 use crate::exec::{Execution, Plan};
@@ -15,11 +16,10 @@ use crate::format::edit::{Edit, Leaf, SegmentMeta, SeqSet};
 use crate::format::payload::{Payload, Reencoder};
 use crate::format::rows::RowRef;
 use crate::format::version::Version;
-use crate::id::{SegmentId, Seq};
+use crate::id::Seq;
 use crate::record::{Block, Source};
 use crate::segment::{SegmentBlock, SegmentReader, block_payload, encode_block};
 use crate::store::Error;
-use crate::store::error::ErrorKind;
 use roaring::RoaringTreemap;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -123,7 +123,7 @@ type Matches = Vec<(Arc<SegmentSource>, RoaringTreemap)>;
 
 /// A segment that was replaced, and who may hold its file.
 struct Old {
-    id: SegmentId,
+    meta: Arc<SegmentMeta>,
     segment: Weak<SegmentSource>,
     reader: Weak<SegmentReader>,
 }
@@ -157,7 +157,8 @@ impl TenantCore {
         // What a merge had written of an output goes with it, and so does what was copied for an archive.
         let merges = writer.merges.take_turn();
         self.seal()?;
-        let archiving = writer.archiving.lock().unwrap_or_else(|e| e.into_inner());
+        let archiving = self.archiving_turn()?;
+        self.sweep_archives(writer, &archiving)?;
         let turn = self.turn(writer);
         let version = writer.manifest.version();
         let live: Vec<Arc<SegmentSource>> = self.state().segments.values().cloned().collect();
@@ -190,16 +191,9 @@ impl TenantCore {
         let mut old = Vec::new();
         for (segment, _) in &found {
             let reader = segment.reader().map_or_else(|_| Weak::new(), Arc::downgrade);
-            old.push(Old { id: segment.meta().id, segment: Arc::downgrade(segment), reader });
+            old.push(Old { meta: segment.meta().clone(), segment: Arc::downgrade(segment), reader });
         }
         self.publish(version);
-        // What a crash left of a copy for an archive.
-        for path in found.iter().flat_map(|(segment, _)| self.options.rules.archived_paths(&self.id, segment.meta())) {
-            if self.options.vfs.exists(&path)? {
-                self.options.vfs.remove(&path)?;
-                path.parent().map_or(Ok(()), |folder| self.options.vfs.sync_dir(folder))?;
-            }
-        }
         drop((turn, archiving, merges));
         drop((found, live));
         tell(DeleteProgress::Invisible);
@@ -220,9 +214,6 @@ impl TenantCore {
             let gone = matches(plan, segment.source()?)?;
             if gone.is_empty() {
                 continue;
-            }
-            if !meta.place.is_own() {
-                return Err(ErrorKind::DeleteElsewhere(meta.id.to_string()).into());
             }
             found.push((segment.clone(), gone));
         }
@@ -333,7 +324,13 @@ impl TenantCore {
             std::thread::sleep(LOOK_EVERY);
         };
         for old in old.iter().filter(|old| !old.is_held()) {
-            for path in [segment_path(&self.options, old.id), index_path(&self.options.dir, old.id)] {
+            let (own, id) = (old.meta.place.is_own(), old.meta.id);
+            if !own {
+                let archive = self.options.rules.archives().get(&old.meta.place)?;
+                archive.remove(&self.id, &ArchivedName::of(&old.meta))?;
+            }
+            let segment = own.then(|| segment_path(&self.options, id));
+            for path in segment.into_iter().chain([index_path(&self.options.dir, id)]) {
                 // The last reader removes them in passing, and can't say that it failed to.
                 match self.options.vfs.remove(&path) {
                     Err(e) if !e.is_not_found() => return Err(e),

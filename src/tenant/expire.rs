@@ -31,14 +31,18 @@ impl TenantCore {
     /// archive. Segments of one class whose class is another now are told so.
     pub fn live_by_rules(&self, low_space: bool) -> Result<CompactReport, Error> {
         let mut report = CompactReport::default();
+        let writer = self.writer()?;
+        {
+            let archiving = self.archiving_turn()?;
+            // An archive that does not answer is looked at the next time; what is here goes its way.
+            let _ = self.sweep_archives(writer, &archiving);
+        }
         let rules = self.options.rules.policy();
         let held = self.held(&rules);
         self.reassign(&held)?;
         let now = self.options.rules.clock.now();
         self.let_go(policy::expired(&rules, &held, now, low_space), &mut report)?;
-        for to in policy::to_archive(&rules, &held, now) {
-            self.archive(&to, &mut report)?;
-        }
+        self.archive_all(&policy::to_archive(&rules, &held, now), &mut report)?;
         Ok(report)
     }
 

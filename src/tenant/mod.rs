@@ -5,6 +5,7 @@
 
 mod append;
 mod archive;
+pub(crate) mod archived;
 mod compact;
 mod delete;
 mod expire;
@@ -47,6 +48,7 @@ use crate::memtable::{CommittedBatch, MemorySource, Memtable};
 use crate::record::Timestamp;
 use crate::segment::Cache;
 use crate::vfs::Vfs;
+use archived::ArchivedList;
 use compact::Merges;
 use receipts::Receipts;
 use std::collections::BTreeMap;
@@ -104,6 +106,8 @@ struct Writer {
     merges: Merges,
     /// Held while a segment goes to an archive.
     archiving: Mutex<()>,
+    /// What is in archives.
+    archived: ArchivedList,
     /// Held while somebody decides whether a full memtable is frozen.
     freeze: Mutex<()>,
     /// The lowest segment number that no attempt has used. An attempt whose edit failed may be on the disk all the

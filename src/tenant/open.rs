@@ -1,5 +1,6 @@
 //! Opening a tenant: manifest, segments, log; and what a crash left behind.
 
+use super::archived::ArchivedList;
 use super::compact::Merges;
 use super::receipts::Receipts;
 use super::segments::{SegmentSource, segment_path};
@@ -82,12 +83,14 @@ impl TenantCore {
         for batch in &replay {
             receipts.replay(batch).map_err(|e| StorageError::from(e.in_file(&options.dir.join("log"))))?;
         }
+        let archived = ArchivedList::open(id, &options, &version)?;
         let writer = Writer {
             log,
             next_segment: AtomicU64::new(0),
             seal: Mutex::new(()),
             merges: Merges::default(),
             archiving: Mutex::new(()),
+            archived,
             freeze: Mutex::new(()),
             manifest,
             receipts: Arc::new(receipts),

@@ -1,13 +1,12 @@
 //! What a tenant's records live by now: its rules, the archives' folders and the clock, which its store gives it.
 
-use crate::error::StorageError;
-use crate::format::edit::SegmentMeta;
+use crate::archive::{ArchivedName, Archives};
 use crate::format::version::Version;
-use crate::id::{Place, SegmentId, TenantId};
+use crate::id::SegmentId;
 use crate::policy::{TenantPolicy, Usage};
 use crate::record::{Labels, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 /// A day, in nanoseconds.
@@ -48,7 +47,11 @@ pub struct Rules {
     policy: RwLock<Arc<TenantPolicy>>,
     /// Why the rules that should count can't: nothing goes and nothing moves meanwhile.
     error: Mutex<Option<String>>,
-    archives: BTreeMap<Place, PathBuf>,
+    archives: Archives,
+    /// May there be files in archives that the manifest does not name?
+    left_over: AtomicBool,
+    /// Files in archives that the manifest does not name any more, and that queries still read.
+    read: Mutex<BTreeSet<ArchivedName>>,
     pub(super) clock: Clock,
     /// Streams of segments whose class is not one that rules make now. Segments do not change.
     pub(super) streams: Mutex<BTreeMap<SegmentId, Arc<BTreeSet<Labels>>>>,
@@ -68,8 +71,23 @@ struct Counted {
 
 impl Rules {
     /// No rules yet, but archives to read from.
-    pub fn new(archives: BTreeMap<Place, PathBuf>, clock: Clock) -> Self {
+    pub fn new(archives: Archives, clock: Clock) -> Self {
         Rules { archives, clock, ..Rules::default() }
+    }
+
+    /// The archives that are known.
+    pub(super) fn archives(&self) -> &Archives {
+        &self.archives
+    }
+
+    /// Says that a file may be left in an archive which the manifest does not name.
+    pub(super) fn note_left_over(&self) {
+        self.left_over.store(true, Ordering::Release);
+    }
+
+    /// Was that said since this was last asked? Whoever asks looks for it.
+    pub(super) fn take_left_over(&self) -> bool {
+        self.left_over.swap(false, Ordering::AcqRel)
     }
 
     /// The rules that count from now on, or why there are none.
@@ -95,31 +113,25 @@ impl Rules {
         self.error.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    /// Where a tenant's files are in an archive; an error where its folder is not known.
-    pub(super) fn archive(&self, place: &Place, tenant: &TenantId) -> Result<PathBuf, StorageError> {
-        match self.archives.get(place) {
-            Some(folder) => Ok(folder.join(tenant.as_str())),
-            None => {
-                let reason = format!("the folder of the archive `{place}` is not known: give it in `[archives]`");
-                let path = PathBuf::from(format!("archive {place}"));
-                Err(StorageError::io("open", &path, std::io::Error::new(std::io::ErrorKind::NotFound, reason)))
-            }
-        }
+    fn read(&self) -> MutexGuard<'_, BTreeSet<ArchivedName>> {
+        self.read.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Where a segment's file would be in any of the archives.
-    pub(super) fn archived_paths<'a>(
-        &'a self,
-        tenant: &'a TenantId,
-        meta: &'a SegmentMeta,
-    ) -> impl Iterator<Item = PathBuf> + 'a {
-        self.archives.values().map(|folder| folder.join(tenant.as_str()).join(Self::archived_name(meta)))
+    /// Says that a file in an archive is not named any more, and stays while it is read.
+    pub(super) fn begin_read(&self, name: ArchivedName) {
+        self.read().insert(name);
+        self.note_left_over();
     }
 
-    /// The name of a segment's file in an archive: no other segment of any store has it.
-    pub(super) fn archived_name(meta: &SegmentMeta) -> String {
-        let root: String = meta.data_root[..8].iter().map(|b| format!("{b:02x}")).collect();
-        format!("{}-{root}.seg", meta.id)
+    /// Says that nobody reads it any more.
+    pub(super) fn end_read(&self, name: &ArchivedName) {
+        self.read().remove(name);
+        self.note_left_over();
+    }
+
+    /// Is it read?
+    pub(super) fn is_read(&self, name: &ArchivedName) -> bool {
+        self.read().contains(name)
     }
 
     fn counted(&self) -> MutexGuard<'_, Counted> {

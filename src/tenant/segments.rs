@@ -4,6 +4,7 @@
 //! What the system refused is not: the cause may be gone with the next query.
 
 use super::TenantOptions;
+use crate::archive::ArchivedName;
 use crate::crypt::{Boxed, MemoryFile, open_segment};
 use crate::error::{Damage, StorageError};
 use crate::format::edit::SegmentMeta;
@@ -77,7 +78,7 @@ impl Drop for SegmentSource {
     fn drop(&mut self) {
         if self.doomed.load(Ordering::Acquire) {
             // Where this fails, the next open finds a file that no version names, and removes it then.
-            let _ = self.path().and_then(|path| self.options.vfs.remove(&path));
+            let _ = self.remove();
             if !self.moved.load(Ordering::Acquire) {
                 let _ = self.options.vfs.remove(&index_path(&self.options.dir, self.meta.id));
             }
@@ -118,6 +119,9 @@ impl SegmentSource {
 
     /// Says that no version names the segment any more: its file is removed when nobody reads it.
     pub fn doom(&self) {
+        if !self.meta.place.is_own() {
+            self.options.rules.begin_read(ArchivedName::of(&self.meta));
+        }
         self.doomed.store(true, Ordering::Release);
     }
 
@@ -128,15 +132,41 @@ impl SegmentSource {
         self.doom();
     }
 
-    /// Where its file is: in the tenant's own folder, or in an archive, whose folder must be known.
+    /// Removes its file.
+    fn remove(&self) -> Result<(), StorageError> {
+        let rules = &self.options.rules;
+        match self.meta.place.is_own() {
+            true => self.options.vfs.remove(&segment_path(&self.options, self.meta.id)),
+            // Where this fails, the next look at the tenant's rules does it; it also takes the file from the list.
+            false => {
+                let name = ArchivedName::of(&self.meta);
+                let archive = rules.archives().get(&self.meta.place);
+                let removed = archive.and_then(|archive| archive.remove(&self.tenant, &name));
+                rules.end_read(&name);
+                removed
+            }
+        }
+    }
+
+    /// Where its file is: in the tenant's own folder, or in an archive, which must be known.
     fn path(&self) -> Result<PathBuf, StorageError> {
         match self.meta.place.is_own() {
             true => Ok(segment_path(&self.options, self.meta.id)),
             false => {
-                let folder = self.options.rules.archive(&self.meta.place, &self.tenant)?;
-                Ok(folder.join(super::Rules::archived_name(&self.meta)))
+                let archive = self.options.rules.archives().get(&self.meta.place)?;
+                Ok(archive.path(&self.tenant, &ArchivedName::of(&self.meta)))
             }
         }
+    }
+
+    /// Opens its file, wherever that is; through a map where that was asked for, and it is no object of a bucket.
+    fn open_file(&self) -> Result<(Arc<dyn VfsFile>, Option<PathBuf>), StorageError> {
+        if self.meta.place.is_own() {
+            let path = segment_path(&self.options, self.meta.id);
+            return Ok((self.options.vfs.open(&path)?, Some(path)));
+        }
+        let (archive, name) = (self.options.rules.archives().get(&self.meta.place)?, ArchivedName::of(&self.meta));
+        Ok((archive.open(&self.tenant, &name)?, archive.local_path(&self.tenant, &name)))
     }
 
     /// Ends those who read it: their next block is an error.
@@ -251,10 +281,11 @@ impl SegmentSource {
     }
 
     fn load(&self) -> Result<Open, StorageError> {
-        let path = self.path()?;
-        let (mut file, stored) = open_segment(self.options.vfs.open(&path)?, &self.options.keys)?;
-        if stored.is_none() {
-            file = self.file(&path)?;
+        let (file, local) = self.open_file()?;
+        let path = file.path().to_path_buf();
+        let (mut file, stored) = open_segment(file, &self.options.keys)?;
+        if let Some(local) = local.filter(|_| stored.is_none() && self.options.mapped) {
+            file = Arc::new(MappedFile::open(&local)?);
         }
         let reader = SegmentReader::open(file.clone(), self.options.cache.clone())?;
         let found = reader.header();

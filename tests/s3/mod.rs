@@ -30,6 +30,10 @@ pub struct Contents {
     pub refuse_all: Option<u16>,
     /// The next object that is stored is, and the answer says that it was not.
     pub lose_answer: bool,
+    /// A bit of the next object that is stored is another one.
+    pub flip_next: bool,
+    /// Nothing can be deleted.
+    pub keep_all: bool,
     /// What was asked: method and key.
     pub asked: Vec<String>,
     made: u64,
@@ -151,6 +155,9 @@ async fn answer(State(contents): State<Shared>, request: Request) -> Response {
     if let Some(status) = bucket.refuse_next.pop_front().or(bucket.refuse_all) {
         return refused(status, "SlowDown");
     }
+    if bucket.keep_all && (parts.method == Method::DELETE || query.contains_key("delete")) {
+        return refused(403, "AccessDenied");
+    }
     match (parts.method, query.contains_key("uploads"), query.get("uploadId"), key) {
         (Method::GET, _, _, "") => list(&mut bucket, &query),
         (Method::POST, _, _, "") => delete_several(&mut bucket, &body),
@@ -192,7 +199,12 @@ async fn answer(State(contents): State<Shared>, request: Request) -> Response {
             if parts.headers.contains_key("if-none-match") && found.is_some() || wanted.is_some() && wanted != found {
                 return refused(412, "PreconditionFailed");
             }
-            let etag = bucket.put(key, body);
+            let mut body = body.to_vec();
+            let middle = body.len() / 2;
+            if std::mem::take(&mut bucket.flip_next) {
+                body[middle] ^= 1;
+            }
+            let etag = bucket.put(key, body.into());
             match std::mem::take(&mut bucket.lose_answer) {
                 true => refused(503, "ServiceUnavailable"),
                 false => reply(200, &[("etag", etag)], ""),

@@ -1,7 +1,7 @@
 //! What becomes of records: merged, let go, archived, deleted, with their tenant or without.
 
 use super::model::{Batch, RecordAt, Tenant};
-use super::records::{search, search_text};
+use super::records::{files_of, search, search_text};
 use super::rules::covers;
 use super::world::{STREAMS, Stop, Wanted, World};
 use duramen::store::DeleteOptions;
@@ -76,6 +76,9 @@ impl World {
         let result = if result.as_ref().is_err_and(|e| e.is_no_such_tenant()) { Ok(()) } else { result };
         let is_done = self.judge(&format!("delete {name}"), Some(name), result)?.is_some();
         if is_done {
+            if let Some(left) = files_of(&self.vfs, name).first() {
+                return Err(Stop::Wrong(format!("delete {name}: {} is left", left.display())));
+            }
             self.tenants.remove(name);
         }
         Ok(is_done)
@@ -110,12 +113,6 @@ impl World {
         let mut options = DeleteOptions::default();
         options.readers_wait = Duration::ZERO;
         let result = tenant.delete(&text, &options);
-        let is_elsewhere = result.as_ref().is_err_and(|e| e.to_string().contains("is in another place"));
-        if is_elsewhere && model.is_archived {
-            model.deletions.pop();
-            self.note(format!("delete {text} of {name}: some is in the archive"));
-            return Ok(());
-        }
         let what = format!("delete {text} of {name}");
         let Some(report) = self.judge(&what, Some(name), result)? else { return Ok(()) };
         let most = records.len() as u64;

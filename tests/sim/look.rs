@@ -96,15 +96,16 @@ impl World {
         if self.no_backups {
             return Ok(());
         }
-        let made = duramen::backup::backup(&self.vfs, Path::new(DIR), &target(&self.vfs), &BackupOptions::default());
+        let mut options = BackupOptions::default();
+        options.archives = self.store()?.archives().clone();
+        let made = duramen::backup::backup(&self.vfs, Path::new(DIR), &target(&self.vfs), &options);
         let Some(report) = self.judge("back up", None, made)? else { return Ok(()) };
         if let Some(problem) = report.run.problems.first() {
             let what = format!("back up: {problem:?}");
             return self.judge::<(), _>(&what, None, Err(problem.reason.clone())).map(drop);
         }
         self.backups += 1;
-        // What is in an archive is not in a backup.
-        let whole = self.tenants.iter().filter(|(_, model)| !model.is_half_deleted && !model.is_archived);
+        let whole = self.tenants.iter().filter(|(_, model)| !model.is_half_deleted);
         // A fault may keep from the files what is durable, and so from the copy.
         let held = whole.map(|(name, model)| (*name, model.clone())).collect();
         self.backed_up = (self.trouble == Trouble::None).then(|| (report.run.time(), held));

@@ -73,8 +73,6 @@ pub struct Tenant {
     pub settings: BTreeMap<&'static str, &'static str>,
     /// A setting that was asked for, and may or may not count.
     pub asked: Option<Setting>,
-    /// May some of it be in an archive?
-    pub is_archived: bool,
     /// The last Seq that was given, as far as it is known.
     pub last: u64,
     /// Up to here a tail was read.

@@ -64,7 +64,7 @@ pub fn whole(tenant: &duramen::Tenant, text: &str) -> Result<Vec<duramen::Row>, 
 }
 
 /// The files of a tenant, in its folder and in its archive.
-fn files_of(vfs: &SimVfs, name: &str) -> Vec<PathBuf> {
+pub fn files_of(vfs: &SimVfs, name: &str) -> Vec<PathBuf> {
     let (own, cold) = (World::tenant_dir(name), Path::new(COLD).join(name));
     vfs.files().into_iter().filter(|file| file.starts_with(&own) || file.starts_with(&cold)).collect()
 }

@@ -38,7 +38,6 @@ impl World {
             return Ok(());
         }
         model.asked = Some((setting, value));
-        model.is_archived |= setting == "archive";
         let id = TenantId::new(name).map_err(|e| e.to_string())?;
         let store = self.store()?;
         let result = store.catalog().and_then(|catalog| {

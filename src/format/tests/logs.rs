@@ -1,12 +1,13 @@
 //! The examples of a log file and a manifest.
 
 use super::check;
+use crate::format::archived::{ArchivedFile, encode_archived};
 use crate::format::edit::tests::{leaf, scattered, segment};
 use crate::format::edit::{Edit, Entry, HEAD_START, put_entry_mark};
 use crate::format::frame::{Codec, Frame, chain_start};
-use crate::format::header::{LogHeader, MANIFEST_VERSION, ManifestHeader, ReceiptsHeader};
+use crate::format::header::{ArchivedHeader, LogHeader, MANIFEST_VERSION, ManifestHeader, ReceiptsHeader};
 use crate::format::receipt::{Filed, Receipt, encode_receipts};
-use crate::id::{LogId, Seq, TenantId};
+use crate::id::{LogId, Place, SegmentId, Seq, TenantId};
 use crate::record::Timestamp;
 
 #[test]
@@ -53,6 +54,14 @@ fn the_document_shows_leaves() {
     let mut bytes = Vec::new();
     crate::format::leaf::put_leaves(&mut bytes, leaves.len(), leaves.iter());
     check("leaves", &bytes);
+}
+
+#[test]
+fn the_document_shows_a_list_of_archived_files() {
+    let header = ArchivedHeader { tenant: TenantId::new("acme").expect("a name"), salt: 0x0123_4567_89ab_cdef };
+    let place = Place::new("cold").expect("a name");
+    let file = ArchivedFile { place, id: SegmentId(7), data_root: *blake3::hash(b"segment").as_bytes() };
+    check("archived", &encode_archived(&header, &[file].into()));
 }
 
 #[test]
