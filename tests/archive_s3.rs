@@ -288,3 +288,50 @@ fn a_backup_to_a_folder_has_what_is_in_a_bucket() {
     let back = Store::open_read_only(&to).unwrap();
     assert_eq!(rows(&back.existing_tenant("acme").unwrap(), "*"), expect);
 }
+
+#[test]
+fn the_program_verifies_what_is_in_a_bucket() {
+    let (service, dir) = (Service::start(), tempfile::tempdir().unwrap());
+    let data = dir.path().join("s");
+    let store = open(&service, &data);
+    let tenant = store.tenant("acme").unwrap();
+    fill(&tenant);
+    tenant.compact(None).unwrap();
+    drop(tenant);
+    store.close().unwrap();
+    let verify = |args: &[&str]| {
+        let mut command = duramen();
+        service.tell(command.current_dir(dir.path()).args(["verify", "--deep", "--json", "s"]).args(args));
+        Run::from(command.output().unwrap())
+    };
+    let report = |run: Run| -> serde_json::Value { serde_json::from_str(&run.stdout).unwrap() };
+    let without = report(verify(&[]).exits(0));
+    assert!(without["records"] == 0 && without["skipped"].to_string().contains("`cold`"), "{without}");
+    let given = ["--archive", "cold=s3://bucket/cold"];
+    let whole = report(verify(&given).exits(0));
+    assert!(whole["records"] == 8000 && whole["leaves"].as_u64() > Some(0), "{whole}");
+    assert!(!whole["skipped"].to_string().contains("cold"), "{whole}");
+    std::fs::write(data.join("duramen.toml"), RULES).unwrap();
+    assert_eq!(report(verify(&[]).exits(0))["records"], 8000, "the configuration names it");
+    // What is wrong is named by where it is.
+    let kind = |run: Run| -> (String, String) {
+        let report = report(run);
+        let finding = &report["findings"][0];
+        (finding["kind"].as_str().unwrap().into(), finding["file"].as_str().unwrap().into())
+    };
+    let key = service.names().remove(0);
+    let address = format!("s3://bucket/{key}");
+    let good = service.contents().objects[&key].clone();
+    let mut bytes = good.bytes.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    service.contents().objects.get_mut(&key).unwrap().bytes = bytes.into();
+    assert_eq!(kind(verify(&[]).exits(1)), ("corruption".into(), address.clone()));
+    service.contents().objects.remove(&key);
+    assert_eq!(kind(verify(&[]).exits(1)), ("missing".into(), address.clone()));
+    service.contents().objects.insert(key, good);
+    service.contents().refuse_all = Some(403);
+    assert_eq!(kind(verify(&[]).exits(1)), ("unreadable".into(), address));
+    service.contents().refuse_all = None;
+    verify(&[]).exits(0);
+}

@@ -127,8 +127,13 @@ fn an_encrypted_tenant_is_compared_with_its_key_and_in_its_archive() {
     let tail = signed.checkpoint.tenants[0].tail.unwrap();
     let compare = |master_key: Option<&MasterKey>, archived: bool| {
         let archives = archived.then(|| (Place::new("cold").unwrap(), cold.clone())).into_iter().collect();
-        let options =
-            VerifyOptions { deep: true, archives, master_key: master_key.cloned(), against: Some(against(&signed)) };
+        let options = VerifyOptions {
+            deep: true,
+            archives,
+            fetch: None,
+            master_key: master_key.cloned(),
+            against: Some(against(&signed)),
+        };
         let report = verify_as(&[&data], &options);
         assert!(report.ok, "{:#?}", report.findings);
         let tail = report.checkpoint.unwrap().tenants[0].tail_records;

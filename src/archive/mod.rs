@@ -46,6 +46,13 @@ impl ArchivedName {
         ArchivedName(format!("{id}-{}.seg", hex(&data_root[..8])))
     }
 
+    /// A text that is such a name: digits and `-` before `.seg`, and so nothing that leads elsewhere.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (id, root) = name.strip_suffix(".seg")?.split_once('-')?;
+        let is_hex = |text: &str| text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        (is_hex(id) && is_hex(root)).then(|| ArchivedName(name.into()))
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -153,4 +160,20 @@ fn bucket(url: &str) -> Result<Arc<dyn Archive>, String> {
 #[cfg(not(feature = "object-store"))]
 fn bucket(_: &str) -> Result<Arc<dyn Archive>, String> {
     Err("this program was built without object stores; name a folder".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_nowhere_else() {
+        let name = ArchivedName::new(SegmentId(7), &[0xab; 32]);
+        assert_eq!(name.as_str(), "0000000000000007-abababababababab.seg");
+        assert_eq!(ArchivedName::parse(name.as_str()), Some(name.clone()));
+        for bad in ["", "../../x.seg", "7-ab.seg", "0000000000000007-ABABABABABABABAB.seg", "0000000000000007.seg"] {
+            assert_eq!(ArchivedName::parse(bad), None, "{bad}");
+        }
+        assert_eq!(ArchivedName::parse(&format!("x/{}", name.as_str())), None);
+    }
 }

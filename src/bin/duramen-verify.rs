@@ -140,7 +140,8 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> io::Result<ExitCode> {
         }
     };
     let (deep, archives) = (arguments.deep, arguments.archives.clone());
-    let report = verify_as(&arguments.paths, &VerifyOptions { deep, archives, master_key: master, against });
+    let report =
+        verify_as(&arguments.paths, &VerifyOptions { deep, archives, fetch: None, master_key: master, against });
     match arguments.json {
         true => writeln!(out, "{}", serde_json::to_string(&report)?)?,
         false => writeln!(out, "{report}")?,

@@ -8,6 +8,7 @@
 mod chain;
 mod checkpoint;
 mod deep;
+mod fetch;
 mod keys;
 mod log;
 mod quarantine;
@@ -17,6 +18,7 @@ mod segment;
 mod tenant;
 
 pub use checkpoint::{Against, CheckpointReport, Gone, TenantContinued, take_checkpoint};
+pub use fetch::{Fetch, Fetched};
 pub use report::{Finding, FindingKind, Report};
 
 use crate::crypt::MasterKey;
@@ -40,8 +42,10 @@ pub fn verify<P: AsRef<Path>>(paths: &[P], deep: bool) -> Report {
 pub struct VerifyOptions {
     /// Decode records, and compare zone maps, filters and leaves with them.
     pub deep: bool,
-    /// The folders of archives. What is in another archive is told as not checked.
+    /// The folders of archives. What is in another archive, and can't be fetched, is told as not checked.
     pub archives: BTreeMap<Place, PathBuf>,
+    /// Brings segments of archives that are no folders.
+    pub fetch: Option<Fetch>,
     /// Decrypt what is encrypted, and check it as everything else is.
     pub master_key: Option<MasterKey>,
     /// Compare stores and tenants' folders with a checkpoint: does today's chain go on from the one then, and is what
@@ -63,8 +67,8 @@ pub fn verify_against<P: AsRef<Path>>(paths: &[P], deep: bool, against: Option<&
 
 /// Verifies as the options say.
 pub fn verify_as<P: AsRef<Path>>(paths: &[P], options: &VerifyOptions) -> Report {
-    let VerifyOptions { deep, archives, master_key, against } = options.clone();
-    let mut report = Report { deep, archives, unlock: keys::Unlock::with(master_key), ..Report::default() };
+    let VerifyOptions { deep, archives, fetch, master_key, against } = options.clone();
+    let mut report = Report { deep, archives, fetch, unlock: keys::Unlock::with(master_key), ..Report::default() };
     for path in paths {
         let path = path.as_ref();
         if let Err(e) = verify_path(&RealVfs, path, &mut report) {

@@ -121,6 +121,9 @@ pub struct Report {
     /// The folders of archives that were given.
     #[serde(skip)]
     pub(super) archives: BTreeMap<Place, PathBuf>,
+    /// What brings segments of others.
+    #[serde(skip)]
+    pub(super) fetch: Option<super::Fetch>,
     /// The keys that are at hand.
     #[serde(skip)]
     pub(super) unlock: super::keys::Unlock,

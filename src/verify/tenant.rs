@@ -1,6 +1,7 @@
 //! A tenant's folder: the manifest's chain, and the files that it names.
 
 use super::chain::{Chain, part_number, read_manifest, verify_parts};
+use super::fetch::Fetched;
 use super::report::{Finding, FindingKind, Report};
 use super::{deep, keys, log, quarantine, receipts, segment};
 use crate::error::StorageError;
@@ -19,7 +20,8 @@ pub(super) fn verify_tenant(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut 
     let mut attempt = 1;
     loop {
         let unlock = keys::Unlock::with(report.unlock.master.clone());
-        let mut part = Report { deep: report.deep, archives: report.archives.clone(), unlock, ..Report::default() };
+        let (archives, fetch) = (report.archives.clone(), report.fetch.clone());
+        let mut part = Report { deep: report.deep, archives, fetch, unlock, ..Report::default() };
         let result = verify_once(vfs, dir, live, &mut part);
         let head = result.as_ref().ok().copied().flatten();
         let moved = live
@@ -97,16 +99,34 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
     Ok(Some(chain.version.head))
 }
 
-/// Where a segment is that is in an archive; an error says why it can't be looked at.
-pub(super) fn archived(version: &Version, meta: &SegmentMeta, report: &Report) -> Option<Result<PathBuf, String>> {
+/// Where a segment is that is in an archive.
+pub(super) enum Archived {
+    /// In a folder, if it is there.
+    Here(PathBuf),
+    /// A copy is here.
+    Fetched(Fetched),
+    /// It could not be brought from there.
+    Failed(PathBuf, StorageError),
+    /// It can't be looked at, and why.
+    Unknown(String),
+}
+
+/// Finds a segment that is in an archive; `None` where it is in the tenant's folder.
+pub(super) fn archived(version: &Version, meta: &SegmentMeta, report: &Report) -> Option<Archived> {
     if meta.place.is_own() {
         return None;
     }
     let name = format!("{}-{}.seg", meta.id, crate::format::header::hex(&meta.data_root[..8]));
     let (tenant, place) = (&version.tenant, &meta.place);
-    Some(match report.archives.get(place) {
-        Some(folder) => Ok(folder.join(tenant.as_str()).join(name)),
-        None => Err(format!("segment {} of {tenant}: in the archive `{place}`, whose folder was not given", meta.id)),
+    if let Some(folder) = report.archives.get(place) {
+        return Some(Archived::Here(folder.join(tenant.as_str()).join(name)));
+    }
+    Some(match report.fetch.as_ref().and_then(|fetch| fetch.bring(place, tenant, &name)) {
+        Some(Ok(fetched)) => Archived::Fetched(fetched),
+        Some(Err((path, error))) => Archived::Failed(path, error),
+        None => {
+            Archived::Unknown(format!("segment {} of {tenant}: in the archive `{place}`, which was not given", meta.id))
+        }
     })
 }
 
@@ -144,16 +164,23 @@ fn verify_segments(
     // Where the manifest breaks off, so do the leaves that are known.
     let mut leaves = (report.deep && chain.is_whole).then(|| deep::Leaves::new(version));
     for (id, meta) in &version.segments {
+        let (mut held, before) = (None, report.findings.len());
         let file = match archived(version, meta, report) {
             None => files.remove(id),
             // What is there as well was not removed any more when it moved.
-            Some(Ok(path)) if vfs.exists(&path)? => Some(path),
-            Some(Ok(path)) => {
+            Some(Archived::Here(path)) if vfs.exists(&path)? => Some(path),
+            Some(Archived::Fetched(fetched)) => Some(held.insert(fetched).copy.clone()),
+            Some(Archived::Failed(path, error)) if !error.is_not_found() => {
+                report.add(Finding::error(&path, &error));
+                leaves.iter_mut().for_each(|leaves| leaves.unread(meta.min_seq, meta.max_seq));
+                continue;
+            }
+            Some(Archived::Here(path) | Archived::Failed(path, _)) => {
                 report.add(Finding::new(FindingKind::Missing, &path, 0, "a segment in an archive", "nothing"));
                 leaves.iter_mut().for_each(|leaves| leaves.unread(meta.min_seq, meta.max_seq));
                 continue;
             }
-            Some(Err(skipped)) => {
+            Some(Archived::Unknown(skipped)) => {
                 report.skipped.push(skipped);
                 leaves.iter_mut().for_each(|leaves| leaves.unread(meta.min_seq, meta.max_seq));
                 continue;
@@ -181,6 +208,9 @@ fn verify_segments(
                     leaves.unread(meta.min_seq, meta.max_seq);
                 }
             }
+        }
+        if let Some(fetched) = held {
+            fetched.name_in(&mut report.findings[before..]);
         }
     }
     if let Some(leaves) = leaves {

@@ -3,6 +3,7 @@
 //! Promises: results on stdout, everything else on stderr; 0 done, 1 what was asked found a problem, 2 wrong usage or a
 //! query that does not parse, 3 the store or the network failed; a closed pipe is no error.
 
+mod archives;
 mod commands;
 mod config;
 mod failure;

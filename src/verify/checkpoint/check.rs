@@ -13,6 +13,7 @@ use crate::format::version::Version;
 use crate::id::{Seq, TenantId};
 use crate::record::Timestamp;
 use crate::verify::report::{Finding, FindingKind, Report};
+use crate::verify::tenant::Archived;
 use crate::verify::{deep, keys, segment, tenant};
 use crate::vfs::{RealVfs, Vfs};
 use serde::Serialize;
@@ -228,7 +229,8 @@ fn check_tenant(
     let mut attempt = 1;
     loop {
         let unlock = keys::Unlock::with(report.unlock.master.clone());
-        let mut part = Report { deep: report.deep, archives: report.archives.clone(), unlock, ..Report::default() };
+        let (archives, fetch) = (report.archives.clone(), report.fetch.clone());
+        let mut part = Report { deep: report.deep, archives, fetch, unlock, ..Report::default() };
         let followed = follow(vfs, dir, then.entry, &then.head)?;
         let result = compare(vfs, dir, followed, then, continued, &mut part);
         if live && attempt < READ_ATTEMPTS_MAX && (result.is_err() || !part.findings.is_empty()) {
@@ -310,10 +312,12 @@ fn compare_tail(
         if !run.meets(meta.min_seq, meta.max_seq) {
             continue;
         }
+        let mut held = None;
         let path = match tenant::archived(version, meta, report) {
             None => dir.join("segments").join(format!("{id}.seg")),
-            Some(Ok(path)) => path,
-            Some(Err(_)) => {
+            Some(Archived::Here(path)) => path,
+            Some(Archived::Fetched(fetched)) => held.insert(fetched).copy.clone(),
+            Some(Archived::Failed(..) | Archived::Unknown(_)) => {
                 elsewhere += 1;
                 continue;
             }
@@ -333,7 +337,7 @@ fn compare_tail(
         let found = blake3::hash(&payload).to_hex();
         report.add(Finding::new(FindingKind::LeafMismatch, &dir.join("segments"), 0, expected, found));
     } else if elsewhere > 0 {
-        let text = format!("{elsewhere} of their segments are in archives whose folders were not given");
+        let text = format!("{elsewhere} of their segments are in archives that were not given or did not answer");
         report.skipped.push(format!("{}: {range}: {text}; {} are there", dir.display(), run.len()));
     } else if continued.gone.is_empty() {
         let last = run.last();

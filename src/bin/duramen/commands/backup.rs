@@ -2,14 +2,12 @@
 
 use crate::failure::{Failure, PROBLEM};
 use crate::location::DataArgs;
-use duramen::archive::Archives;
 use duramen::backup::{self, BackupOptions, Kind, Run, open_target};
 use duramen::record::{Timestamp, parse_duration_ns};
-use duramen::vfs::{RealVfs, Vfs};
+use duramen::vfs::RealVfs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Copies a store to a folder or an object store, and reads the copy back
 ///
@@ -81,7 +79,7 @@ impl Args {
         let mut options = BackupOptions::default();
         options.tenants = self.tenant;
         options.full = self.full;
-        options.archives = archives(&folder)?;
+        options.archives = crate::archives::open(&crate::config::of_store(&folder)?.policy)?;
         let report = backup::backup(&RealVfs, &folder, &*target, &options)?;
         if self.json {
             let mut value = json(&report.run);
@@ -101,14 +99,6 @@ impl Args {
         }
         Ok(if report.run.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(PROBLEM) })
     }
-}
-
-/// The archives that the store's configuration names.
-fn archives(folder: &Path) -> Result<Archives, Failure> {
-    let policy = crate::config::of_store(folder)?.policy;
-    let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
-    let opened = Archives::open(policy.archives(), policy.archive_buckets(), &vfs);
-    opened.map_err(|e| Failure::Usage(e.to_string()))
 }
 
 /// A backup within the store would copy itself, and a verifier would find files that do not belong there.

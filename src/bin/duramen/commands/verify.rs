@@ -27,9 +27,9 @@ pub struct Args {
     /// Also compare records with zone maps, filters, leaves and the index
     #[arg(long)]
     deep: bool,
-    /// The folder of an archive; those in the configuration are known
+    /// The folder of an archive, or s3://BUCKET/PREFIX; those in the configuration are known
     #[arg(long, value_name = "NAME=DIR", value_parser = archive)]
-    archive: Vec<(Place, PathBuf)>,
+    archive: Vec<(Place, String)>,
     /// Also compare with a checkpoint: today's store must go on from what was there then
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub struct Args {
     public_key: Option<[u8; 32]>,
 }
 
-fn archive(text: &str) -> Result<(Place, PathBuf), String> {
+fn archive(text: &str) -> Result<(Place, String), String> {
     let (name, folder) = text.split_once('=').ok_or("an archive is given as NAME=DIR")?;
     Ok((Place::new(name).map_err(|e| e.to_string())?, folder.into()))
 }
@@ -52,14 +52,22 @@ impl Args {
         if let Some(missing) = self.paths.iter().find(|p| !p.exists()) {
             return Err(Failure::Failed(format!("{}: there is nothing to verify", missing.display())));
         }
-        let mut archives = BTreeMap::new();
+        let (mut archives, mut buckets) = (BTreeMap::new(), BTreeMap::new());
         for path in self.paths.iter().filter(|p| p.is_dir()) {
-            archives.extend(crate::config::of_store(path)?.policy.archives().clone());
+            let policy = crate::config::of_store(path)?.policy;
+            archives.extend(policy.archives().clone());
+            buckets.extend(policy.archive_buckets().clone());
         }
-        archives.extend(self.archive);
+        for (place, address) in self.archive {
+            match address.contains("://") {
+                true => drop(buckets.insert(place, address)),
+                false => drop(archives.insert(place, address.into())),
+            }
+        }
+        let fetch = crate::archives::fetch(&buckets)?;
         let against = self.checkpoint.as_deref().map(|file| verify::Against::read(file, self.public_key)).transpose();
         let against = against.map_err(|e| Failure::Failed(e.to_string()))?;
-        let options = VerifyOptions { deep: self.deep, archives, master_key: master_key(), against };
+        let options = VerifyOptions { deep: self.deep, archives, fetch, master_key: master_key(), against };
         let report = verify::verify_as(&self.paths, &options);
         let mut out = io::stdout().lock();
         match self.json {
