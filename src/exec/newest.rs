@@ -74,8 +74,8 @@ pub(crate) fn run<'p>(
             return Ok(None);
         }
         // Of the newest `n` rows of all, no more than `n` are of this block.
-        let skip = matching.len().saturating_sub(rows_max as u64);
-        let rows: Vec<u32> = matching.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).collect();
+        let skip = matching.count().saturating_sub(rows_max);
+        let rows: Vec<u32> = matching.rows().skip(skip).collect();
         let (times, seqs) = (candidate.view.times()?, candidate.view.block().seqs()?);
         let memory = rows.len() * 4 + times.len() * 8 + seqs.len() * 8;
         budget.charge(memory)?;

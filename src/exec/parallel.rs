@@ -3,8 +3,10 @@
 use super::ExecError;
 use super::limits::Budget;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
+use std::thread::ScopedJoinHandle;
 
 /// Runs `work` for each number below `count`, each thread with a state of its own; gives the states back.
 pub(crate) fn fold<S: Send>(
@@ -33,11 +35,16 @@ pub(crate) fn fold<S: Send>(
         return Ok(vec![run()?]);
     }
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.min(count)).map(|_| scope.spawn(run)).collect();
-        let mut states = Vec::with_capacity(workers.len());
+        // This thread is one of them: a thread less to start for a query of a millisecond.
+        let workers: Vec<_> = (1..threads.min(count)).map(|_| scope.spawn(run)).collect();
+        let own = catch_unwind(AssertUnwindSafe(run));
+        if own.is_err() {
+            budget.stop();
+        }
+        let mut states = Vec::with_capacity(workers.len() + 1);
         let mut failure = None;
-        for worker in workers {
-            match worker.join() {
+        for result in std::iter::once(own).chain(workers.into_iter().map(ScopedJoinHandle::join)) {
+            match result {
                 Ok(Ok(state)) => states.push(state),
                 Ok(Err(error)) => failure = failure.or(Some(error)),
                 Err(_) => {

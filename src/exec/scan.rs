@@ -1,5 +1,6 @@
 //! Blocks of a snapshot, the newest first, and what became of each.
 
+use super::filter::bits::Bits;
 use super::limits::Budget;
 use super::missing::Missed;
 use super::prune::{Decision, PrunedBy, Pruner, zone};
@@ -7,7 +8,6 @@ use super::view::BlockView;
 use super::{ExecError, Plan, parallel};
 use crate::error::StorageError;
 use crate::record::{Block, BlockInfo, Source};
-use roaring::RoaringBitmap;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -220,19 +220,18 @@ impl<'a> Scan<'a> {
     }
 
     /// The rows of a block that match.
-    pub(crate) fn matching(&self, candidate: &Candidate) -> Result<RoaringBitmap, ExecError> {
+    pub(crate) fn matching(&self, candidate: &Candidate) -> Result<Bits, ExecError> {
         let span = self.plan.span();
-        let mut within = RoaringBitmap::new();
-        if span.covers(candidate.info.time) {
-            within.insert_range(0..candidate.view.rows());
-        } else {
-            within.insert_range(span.rows(&candidate.view.times()?));
-        }
-        let rows = if candidate.all { within } else { candidate.view.evaluate(self.plan.predicate(), &within)? };
-        self.counters.rows_matched.fetch_add(rows.len(), Ordering::Relaxed);
-        self.counters.rows_scanned.fetch_add(candidate.view.rows().into(), Ordering::Relaxed);
+        let rows = candidate.view.rows() as usize;
+        let within = match span.covers(candidate.info.time) {
+            true => Bits::all(rows),
+            false => Bits::range(rows, span.rows(&candidate.view.times()?)),
+        };
+        let matching = if candidate.all { within } else { candidate.view.evaluate(self.plan.predicate(), &within)? };
+        self.counters.rows_matched.fetch_add(matching.count() as u64, Ordering::Relaxed);
+        self.counters.rows_scanned.fetch_add(rows as u64, Ordering::Relaxed);
         self.counters.read.fetch_add(1, Ordering::Relaxed);
-        Ok(rows)
+        Ok(matching)
     }
 
     /// How many rows of a block match, where that is sure without reading one.

@@ -3,7 +3,7 @@
 use super::limits::Budget;
 use super::materialise::Materialiser;
 use super::pipe::{Chain, Sink, Sorter, add_rank, sort_key};
-use super::places::Places;
+use super::places::{Places, list_of};
 use super::plan::{SortOn, SortStep};
 use super::prune::zone;
 use super::row::Row;
@@ -48,7 +48,7 @@ pub(crate) fn run<'p>(
                 return Ok(());
             }
         }
-        let rows: Vec<u32> = scan.matching(&candidate)?.iter().collect();
+        let rows = list_of(&scan.matching(&candidate)?, candidate.view.rows());
         if rows.is_empty() {
             return Ok(());
         }

@@ -132,7 +132,7 @@ pub(crate) fn column(values: &[(Tag, String)], style: Style) -> Column {
             entries.sort();
             entries.dedup();
             let codes = values.iter().map(|v| entries.binary_search(v).unwrap_or_default() as u32).collect();
-            let Column { tags, data } = plain(&entries);
+            let Column { tags, data } = identifiers(&entries).unwrap_or_else(|| plain(&entries));
             Column { tags, data: Data::Dictionary { entries: Box::new(data), codes } }
         }
         Style::Mixed => {
@@ -169,7 +169,21 @@ fn typed(values: &[(Tag, String)]) -> Option<Column> {
         Some(Data::Fixed { form: FixedForm::Ipv4, bytes })
     };
     let integer = integers().and_then(|v| same_texts(Data::Integer(v)));
-    integer.or_else(|| decimals().and_then(same_texts)).or_else(|| addresses().and_then(same_texts))
+    let number = integer.or_else(|| decimals().and_then(same_texts));
+    number.or_else(|| addresses().and_then(same_texts)).or_else(|| identifiers(values))
+}
+
+/// UUIDs, or a text and eight or twelve bytes as digits.
+fn identifiers(values: &[(Tag, String)]) -> Option<Column> {
+    let hex = |width: usize| {
+        let text = values.first()?.1.as_bytes();
+        let prefix = text.get(..text.len().checked_sub(2 * width)?)?.into();
+        Some(FixedForm::Hex { prefix, width: width as u8 })
+    };
+    let bytes = |form: &FixedForm| Some(values.iter().map(|(_, t)| form.read(t)).collect::<Option<Vec<_>>>()?.concat());
+    let forms = [Some(FixedForm::Uuid), hex(8), hex(12)];
+    let found = forms.into_iter().flatten().find_map(|form| Some((bytes(&form)?, form)));
+    found.map(|(bytes, form)| Column { tags: tags(values), data: Data::Fixed { form, bytes } })
 }
 
 impl Block for MemoryBlock {

@@ -1,7 +1,7 @@
 //! One block under way: its columns as far as they were read, and the rows that match a condition.
 
 use super::filter::bits::Bits;
-use super::filter::column::{matching_places, matching_rows, rows_at, sorted};
+use super::filter::column::{matching_places, matching_rows, rows_at};
 use super::filter::{FieldKind, Scratch, ValueTest};
 use super::predicate::{FieldTest, Predicate};
 use super::prune::zone;
@@ -9,7 +9,6 @@ use super::row::stream_id_text;
 use super::target::{MESSAGE_NAME, Target};
 use crate::error::StorageError;
 use crate::record::{Block, Column, Data, Field, Number, Presence, Quantity, Tag, Tags, Texts, Timestamp};
-use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
@@ -34,6 +33,10 @@ impl BlockView {
     }
     pub(crate) fn rows(&self) -> u32 {
         self.block.rows()
+    }
+
+    fn none(&self) -> Bits {
+        Bits::none(self.rows() as usize)
     }
 
     /// The time of each row.
@@ -99,15 +102,11 @@ impl BlockView {
     }
 
     /// The rows among `within` of which a condition holds.
-    pub(crate) fn evaluate(
-        &self,
-        predicate: &Predicate,
-        within: &RoaringBitmap,
-    ) -> Result<RoaringBitmap, StorageError> {
+    pub(crate) fn evaluate(&self, predicate: &Predicate, within: &Bits) -> Result<Bits, StorageError> {
         match predicate {
-            _ if within.is_empty() => Ok(RoaringBitmap::new()),
+            _ if within.is_empty() => Ok(self.none()),
             Predicate::True => Ok(within.clone()),
-            Predicate::False => Ok(RoaringBitmap::new()),
+            Predicate::False => Ok(self.none()),
             Predicate::And(parts) => {
                 let mut rows = within.clone();
                 for part in parts {
@@ -116,56 +115,54 @@ impl BlockView {
                 Ok(rows)
             }
             Predicate::Or(parts) => {
-                let (mut found, mut rest) = (RoaringBitmap::new(), within.clone());
+                let (mut found, mut rest) = (self.none(), within.clone());
                 for part in parts {
                     let rows = self.evaluate(part, &rest)?;
-                    rest -= &rows;
-                    found |= rows;
+                    rest.minus(&rows);
+                    found.or(&rows);
                 }
                 Ok(found)
             }
-            Predicate::Not(inner) => Ok(within - self.evaluate(inner, within)?),
+            Predicate::Not(inner) => {
+                let mut rows = within.clone();
+                rows.minus(&self.evaluate(inner, within)?);
+                Ok(rows)
+            }
             Predicate::Time(span) => {
-                let mut rows = RoaringBitmap::new();
-                rows.insert_range(span.rows(&self.times()?));
-                Ok(rows & within)
+                let rows = Bits::range(self.rows() as usize, span.rows(&self.times()?));
+                Ok(both(rows, within))
             }
             Predicate::Stream(test, _) => {
                 let streams = self.block.streams()?;
-                Ok(self.stream_rows(&streams, &mut |text| test.matches(text)) & within)
+                Ok(both(self.stream_rows(&streams, &mut |text| test.matches(text)), within))
             }
             Predicate::Field(field) => self.evaluate_field(field, within),
         }
     }
 
-    fn stream_rows(&self, streams: &Column, test: &mut dyn FnMut(&str) -> bool) -> RoaringBitmap {
+    fn stream_rows(&self, streams: &Column, test: &mut dyn FnMut(&str) -> bool) -> Bits {
         let mut buffer = Vec::new();
         let mut holds =
             |column: &Column, i: usize| std::str::from_utf8(column.text(i, &mut buffer)).is_ok_and(&mut *test);
-        let mut rows = RoaringBitmap::new();
+        let all = self.rows() as usize;
         match (streams.entries(), &streams.data) {
             (Some(entries), Data::Dictionary { codes, .. }) => {
                 let table: Vec<bool> = (0..entries.len()).map(|i| holds(&entries, i)).collect();
-                let passes = |code: u32| table.get(code as usize).copied().unwrap_or(false);
-                rows = sorted((0..codes.len() as u32).filter(|&row| passes(codes[row as usize])));
+                Bits::of_values(codes, |code| table.get(code as usize).copied().unwrap_or(false))
             }
-            (Some(entries), _) => {
-                if !streams.is_empty() && holds(&entries, 0) {
-                    rows.insert_range(0..streams.len() as u32);
-                }
-            }
-            (None, _) => rows = sorted((0..streams.len()).filter(|&i| holds(streams, i)).map(|i| i as u32)),
+            (Some(entries), _) if !streams.is_empty() && holds(&entries, 0) => Bits::all(all),
+            (Some(_), _) => Bits::none(all),
+            (None, _) => Bits::from_fn(all, |i| i < streams.len() && holds(streams, i)),
         }
-        rows
     }
 
-    fn evaluate_field(&self, field: &FieldTest, within: &RoaringBitmap) -> Result<RoaringBitmap, StorageError> {
+    fn evaluate_field(&self, field: &FieldTest, within: &Bits) -> Result<Bits, StorageError> {
         let Target::Any = field.target else {
             // One branch of an `OR` may be decided for this block though the whole is not.
             if let Target::Field(name) = &field.target {
                 let verdict = zone::of_name(field, name, &*self.block)?;
                 if !verdict.may {
-                    return Ok(RoaringBitmap::new());
+                    return Ok(self.none());
                 }
                 if verdict.all {
                     return Ok(within.clone());
@@ -177,7 +174,7 @@ impl BlockView {
             Some(rows) => self.block.names_at(&rows)?,
             None => self.block.names()?,
         };
-        let (mut found, mut rest) = (RoaringBitmap::new(), within.clone());
+        let (mut found, mut rest) = (self.none(), within.clone());
         for name in names {
             if rest.is_empty() {
                 break;
@@ -186,37 +183,31 @@ impl BlockView {
                 continue;
             }
             let rows = self.test(&Target::Field(name), &field.test, &rest)?;
-            rest -= &rows;
-            found |= rows;
+            rest.minus(&rows);
+            found.or(&rows);
         }
         Ok(found)
     }
 
     /// The rows among `within` that pass a test of a field that was not read yet, step by step: what no value passes
     /// needs neither all of its values nor whose they are.
-    fn test_column(
-        &self,
-        name: &str,
-        test: &ValueTest,
-        kind: FieldKind,
-        within: &RoaringBitmap,
-    ) -> Result<RoaringBitmap, StorageError> {
+    fn test_column(&self, name: &str, test: &ValueTest, kind: FieldKind, within: &Bits) -> Result<Bits, StorageError> {
         if let Some(entries) = self.block.entries(name)?
             && matching_places(&entries, test, kind).is_empty()
         {
-            return Ok(RoaringBitmap::new());
+            return Ok(self.none());
         }
         let places = self.block.column(name)?.map(|column| matching_places(&column, test, kind));
         if places.as_ref().is_some_and(Bits::is_empty) {
-            return Ok(RoaringBitmap::new());
+            return Ok(self.none());
         }
-        let Some(field) = self.field(name)? else { return Ok(RoaringBitmap::new()) };
+        let Some(field) = self.field(name)? else { return Ok(self.none()) };
         let places = places.unwrap_or_else(|| matching_places(&field.column, test, kind));
-        Ok(both(rows_at(&field.presence, places), within, self.rows()))
+        Ok(both(rows_at(&field.presence, self.rows(), places), within))
     }
 
     /// The rows among `within` that pass a test of what a name stands for.
-    fn test(&self, target: &Target, test: &ValueTest, within: &RoaringBitmap) -> Result<RoaringBitmap, StorageError> {
+    fn test(&self, target: &Target, test: &ValueTest, within: &Bits) -> Result<Bits, StorageError> {
         let kind = target.kind();
         let few = few(within);
         if let (Target::Field(name), None) = (target, &few)
@@ -224,24 +215,25 @@ impl BlockView {
         {
             return self.test_column(name, test, kind, within);
         }
-        let Some(field) = self.resolve(target, few.as_deref())? else { return Ok(RoaringBitmap::new()) };
-        let Some(rows) = few else { return Ok(both(matching_rows(&field, test, kind), within, self.rows())) };
+        let Some(field) = self.resolve(target, few.as_deref())? else { return Ok(self.none()) };
+        let Some(rows) = few else { return Ok(both(matching_rows(&field, self.rows(), test, kind), within)) };
         let (mut buffer, mut scratch) = (Vec::new(), Scratch::default());
         let passes = |row: &u32| {
             field.get(*row, &mut buffer).is_some_and(|(tag, text)| test.matches(tag, text, kind, &mut scratch))
         };
-        Ok(sorted(rows.into_iter().filter(passes)))
+        Ok(Bits::of_rows(self.rows() as usize, rows.into_iter().filter(passes)))
     }
 }
 
-/// The rows of both; mostly one of them is all rows of the block.
-fn both(rows: RoaringBitmap, within: &RoaringBitmap, all: u32) -> RoaringBitmap {
-    if within.len() == u64::from(all) { rows } else { rows & within }
+/// The rows of both.
+fn both(mut rows: Bits, within: &Bits) -> Bits {
+    rows.and(within);
+    rows
 }
 
 /// The rows, where they are few.
-fn few(rows: &RoaringBitmap) -> Option<Vec<u32>> {
-    (rows.len() <= FEW_ROWS_MAX).then(|| rows.iter().collect())
+fn few(rows: &Bits) -> Option<Vec<u32>> {
+    (rows.count() <= FEW_ROWS_MAX as usize).then(|| rows.rows().collect())
 }
 
 /// The values of one field, and of another one in rows that lack the first.

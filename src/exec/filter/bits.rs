@@ -1,6 +1,4 @@
-//! Places of values that pass a test, as one bit each.
-
-use roaring::RoaringBitmap;
+//! Rows of a block, or places of a column, as one bit each.
 
 /// Values whose bits are made at a time.
 const LANES: usize = 8;
@@ -8,7 +6,8 @@ const LANES: usize = 8;
 const GATHER: u64 = 0x0102_0408_1020_4080;
 
 /// A bit for each of some values.
-#[derive(Debug)]
+/// No bit is set behind the last value.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bits {
     bytes: Vec<u8>,
 }
@@ -28,6 +27,20 @@ impl Bits {
         bits
     }
 
+    /// Those of a range, of so many.
+    pub(crate) fn range(len: usize, range: std::ops::Range<u32>) -> Self {
+        let mut bits = Bits::none(len);
+        range.take_while(|&row| (row as usize) < len).for_each(|row| bits.set(row as usize));
+        bits
+    }
+
+    /// These, of so many; what is beyond is left out.
+    pub(crate) fn of_rows(len: usize, rows: impl Iterator<Item = u32>) -> Self {
+        let mut bits = Bits::none(len);
+        rows.filter(|&row| (row as usize) < len).for_each(|row| bits.set(row as usize));
+        bits
+    }
+
     /// Those of which a test holds, by their places.
     pub(crate) fn from_fn(len: usize, mut holds: impl FnMut(usize) -> bool) -> Self {
         let mut bits = Bits::none(len);
@@ -44,7 +57,8 @@ impl Bits {
         let (whole, rest) = values.as_chunks::<LANES>();
         let mut bytes = Vec::with_capacity(values.len().div_ceil(8));
         bytes.extend(whole.iter().map(|values| {
-            let lanes = values.map(|value| u8::from(holds(value)));
+            let mut lanes = [0; LANES];
+            lanes.iter_mut().zip(values).for_each(|(lane, &value)| *lane = u8::from(holds(value)));
             (u64::from_le_bytes(lanes).wrapping_mul(GATHER) >> 56) as u8
         }));
         if !rest.is_empty() {
@@ -92,12 +106,24 @@ impl Bits {
         })
     }
 
-    /// The same as a bitmap.
-    pub(crate) fn into_bitmap(self) -> RoaringBitmap {
-        if self.is_empty() {
-            return RoaringBitmap::new();
-        }
-        RoaringBitmap::from_lsb0_bytes(0, &self.bytes)
+    /// Takes out those that others, of as many values, lack.
+    pub(crate) fn and(&mut self, others: &Bits) {
+        self.bytes.iter_mut().zip(&others.bytes).for_each(|(own, other)| *own &= other);
+    }
+
+    /// Adds others, of as many values.
+    pub(crate) fn or(&mut self, others: &Bits) {
+        self.bytes.iter_mut().zip(&others.bytes).for_each(|(own, other)| *own |= other);
+    }
+
+    /// Takes others out, of as many values.
+    pub(crate) fn minus(&mut self, others: &Bits) {
+        self.bytes.iter_mut().zip(&others.bytes).for_each(|(own, other)| *own &= !other);
+    }
+
+    /// The same as rows.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = u32> {
+        self.iter().map(|row| row as u32)
     }
 }
 
@@ -117,11 +143,23 @@ mod tests {
                 prop_assert_eq!(bits.is_empty(), expect.is_empty());
                 prop_assert!((0..values.len()).all(|i| bits.get(i) == holds(values[i])));
                 prop_assert_eq!(&Bits::from_fn(values.len(), |i| holds(values[i])).bytes, &bits.bytes);
-                let rows: Vec<usize> = bits.into_bitmap().iter().map(|i| i as usize).collect();
-                prop_assert_eq!(rows, expect);
+                prop_assert_eq!(Bits::of_rows(values.len(), bits.rows()), bits);
             }
-            prop_assert_eq!(Bits::all(values.len()).iter().count(), values.len());
-            prop_assert!(Bits::none(values.len()).is_empty());
+            let len = values.len();
+            prop_assert_eq!(Bits::all(len).iter().count(), len);
+            prop_assert!(Bits::none(len).is_empty());
+            prop_assert_eq!(Bits::range(len, 0..1000), Bits::all(len));
+            let (ones, zeros) = (Bits::of_values(&values, |v| v == 1), Bits::of_values(&values, |v| v == 0));
+            let of = |change: &dyn Fn(&mut Bits)| {
+                let mut bits = ones.clone();
+                change(&mut bits);
+                bits
+            };
+            prop_assert_eq!(of(&|b| b.or(&zeros)), Bits::of_values(&values, |v| v < 2));
+            prop_assert_eq!(of(&|b| b.and(&Bits::all(len))), ones.clone());
+            prop_assert_eq!(of(&|b| b.and(&zeros)), Bits::none(len));
+            prop_assert_eq!(of(&|b| b.minus(&ones)), Bits::none(len));
+            prop_assert_eq!(of(&|b| b.minus(&zeros)), ones.clone());
         }
     }
 }

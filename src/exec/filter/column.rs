@@ -6,48 +6,25 @@ use super::{FieldKind, Scratch, ValueTest};
 use crate::query::ast::IpRange;
 use crate::record::text::fold;
 use crate::record::{Column, Data, Field, FixedForm, Presence, Tag, Tags};
-use roaring::RoaringBitmap;
 use rustc_hash::FxHashSet;
 use std::cmp::Ordering;
 
-/// Up to so many rows are put into a bitmap one by one.
-const FEW_ROWS: usize = 64;
-
-/// The rows of a field that pass a test.
-pub(crate) fn matching_rows(field: &Field, test: &ValueTest, kind: FieldKind) -> RoaringBitmap {
-    rows_at(&field.presence, matching_places(&field.column, test, kind))
+/// The rows of a field, of a block of so many, that pass a test.
+pub(crate) fn matching_rows(field: &Field, rows: u32, test: &ValueTest, kind: FieldKind) -> Bits {
+    rows_at(&field.presence, rows, matching_places(&field.column, test, kind))
 }
 
-/// The rows whose values stand at these places.
-pub(crate) fn rows_at(presence: &Presence, places: Bits) -> RoaringBitmap {
-    let rows = match presence {
-        Presence::All => return places.into_bitmap(),
-        Presence::Rows(rows) => rows,
-    };
-    let end = rows.iter().max().map_or(0, |&last| last as usize + 1);
-    let count = places.count();
-    if count <= FEW_ROWS || end / 8 > 4 * rows.len() {
-        return sorted(places.iter().filter_map(|place| rows.get(place).copied()));
-    }
-    let mut bits = Bits::none(end);
-    if count == rows.len() {
-        rows.iter().for_each(|&row| bits.set(row as usize));
-    } else {
-        places.iter().filter_map(|place| rows.get(place)).for_each(|&row| bits.set(row as usize));
-    }
-    bits.into_bitmap()
-}
-
-/// Rows in rising order as a bitmap.
-pub(crate) fn sorted(rows: impl Iterator<Item = u32>) -> RoaringBitmap {
-    let mut bitmap = RoaringBitmap::new();
-    for row in rows {
-        // Presence is ascending; a row that is not would be put in its place all the same.
-        if bitmap.try_push(row).is_err() {
-            bitmap.insert(row);
+/// The rows, of a block of so many, whose values stand at these places.
+pub(crate) fn rows_at(presence: &Presence, rows: u32, places: Bits) -> Bits {
+    match presence {
+        Presence::All => places,
+        Presence::Rows(present) if places.count() == present.len() => {
+            Bits::of_rows(rows as usize, present.iter().copied())
+        }
+        Presence::Rows(present) => {
+            Bits::of_rows(rows as usize, places.iter().filter_map(|place| present.get(place).copied()))
         }
     }
-    bitmap
 }
 
 /// The places of a column whose values pass a test.
@@ -307,8 +284,8 @@ mod tests {
         let kind = FieldKind::of(field);
         for test in tests() {
             let prepared = ValueTest::new(&test).expect("the tests compile");
-            let slow = Values { tags: &column.tags, data: &column.data }.each(&prepared, kind).into_bitmap();
-            let fast = matching_places(&column, &prepared, kind).into_bitmap();
+            let slow = Values { tags: &column.tags, data: &column.data }.each(&prepared, kind);
+            let fast = matching_places(&column, &prepared, kind);
             assert_eq!(fast, slow, "{test:?} of {column:?}");
         }
     }
@@ -355,8 +332,8 @@ mod tests {
         for wanted in [vec!["0".into(), "2".into()], vec!["0".into(), "1".into(), "2".into()]] {
             let test = ValueTest::new(&Test::In(wanted.clone())).expect("it compiles");
             let expect = rows.iter().enumerate().filter(|(i, _)| wanted.contains(&(i % 3).to_string().into()));
-            let found = matching_rows(&field, &test, FieldKind::of("a"));
-            assert_eq!(found, expect.map(|(_, row)| *row).collect());
+            let found = matching_rows(&field, 2100, &test, FieldKind::of("a"));
+            assert_eq!(found, Bits::of_rows(2100, expect.map(|(_, row)| *row)));
         }
     }
 
@@ -365,6 +342,6 @@ mod tests {
         let column = Column { tags: Tags::One(Tag::Number), data: Data::Integer(vec![5, 6, 7]) };
         let field = Field { presence: Presence::Rows([2, 4, 9].into()), column: column.into() };
         let test = ValueTest::new(&Test::In(vec!["5".into(), "7".into()])).expect("it compiles");
-        assert_eq!(matching_rows(&field, &test, FieldKind::of("a")), RoaringBitmap::from_iter([2, 9]));
+        assert_eq!(matching_rows(&field, 10, &test, FieldKind::of("a")).rows().collect::<Vec<_>>(), [2, 9]);
     }
 }

@@ -9,7 +9,7 @@ use crate::record::text::is_word_char;
 use memchr::memmem;
 
 /// Bytes that are looked through at a time for one that is none of ASCII.
-const RUN_BYTES: usize = 256;
+const RUN_BYTES: usize = 1024;
 /// Bytes folded at a time: they stay in the first-level cache.
 const CHUNK_BYTES: usize = 16 << 10;
 
@@ -122,7 +122,7 @@ impl FoldedSearch {
             let end = bytes.len().min(base + chunk + self.len() - 1);
             let here = &bytes[base..end];
             // Also a text without letters: what the second of these folds to ends in a character that is in no word.
-            if !here.is_ascii() {
+            if !is_ascii(here) {
                 let here = &bytes[base..bytes.len().min(end + 2)];
                 for (finder, values) in &mut odd {
                     for at in finder.find_iter(here) {
@@ -151,11 +151,16 @@ impl FoldedSearch {
     }
 }
 
+/// As [`slice::is_ascii`], in the widest steps that there are.
+fn is_ascii(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |all, b| all | b) < 0x80
+}
+
 /// The first byte at or behind a place that is none of ASCII.
 fn non_ascii_from(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     for run in bytes.get(from..)?.chunks(RUN_BYTES) {
-        if !run.is_ascii() {
+        if !is_ascii(run) {
             return run.iter().position(|b| !b.is_ascii()).map(|i| at + i);
         }
         at += run.len();

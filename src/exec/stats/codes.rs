@@ -5,7 +5,7 @@ use super::table::{KeyTable, hash};
 use super::{Grouping, Key};
 use crate::exec::ExecError;
 use crate::exec::limits::Budget;
-use crate::exec::places::Places;
+use crate::exec::places::{Places, for_each_place};
 use crate::exec::target::Target;
 use crate::exec::view::{BlockView, FEW_ROWS_MAX};
 use crate::record::{Data, Tag, Tags};
@@ -76,6 +76,14 @@ pub(super) fn keys_of(
     Ok(all)
 }
 
+/// The number of the value of rows that lack the field, given to it when there is the first one.
+fn number_of_missing(missing: &mut u32, values: &mut Tuples) -> u32 {
+    if *missing == NONE {
+        *missing = values.push(&KeyValue::missing());
+    }
+    *missing
+}
+
 /// The values of a key in some rows.
 fn codes(view: &BlockView, rows: &[u32], key: &Key, budget: &Budget) -> Result<Codes, ExecError> {
     let mut codes = Codes { of_row: Vec::with_capacity(rows.len()), values: Tuples::new(1) };
@@ -105,60 +113,51 @@ fn codes(view: &BlockView, rows: &[u32], key: &Key, budget: &Budget) -> Result<C
     };
     let mut buffer = Vec::new();
     let mut missing = NONE;
-    let push_missing = |codes: &mut Codes, missing: &mut u32| {
-        if *missing == NONE {
-            *missing = codes.values.push(&KeyValue::missing());
-        }
-        codes.of_row.push(*missing);
-    };
-    let mut places = Places::new(&field);
     // Numbers of the distinct values that were met, by what tells them apart in the column.
     match (&field.column.data, field.column.entries()) {
         (data @ (Data::Dictionary { .. } | Data::Constant { .. }), Some(entries)) => {
             let mut table = vec![NONE; entries.len()];
             let mut encoder = Encoder::new(&entries);
-            for &row in rows {
-                let Some(place) = places.of(row) else {
-                    push_missing(&mut codes, &mut missing);
-                    continue;
-                };
-                let entry = match data {
-                    Data::Dictionary { codes, .. } => codes.get(place).copied().unwrap_or_default() as usize,
-                    _ => 0,
-                };
-                if table[entry] == NONE {
-                    table[entry] = match key.keeps_values() {
-                        true => codes.values.push_with(|out| encoder.value(entry, out)),
+            let entry_of: &[u32] = match data {
+                Data::Dictionary { codes, .. } => codes,
+                _ => &[],
+            };
+            let Codes { of_row, values } = &mut codes;
+            for_each_place(&field, rows, view.rows(), |place| {
+                let Some(place) = place else { return of_row.push(number_of_missing(&mut missing, values)) };
+                let entry = entry_of.get(place).copied().unwrap_or_default() as usize;
+                let mut code = table[entry];
+                if code == NONE {
+                    code = match key.keeps_values() {
+                        true => values.push_with(|out| encoder.value(entry, out)),
                         false => {
                             let text = std::str::from_utf8(entries.text(entry, &mut buffer)).unwrap_or_default();
-                            codes.values.push(&key.of_value(entries.tag(entry), text))
+                            values.push(&key.of_value(entries.tag(entry), text))
                         }
                     };
+                    table[entry] = code;
                 }
-                codes.of_row.push(table[entry]);
-            }
+                of_row.push(code);
+            });
         }
-        (Data::Integer(values), _) => {
+        (Data::Integer(numbers), _) => {
             let mut table: FxHashMap<(i64, Tag), u32> = FxHashMap::default();
-            for &row in rows {
-                let Some(place) = places.of(row) else {
-                    push_missing(&mut codes, &mut missing);
-                    continue;
-                };
-                let (value, tag) = (values.get(place).copied().unwrap_or_default(), field.column.tag(place));
-                let Codes { of_row, values } = &mut codes;
-                of_row.push(
-                    *table.entry((value, tag)).or_insert_with(|| values.push(&key.of_value(tag, &value.to_string()))),
-                );
-            }
+            let Codes { of_row, values } = &mut codes;
+            for_each_place(&field, rows, view.rows(), |place| {
+                let Some(place) = place else { return of_row.push(number_of_missing(&mut missing, values)) };
+                let (number, tag) = (numbers.get(place).copied().unwrap_or_default(), field.column.tag(place));
+                let new = || values.push(&key.of_value(tag, &number.to_string()));
+                of_row.push(*table.entry((number, tag)).or_insert_with(new));
+            });
         }
         (data, _) => {
             let mut table = KeyTable::default();
             let mut find = |bytes: &[u8]| table.insert(hash(bytes), bytes).ok_or_else(|| budget.memory_exceeded());
             let mut typed = Vec::new();
+            let mut places = Places::new(&field);
             for &row in rows {
                 let Some(place) = places.of(row) else {
-                    push_missing(&mut codes, &mut missing);
+                    codes.of_row.push(number_of_missing(&mut missing, &mut codes.values));
                     continue;
                 };
                 let (code, is_new) = match (data, &field.column.tags) {

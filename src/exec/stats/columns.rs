@@ -6,13 +6,13 @@ use super::groups::{Groups, add_value};
 use super::keys::{Encoder, encode_text};
 use super::{Function, Grouping};
 use crate::exec::ExecError;
+use crate::exec::filter::bits::Bits;
 use crate::exec::limits::Budget;
-use crate::exec::places::Places;
+use crate::exec::places::{Places, for_each_place, list_of};
 use crate::exec::target::Target;
 use crate::exec::view::{BlockView, measured};
 use crate::query::ast::StatsKind;
 use crate::record::{Data, Field, Number, Tags, is_empty_value};
-use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 
 impl Groups {
@@ -20,18 +20,18 @@ impl Groups {
     pub(crate) fn add_block(
         &mut self,
         view: &BlockView,
-        matching: &RoaringBitmap,
+        matching: &Bits,
         grouping: &Grouping,
         budget: &Budget,
     ) -> Result<(), ExecError> {
-        let rows: Vec<u32> = matching.iter().collect();
+        let rows = list_of(matching, view.rows());
         let groups = self.groups_of(view, &rows, grouping, budget)?;
         for (i, function) in grouping.functions.iter().enumerate() {
             match &function.condition {
                 None => self.add_function(view, &rows, &groups, i, grouping, budget)?,
                 Some(condition) => {
                     let passing = view.evaluate(condition, matching)?;
-                    let both = rows.iter().zip(&groups).filter(|(row, _)| passing.contains(**row));
+                    let both = rows.iter().zip(&groups).filter(|(row, _)| passing.get(**row as usize));
                     let (rows, groups): (Vec<u32>, Vec<u32>) = both.unzip();
                     self.add_function(view, &rows, &groups, i, grouping, budget)?;
                 }
@@ -79,13 +79,13 @@ impl Groups {
         let mut bytes = 0;
         match function.kind {
             StatsKind::Count => {
-                let mut filled = RoaringBitmap::new();
+                let mut filled = Bits::none(view.rows() as usize);
                 for field in fields.iter().flatten() {
                     let exists = crate::exec::filter::ValueTest::Exists;
                     let kind = Target::Any.kind();
-                    filled |= crate::exec::filter::column::matching_rows(field, &exists, kind);
+                    filled.or(&crate::exec::filter::column::matching_rows(field, view.rows(), &exists, kind));
                 }
-                let passing = rows.iter().zip(groups).filter(|(row, _)| filled.contains(**row));
+                let passing = rows.iter().zip(groups).filter(|(row, _)| filled.get(**row as usize));
                 let groups: Vec<u32> = passing.map(|(_, group)| *group).collect();
                 self.count_rows(&groups, index, grouping);
             }
@@ -102,7 +102,7 @@ impl Groups {
                     if matches!(function.kind, StatsKind::Sum | StatsKind::Avg)
                         && let Numbers::Integers(values) = numbers
                     {
-                        self.add_integers(field, values, rows, groups, index, grouping);
+                        self.add_integers((field, values), (rows, view.rows()), groups, index, grouping);
                         continue;
                     }
                     let (mut buffer, mut places) = (Vec::new(), Places::new(field));
@@ -173,29 +173,32 @@ impl Groups {
     /// Adds integers to the sums of their groups: first up in a table of the block, then each group once.
     fn add_integers(
         &mut self,
-        field: &Field,
-        values: &[i64],
-        rows: &[u32],
+        (field, values): (&Field, &[i64]),
+        (rows, all): (&[u32], u32),
         groups: &[u32],
         index: usize,
         grouping: &Grouping,
     ) {
-        let mut places = Places::new(field);
-        let mut each = rows.iter().zip(groups).filter_map(|(&row, &group)| {
-            let value = places.of(row).and_then(|place| values.get(place).copied())?;
-            Some((group, value))
-        });
+        let mut groups_of_rows = groups.iter();
+        let mut for_each = |add: &mut dyn FnMut(u32, i64)| {
+            for_each_place(field, rows, all, |place| {
+                if let (Some(&group), Some(&value)) = (groups_of_rows.next(), place.and_then(|place| values.get(place)))
+                {
+                    add(group, value);
+                }
+            });
+        };
         if self.len() > groups.len() {
             // Most groups are not in this block.
-            for (group, value) in each {
+            for_each(&mut |group, value| {
                 if let Some(state) = self.state(group, index, grouping) {
                     state.add_integers(value.into(), 1);
                 }
-            }
+            });
             return;
         }
         let mut sums = vec![(0i128, 0u64); self.len()];
-        each.by_ref().for_each(|(group, value)| {
+        for_each(&mut |group, value| {
             let (sum, count) = &mut sums[group as usize];
             *sum += i128::from(value);
             *count += 1;

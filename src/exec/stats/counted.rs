@@ -4,20 +4,22 @@
 //! them counted, and each picks the rows of its parts that are needed.
 
 use super::codes::keys_of;
+use super::ids::{ID_PARTS, IdBin, Ids};
 use super::keys::{Encoder, KeyValue};
+use super::part::{KeyPart, Part};
 use super::pick::{Item, Picker};
-use super::table::{KeyTable, hash, reserve};
+use super::table::hash;
 use super::{Grouping, Key, RowOrder};
 use crate::exec::ExecError;
+use crate::exec::filter::bits::Bits;
 use crate::exec::limits::Budget;
 use crate::exec::parallel;
-use crate::exec::places::Places;
+use crate::exec::places::{Places, for_each_place, list_of};
 use crate::exec::plan::GroupOutput;
 use crate::exec::row::Row;
 use crate::exec::target::Target;
 use crate::exec::view::{BlockView, FEW_ROWS_MAX};
-use crate::record::{Block, BlockInfo, Data, Tag, Zone, is_empty_value};
-use roaring::RoaringBitmap;
+use crate::record::{Block, BlockInfo, Data, Field, Tag, Tags, Zone, is_empty_value};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -30,21 +32,14 @@ const PARALLEL_GROUPS_MIN: usize = 16_384;
 /// Counts of rows by group.
 #[derive(Debug)]
 pub(crate) struct Counted {
-    parts: Vec<Part>,
+    parts: Vec<KeyPart>,
+    /// Of one key alone: identifiers of one form.
+    ids: Option<Ids>,
     /// Bytes that the budget was charged with.
     charged: usize,
     key: Vec<u8>,
     /// Are groups what comes out, so that their number is bounded by itself? Memory always is.
     are_rows: bool,
-}
-
-/// The groups whose hashes have the same low bits.
-#[derive(Debug, Default)]
-pub(super) struct Part {
-    table: KeyTable,
-    /// Those of each group's keys.
-    tags: Vec<Tag>,
-    counts: Vec<u64>,
 }
 
 /// Keys that are looked up together.
@@ -69,61 +64,11 @@ impl Batch {
     }
 }
 
-impl Part {
-    fn add(&mut self, hash: u64, key: &[u8], tags: &[Tag], rows: u64, budget: &Budget) -> Result<(), ExecError> {
-        let (group, is_new) = self.table.insert(hash, key).ok_or_else(|| budget.memory_exceeded())?;
-        if is_new {
-            reserve(&mut self.counts, 1);
-            self.counts.push(rows);
-            reserve(&mut self.tags, tags.len());
-            self.tags.extend_from_slice(tags);
-            return Ok(());
-        }
-        let at = group as usize;
-        self.counts[at] += rows;
-        // Of a text with several types, the least is shown, so that the order of rows does not show.
-        for (own, new) in self.tags[at * tags.len()..].iter_mut().zip(tags) {
-            *own = (*own).min(*new);
-        }
-        Ok(())
-    }
-
-    /// Number of groups.
-    pub(super) fn len(&self) -> usize {
-        self.counts.len()
-    }
-    /// The rows of a group.
-    pub(super) fn rows(&self, group: u32) -> u64 {
-        self.counts[group as usize]
-    }
-    /// The keys of a group, in order.
-    pub(super) fn keys(&self, group: u32, width: usize) -> impl Iterator<Item = KeyValue<'_>> {
-        let mut rest = self.table.get(group);
-        let tags = &self.tags[group as usize * width..(group as usize + 1) * width];
-        tags.iter().map(move |tag| {
-            let (value, after) = KeyValue::decode(rest, *tag);
-            rest = after;
-            value
-        })
-    }
-
-    fn memory(&self) -> usize {
-        self.table.memory() + self.tags.capacity() + self.counts.capacity() * 8
-    }
-
-    fn merge(&mut self, other: &Part, width: usize, budget: &Budget) -> Result<(), ExecError> {
-        for group in 0..other.len() {
-            let key = other.table.get(group as u32);
-            self.add(hash(key), key, &other.tags[group * width..(group + 1) * width], other.counts[group], budget)?;
-        }
-        Ok(())
-    }
-}
-
 impl Counted {
     /// No groups yet, which will be rows or values that are only counted.
     pub(crate) fn new(are_rows: bool) -> Self {
-        Counted { parts: (0..PARTS).map(|_| Part::default()).collect(), charged: 0, key: Vec::new(), are_rows }
+        let parts = (0..PARTS).map(|_| KeyPart::default()).collect();
+        Counted { parts, ids: None, charged: 0, key: Vec::new(), are_rows }
     }
 
     #[inline]
@@ -147,7 +92,7 @@ impl Counted {
     }
 
     fn groups(&self) -> usize {
-        self.parts.iter().map(Part::len).sum()
+        self.parts.iter().map(KeyPart::len).sum::<usize>() + self.ids.as_ref().map_or(0, Ids::len_min)
     }
 
     /// Accounts for what was added.
@@ -155,7 +100,8 @@ impl Counted {
         if self.are_rows {
             budget.check_groups(self.groups())?;
         }
-        let memory: usize = self.parts.iter().map(Part::memory).sum();
+        let keys: usize = self.parts.iter().map(KeyPart::memory).sum();
+        let memory = keys + self.ids.as_ref().map_or(0, Ids::memory);
         budget.charge(memory.saturating_sub(self.charged))?;
         self.charged = self.charged.max(memory);
         Ok(())
@@ -213,14 +159,14 @@ impl Counted {
     pub(crate) fn add_block(
         &mut self,
         view: &BlockView,
-        matching: &RoaringBitmap,
+        matching: &Bits,
         grouping: &Grouping,
         budget: &Budget,
     ) -> Result<(), ExecError> {
         if grouping.keys.is_empty() {
-            return self.add_keys(&[], matching.len() as u32, budget);
+            return self.add_keys(&[], matching.count() as u32, budget);
         }
-        let rows: Vec<u32> = matching.iter().collect();
+        let rows = list_of(matching, view.rows());
         if let [key] = &*grouping.keys
             && self.add_values(view, &rows, key, budget)?
         {
@@ -242,6 +188,9 @@ impl Counted {
             return Ok(false);
         }
         let Some(field) = view.resolve(&key.target, None)? else { return Ok(false) };
+        if self.add_ids(&field, (rows, view.rows()), budget)? {
+            return Ok(true);
+        }
         if matches!(field.column.data, Data::Dictionary { .. } | Data::Constant { .. } | Data::Integer(_)) {
             return Ok(false);
         }
@@ -258,6 +207,41 @@ impl Counted {
             }
         }
         self.add_batch(&mut batch, budget)?;
+        self.add_keys(&[KeyValue::missing()], missing, budget)?;
+        Ok(true)
+    }
+
+    /// Counts identifiers, as their bytes stand in the column; tells whether they are any.
+    fn add_ids(&mut self, field: &Field, (rows, all): (&[u32], u32), budget: &Budget) -> Result<bool, ExecError> {
+        let Tags::One(tag) = field.column.tags else { return Ok(false) };
+        let (form, bytes, codes) = match &field.column.data {
+            Data::Fixed { form, bytes } => (form, bytes, None),
+            Data::Dictionary { entries, codes } => match &**entries {
+                Data::Fixed { form, bytes } => (form, bytes, Some(codes)),
+                _ => return Ok(false),
+            },
+            _ => return Ok(false),
+        };
+        if self.ids.is_none() {
+            self.ids = Ids::of(form, tag);
+        }
+        let Some(ids) = self.ids.as_mut().filter(|ids| ids.takes(form, tag)) else { return Ok(false) };
+        let mut missing = 0;
+        match codes {
+            None => for_each_place(field, rows, all, |place| match place {
+                Some(place) => ids.add(bytes, place, 1),
+                None => missing += 1,
+            }),
+            Some(codes) => {
+                let mut counts = vec![0; bytes.len() / form.width().max(1)];
+                for_each_place(field, rows, all, |place| match place.and_then(|place| codes.get(place)) {
+                    Some(&code) => counts[code as usize] += 1,
+                    None => missing += 1,
+                });
+                let counted = counts.into_iter().enumerate().filter(|(_, rows)| *rows > 0);
+                counted.for_each(|(entry, rows)| ids.add(bytes, entry, rows));
+            }
+        }
         self.add_keys(&[KeyValue::missing()], missing, budget)?;
         Ok(true)
     }
@@ -286,6 +270,10 @@ impl Counted {
         budget: &Budget,
     ) -> Result<u64, ExecError> {
         let filled = |part: &Part| {
+            if let Part::Ids(part) = part {
+                // None of them is empty.
+                return Ok(part.len() as u64);
+            }
             let groups = 0..part.len() as u32;
             let is_filled = |value: KeyValue<'_>| match value {
                 // A text that is empty as an array, and is not as a string, has the lesser type: string.
@@ -334,18 +322,20 @@ impl Counted {
     ) -> Result<Vec<(Part, T)>, ExecError> {
         // Also what was added without being accounted for: it is given back below.
         all.iter_mut().try_for_each(|counted| counted.settle(budget))?;
-        let many = all.iter().map(Counted::groups).sum::<usize>() > PARALLEL_GROUPS_MIN;
+        let ids = Self::take_ids(&mut all, budget)?;
+        let many = !ids.is_empty() || all.iter().map(Counted::groups).sum::<usize>() > PARALLEL_GROUPS_MIN;
         let (groups, are_rows) = (AtomicUsize::new(0), all.iter().any(|counted| counted.are_rows));
-        let mut by_part: Vec<Mutex<Vec<Part>>> = (0..PARTS).map(|_| Mutex::default()).collect();
+        let mut by_part: Vec<Mutex<Vec<KeyPart>>> = (0..PARTS).map(|_| Mutex::default()).collect();
         for counted in all {
             for (parts, part) in by_part.iter_mut().zip(counted.parts) {
                 parts.get_mut().unwrap_or_else(PoisonError::into_inner).push(part);
             }
         }
-        let work = |done: &mut Vec<(Part, T)>, at: usize| -> Result<(), ExecError> {
+        let ids: Vec<Mutex<Vec<IdBin>>> = ids.into_iter().map(Mutex::new).collect();
+        let take_keys = |at: usize| -> Result<Part, ExecError> {
             let mut parts = std::mem::take(&mut *by_part[at].lock().unwrap_or_else(PoisonError::into_inner));
             // The others go into the largest, and away one by one.
-            parts.sort_by_key(Part::len);
+            parts.sort_by_key(KeyPart::len);
             let mut own = parts.pop().unwrap_or_default();
             for other in parts {
                 let before = own.memory();
@@ -353,6 +343,23 @@ impl Counted {
                 budget.charge(own.memory().saturating_sub(before))?;
                 budget.release(other.memory());
             }
+            Ok(Part::Keys(own))
+        };
+        let take_ids = |parts: &Mutex<Vec<IdBin>>| -> Result<Option<Part>, ExecError> {
+            let parts = std::mem::take(&mut *parts.lock().unwrap_or_else(PoisonError::into_inner));
+            let before = parts.iter().map(IdBin::memory).sum();
+            let Some(own) = IdBin::put_together(parts) else { return Ok(None) };
+            budget.charge(own.memory())?;
+            budget.release(before);
+            Ok(Some(Part::Ids(own)))
+        };
+        let count = PARTS + ids.len();
+        let work = |done: &mut Vec<(Part, T)>, at: usize| -> Result<(), ExecError> {
+            let own = match at.checked_sub(PARTS).and_then(|at| ids.get(at)) {
+                None => Some(take_keys(at)?),
+                Some(parts) => take_ids(parts)?,
+            };
+            let Some(own) = own else { return Ok(()) };
             if are_rows {
                 budget.check_groups(groups.fetch_add(own.len(), Ordering::Relaxed) + own.len())?;
             }
@@ -360,7 +367,58 @@ impl Counted {
             done.push((own, made));
             Ok(())
         };
-        let done = parallel::fold(if many { threads } else { 1 }, PARTS, budget, Vec::new, work)?;
+        let done = parallel::fold(if many { threads } else { 1 }, count, budget, Vec::new, work)?;
         Ok(done.into_iter().flatten().collect())
+    }
+
+    /// The identifiers of all, part by part. What else is counted is none of their texts then: a value may be in a
+    /// column of identifiers here and in one of texts there.
+    fn take_ids(all: &mut [Counted], budget: &Budget) -> Result<Vec<Vec<IdBin>>, ExecError> {
+        let mut taken: Vec<Ids> = Vec::new();
+        for counted in all.iter_mut() {
+            if let Some(ids) = counted.ids.take() {
+                counted.charged = counted.charged.saturating_sub(ids.memory());
+                match taken.first().is_none_or(|first| first.same(&ids)) {
+                    true => taken.push(ids),
+                    false => counted.add_as_keys(ids, budget)?,
+                }
+            }
+        }
+        let Some(mut first) = taken.pop() else { return Ok(Vec::new()) };
+        let mut types_differ = false;
+        for counted in all.iter_mut() {
+            let before = counted.parts.iter().map(KeyPart::memory).sum::<usize>() + first.memory();
+            for part in &mut counted.parts {
+                types_differ |= !part.move_ids(&mut first, budget)?;
+            }
+            let after = counted.parts.iter().map(KeyPart::memory).sum::<usize>() + first.memory();
+            budget.charge(after.saturating_sub(before))?;
+            budget.release(before.saturating_sub(after));
+        }
+        taken.push(first);
+        if types_differ && let Some(counted) = all.first_mut() {
+            taken.into_iter().try_for_each(|ids| counted.add_as_keys(ids, budget))?;
+            return Ok(Vec::new());
+        }
+        let mut bins: Vec<Vec<IdBin>> = (0..ID_PARTS).map(|_| Vec::new()).collect();
+        for ids in taken {
+            bins.iter_mut().zip(ids.into_parts()).for_each(|(bins, bin)| bins.push(bin));
+        }
+        Ok(bins)
+    }
+
+    /// Counts identifiers as any other keys.
+    fn add_as_keys(&mut self, ids: Ids, budget: &Budget) -> Result<(), ExecError> {
+        let memory = ids.memory();
+        for part in ids.into_parts().into_iter().filter_map(|bin| IdBin::put_together(vec![bin])) {
+            for group in 0..part.len() as u32 {
+                let value = part.value(group);
+                let (tag, mut key) = (value.tag(), Vec::new());
+                value.encode(&mut key);
+                self.add(&key, &[tag], part.rows(group), budget)?;
+            }
+        }
+        budget.release(memory);
+        self.settle(budget)
     }
 }

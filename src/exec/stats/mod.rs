@@ -2,7 +2,7 @@
 //!
 //! Promises: what comes out does not depend on the order in which blocks were read, nor on how many threads read them.
 //! `groups` holds the table, `columns` fills it from columns and `accumulator` knows what a function computes;
-//! `counted` is for groups of which only rows are counted, which are many and small. `order` tells which rows are
+//! `counted` is for groups of which only rows are counted, which are many and small, and `ids` for those of identifiers. `order` tells which rows are
 //! needed in the end.
 
 mod accumulator;
@@ -11,8 +11,10 @@ mod codes;
 mod columns;
 mod counted;
 mod groups;
+mod ids;
 mod keys;
 mod order;
+mod part;
 mod pick;
 mod quantile;
 mod sum;

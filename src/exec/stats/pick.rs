@@ -1,8 +1,8 @@
 //! The rows of counted groups that are needed, and their order.
 
-use super::counted::Part;
 use super::keys::KeyValue;
 use super::order::{OrderColumn, RowOrder};
+use super::part::Part;
 use super::{Grouping, Key};
 use crate::exec::ExecError;
 use crate::exec::limits::Budget;
@@ -81,6 +81,18 @@ impl Picker<'_> {
     /// Does a group surely come behind an item? Makes nothing of it: most of a million groups end here.
     fn is_behind(&self, part: &Part, group: u32, last: &Item) -> bool {
         let rows = part.rows(group);
+        let by_rows_alone = self.order.by.iter().all(|on| matches!(on.column, OrderColumn::Function(_)));
+        if by_rows_alone
+            && !self.grouping.keys.iter().any(|key| key.kind.is_time)
+            && let Some(by_key) = part.compare_ids(group, last.group)
+        {
+            let by_rows = match self.order.by.first() {
+                None => Ordering::Equal,
+                Some(on) if on.descending => last.rows.cmp(&rows),
+                Some(_) => rows.cmp(&last.rows),
+            };
+            return by_rows.then(by_key).is_gt();
+        }
         let mut ranks = last.ranks.iter();
         for on in &self.order.by {
             let order = match on.column {

@@ -3,5 +3,6 @@
 mod agree;
 mod build;
 mod first;
+mod ids;
 mod queries;
 mod speed;
