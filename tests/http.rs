@@ -540,17 +540,25 @@ fn one_tenants_slow_bodies_leave_another_its_turn() {
     };
     let (acme, bravo) = (writer("acme"), writer("bravo"));
     let server = Server::start(dir.path(), &["--config", "c.toml"]);
-    let slow: Vec<TcpStream> = (0..6)
-        .map(|_| {
+    let slow = |bytes: u32| -> Vec<TcpStream> {
+        let one = |_| {
             let mut stream = server.connect();
             let head = format!("POST /api/v1/ingest HTTP/1.1\r\nHost: localhost\r\nAuthorization: {acme}\r\n");
             stream.write_all(head.as_bytes()).expect("sent");
-            stream.write_all(b"Content-Length: 100\r\n\r\n{\"a\":1}\n").expect("sent");
+            let body = format!("Content-Length: {bytes}\r\n\r\n{{\"a\":1}}\n");
+            stream.write_all(body.as_bytes()).expect("sent");
             stream
-        })
-        .collect();
-    std::thread::sleep(Duration::from_millis(300));
+        };
+        let streams = (0..6).map(one).collect();
+        std::thread::sleep(Duration::from_millis(300));
+        streams
+    };
     let asks = |token: &str| server.ingest(&[("Authorization", token)], b"{\"a\":1}\n").status;
+    // Small ones take no turn before they are whole.
+    let small = slow(100);
+    assert_eq!((asks(&acme), asks(&bravo)), (200, 200));
+    drop(small);
+    let slow = slow(100_000);
     assert_eq!((asks(&acme), asks(&bravo)), (429, 200));
     drop(slow);
     assert_eq!(asks(&acme), 200);

@@ -1,9 +1,10 @@
 //! The log as its owner sees it: group commit among the threads that append.
 
 use super::file::ActiveFile;
+use super::queue::{Append, Commit, Entry, Queue};
 use super::recover::{Recovery, Replayed, path_of, plan};
 use super::writer::Writer;
-use super::{Ack, GROUP_BYTES_MAX, LogError, LogOptions, Prepared, ReadOnlyError};
+use super::{Ack, LogError, LogOptions, Prepared, ReadOnlyError};
 use crate::error::StorageError;
 use crate::format::header::LogHeader;
 use crate::format::sealed::FileKind;
@@ -14,16 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What makes a batch visible; it gets the Seq of its first record.
-pub type Commit = Box<dyn FnOnce(Seq) + Send>;
-
 /// The append log of one tenant. Threads share it.
 #[derive(Debug)]
 pub struct Log {
     /// Taken only by whoever has the turn, so never waited for.
     writer: Mutex<Writer>,
     state: Mutex<State>,
-    /// Told when a turn ends.
+    /// Told when a turn ends: for those who want one of their own.
     turns: Condvar,
     /// Told when batches were committed.
     commits: Condvar,
@@ -37,7 +35,7 @@ pub struct Log {
 struct State {
     /// Does somebody write, or rotate, or commit?
     busy: bool,
-    queue: Vec<Entry>,
+    queue: Queue,
     next_ticket: u64,
     /// What came of the batches whose threads have not looked yet.
     results: HashMap<u64, Result<Seq, LogError>>,
@@ -56,24 +54,18 @@ struct ReadOnly {
     is_final: bool,
 }
 
-struct Entry {
-    ticket: u64,
-    batch: Prepared,
-    ack: Ack,
-    commit: Commit,
-}
-
-impl std::fmt::Debug for Entry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Entry({})", self.ticket)
-    }
-}
-
 /// The right to write. Ends when dropped; where that is by a panic, the log takes no more.
 struct Turn<'a> {
     log: &'a Log,
-    /// Who waits for it.
+    /// Which batches it is for, and who waits for them.
     tickets: Vec<u64>,
+    waiters: Vec<Arc<Condvar>>,
+}
+
+impl Turn<'_> {
+    fn wake(&self) {
+        self.waiters.iter().for_each(|waiter| waiter.notify_one());
+    }
 }
 
 impl Drop for Turn<'_> {
@@ -85,9 +77,15 @@ impl Drop for Turn<'_> {
                 state.results.entry(*ticket).or_insert(Err(LogError::ReadOnly { reason: reason.clone() }));
             }
             state.read_only = Some(ReadOnly { reason, is_final: true });
+            self.wake();
         }
         state.busy = false;
+        // Who leads next.
+        let next = state.queue.first();
         drop(state);
+        if let Some(next) = next {
+            next.notify_one();
+        }
         self.log.turns.notify_all();
     }
 }
@@ -96,7 +94,7 @@ impl State {
     fn new(last: Seq, active: LogId) -> Self {
         State {
             busy: false,
-            queue: Vec::new(),
+            queue: Queue::default(),
             next_ticket: 0,
             results: HashMap::new(),
             committed: last,
@@ -114,17 +112,6 @@ impl State {
             Some(ReadOnly { reason, .. }) => Err(LogError::ReadOnly { reason: reason.clone() }),
             None => Ok(()),
         }
-    }
-
-    /// As many batches as a group takes, oldest first.
-    fn take_group(&mut self) -> Vec<Entry> {
-        let mut bytes = 0;
-        let over = self.queue.iter().position(|entry| {
-            bytes += entry.batch.stored_bytes();
-            bytes > GROUP_BYTES_MAX
-        });
-        let rest = self.queue.split_off(over.unwrap_or(self.queue.len()).max(1).min(self.queue.len()));
-        std::mem::replace(&mut self.queue, rest)
     }
 }
 
@@ -244,21 +231,37 @@ impl Log {
     /// Commits are called one at a time, in the order of Seqs, on the thread of some caller; they must not call the
     /// log. A batch that gets an error was not committed. [`Ack::Buffered`] waits for a group that is being written.
     pub fn append(&self, batch: Prepared, ack: Ack, commit: Commit) -> Result<Seq, LogError> {
+        self.append_all(vec![(batch, ack, commit)]).pop().unwrap_or(Err(LogError::Empty))
+    }
+
+    /// The same for several batches, which are in one group as far as it holds them; what came of each, in their order.
+    pub fn append_all(&self, batches: Vec<Append>) -> Vec<Result<Seq, LogError>> {
+        let count = batches.len();
         let mut state = self.state();
-        state.check()?;
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        state.queue.push(Entry { ticket, batch, ack, commit });
+        if let Err(error) = state.check() {
+            return vec![Err(error); count];
+        }
+        let (first, waiter) = (state.next_ticket, Arc::new(Condvar::new()));
+        state.next_ticket += count as u64;
+        for (ticket, (batch, ack, commit)) in (first..).zip(batches) {
+            state.queue.push(Entry { ticket, batch, ack, commit, waiter: waiter.clone() });
+        }
+        let mut results = Vec::with_capacity(count);
         loop {
-            if let Some(result) = state.results.remove(&ticket) {
-                return result;
+            while results.len() < count
+                && let Some(result) = state.results.remove(&(first + results.len() as u64))
+            {
+                results.push(result);
+            }
+            if results.len() == count {
+                return results;
             }
             if state.busy {
-                state = self.turns.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = waiter.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             state.busy = true;
-            let group = state.take_group();
+            let group = state.queue.take_group();
             let checked = state.check();
             drop(state);
             self.lead(group, checked);
@@ -268,7 +271,9 @@ impl Log {
 
     /// Writes a group, for all whose batches are in it.
     fn lead(&self, group: Vec<Entry>, checked: Result<(), LogError>) {
-        let turn = Turn { log: self, tickets: group.iter().map(|entry| entry.ticket).collect() };
+        let mut waiters: Vec<_> = group.iter().map(|entry| entry.waiter.clone()).collect();
+        waiters.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        let turn = Turn { log: self, tickets: group.iter().map(|entry| entry.ticket).collect(), waiters };
         let (mut batches, mut commits) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
         for Entry { batch, ack, commit, .. } in group {
             batches.push((batch, ack));
@@ -292,7 +297,7 @@ impl Log {
             state.results.extend(turn.tickets.iter().copied().zip(results));
             state.queue.is_empty() && state.read_only.is_none()
         };
-        self.turns.notify_all();
+        turn.wake();
         if is_last {
             self.note_failure(writer.mark().err().as_ref());
             self.publish(&writer);
@@ -327,7 +332,7 @@ impl Log {
         }
         state.busy = true;
         drop(state);
-        let _turn = Turn { log: self, tickets: Vec::new() };
+        let _turn = Turn { log: self, tickets: Vec::new(), waiters: Vec::new() };
         let mut writer = self.writer();
         let result = work(&mut writer);
         self.note_failure(result.as_ref().err());

@@ -12,6 +12,7 @@ mod extent;
 mod file;
 mod group;
 mod prepared;
+mod queue;
 mod recover;
 mod scan;
 mod writer;
@@ -20,8 +21,9 @@ mod writer;
 mod tests;
 
 pub use extent::{Extent, Extents, extents};
-pub use group::{Commit, Log};
+pub use group::Log;
 pub use prepared::Prepared;
+pub use queue::{Append, Commit};
 pub use recover::{Cut, ReadOnlyError, Recovery, Replayed, read_only};
 
 use crate::crypt::KeyRing;

@@ -20,17 +20,43 @@ pub(super) struct BodyReader {
     ended: bool,
 }
 
+/// The parts of a body as they come.
+pub(super) struct BodyParts {
+    body: axum::body::BodyDataStream,
+    idle: Duration,
+}
+
+/// The parts of a body; one of which nothing comes for `idle` is an error.
+pub(super) fn parts(body: Body, idle: Duration) -> BodyParts {
+    BodyParts { body: body.into_data_stream(), idle }
+}
+
+impl BodyParts {
+    /// The next part, which is not empty; none at the end.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            let next = std::future::poll_fn(|context| Pin::new(&mut self.body).poll_next(context));
+            return match tokio::time::timeout(self.idle, next).await {
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+                Ok(None) => Ok(None),
+                Ok(Some(Ok(part))) if part.is_empty() => continue,
+                Ok(Some(Ok(part))) => Ok(Some(part)),
+                Ok(Some(Err(error))) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, error)),
+            };
+        }
+    }
+}
+
 /// The other end: pumps the body until it ends or nobody reads it.
 pub(super) struct BodyPump {
-    body: axum::body::BodyDataStream,
+    body: BodyParts,
     parts: Sender<Result<Bytes, io::Error>>,
-    idle: Duration,
 }
 
 /// Splits a body in two; a body of which nothing comes for `idle` is an error.
 pub(super) fn split(body: Body, idle: Duration) -> (BodyPump, BodyReader) {
     let (sender, receiver) = channel(PARTS_MAX);
-    let pump = BodyPump { body: body.into_data_stream(), parts: sender, idle };
+    let pump = BodyPump { body: parts(body, idle), parts: sender };
     (pump, BodyReader { parts: receiver, part: Bytes::new(), ended: false })
 }
 
@@ -38,14 +64,7 @@ impl BodyPump {
     /// Runs to the end. Where this is dropped before, the reader gets an error, and not an end.
     pub(super) async fn run(mut self) {
         loop {
-            let next = std::future::poll_fn(|context| Pin::new(&mut self.body).poll_next(context));
-            let part = match tokio::time::timeout(self.idle, next).await {
-                Err(_) => Err(io::ErrorKind::TimedOut.into()),
-                Ok(None) => Ok(Bytes::new()),
-                Ok(Some(Ok(part))) if part.is_empty() => continue,
-                Ok(Some(Ok(part))) => Ok(part),
-                Ok(Some(Err(error))) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, error)),
-            };
+            let part = self.body.next().await.map(Option::unwrap_or_default);
             // An empty part is the end; no end at all says that the request was dropped.
             let last = part.as_ref().map_or(true, Bytes::is_empty);
             if self.parts.send(part).await.is_err() || last {

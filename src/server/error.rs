@@ -8,10 +8,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 /// An error on its way to the client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ApiError(Box<Told>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Told {
     status: StatusCode,
     code: &'static str,

@@ -2,12 +2,14 @@
 
 use super::error::ApiError;
 use super::params::Params;
+use super::small::{self, Parsed, SMALL_BODY_BYTES_MAX};
 use super::{App, answer, auth, body};
 use crate::front::parse_labels;
 use crate::ingest::{DecodeError, Decoder, Encoding, Format, IngestOptions, Ingester, Rejected, Rejections, Sink};
 use crate::record::{Batch, Timestamp};
 use crate::store::{Ack, Roles, Tenant};
 use crate::tenant::{AppendOptions, Idempotency, RECEIPT_ANSWER_BYTES_MAX};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -34,7 +36,17 @@ struct Asked {
     ack: Ack,
     encoding: Encoding,
     limit: u64,
+    /// Bytes of the body, as its head says.
+    announced: Option<u64>,
     keyed: Option<Keyed>,
+}
+
+impl Asked {
+    /// How many bytes a body has that is small and plain.
+    fn small(&self) -> Option<u64> {
+        let is_plain = self.keyed.is_none() && self.encoding == Encoding::Identity;
+        self.announced.filter(|bytes| is_plain && *bytes <= SMALL_BODY_BYTES_MAX.min(self.limit))
+    }
 }
 
 /// The key of a request, and a hash of what it asks for that grows with its body.
@@ -71,7 +83,13 @@ pub(super) async fn ingest(
 ) -> Result<Response, ApiError> {
     let (parts, stream) = request.into_parts();
     let tenant = auth::admit(&app, &parts.headers, peer.ip(), Roles::WRITE).await?;
-    let asked = asked(&app, parts.uri.query().unwrap_or_default(), &parts.headers)?;
+    let mut asked = asked(&app, parts.uri.query().unwrap_or_default(), &parts.headers)?;
+    if let Some(kept) = tenant.policy().age_ns_max() {
+        asked.options.time_min = Timestamp(asked.options.arrival.0.saturating_sub(kept));
+    }
+    if let Some(bytes) = asked.small() {
+        return take_small(&app, &tenant, asked, stream, bytes).await;
+    }
     let permit = app.ingests.take(tenant.name(), app.wait()).await?;
     let idle = Duration::from_millis(app.limits.body_idle_ms_max);
     let (pump, reader) = body::split(stream, idle);
@@ -104,11 +122,48 @@ fn asked(app: &App, query: &str, headers: &HeaderMap) -> Result<Asked, ApiError>
     if keyed.is_some() {
         limit = limit.min(KEYED_BODY_BYTES_MAX);
     }
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    if announced.is_some_and(|bytes: u64| bytes > limit) {
+    let announced: Option<u64> =
+        headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    if announced.is_some_and(|bytes| bytes > limit) {
         return Err(too_large(limit, keyed.is_some()));
     }
-    Ok(Asked { options, ack, encoding, limit, keyed })
+    Ok(Asked { options, ack, encoding, limit, announced, keyed })
+}
+
+/// A body that needs no thread of its own.
+async fn take_small(
+    app: &Arc<App>,
+    tenant: &Tenant,
+    asked: Asked,
+    body: Body,
+    announced: u64,
+) -> Result<Response, ApiError> {
+    let body = small::read(body, announced, Duration::from_millis(app.limits.body_idle_ms_max)).await?;
+    let Parsed { batches, rejections } = Parsed::new(Ingester::new(&asked.options), &body);
+    let (mut stored, mut done) = (0, Ok(()));
+    for batch in batches {
+        let committed = match small::commit(app, tenant, batch, asked.ack).await {
+            Ok(committed) => committed,
+            Err(batch) => {
+                let permit = app.ingests.take(tenant.name(), app.wait()).await?;
+                let (tenant, ack) = (tenant.clone(), asked.ack);
+                let append = move || {
+                    let _permit = permit;
+                    Ok(u64::from(tenant.append_batch(&batch, ack)?.records))
+                };
+                tokio::task::spawn_blocking(append).await.map_err(|e| ApiError::internal(e.to_string()))?
+            }
+        };
+        match committed {
+            Ok(records) => stored += records,
+            Err(error) => {
+                done = Err(error);
+                break;
+            }
+        }
+    }
+    app.metrics.ingested(stored, body.len() as u64, rejections.count);
+    finished(done, stored, &rejections, asked.ack, usize::MAX)
 }
 
 /// A body over the limit, which is a lower one for those with a key.
@@ -122,10 +177,7 @@ fn too_large(limit: u64, keyed: bool) -> ApiError {
 }
 
 fn take_in(app: &App, tenant: &Tenant, asked: Asked, reader: body::BodyReader) -> Result<Response, ApiError> {
-    let Asked { mut options, ack, encoding, limit, mut keyed } = asked;
-    if let Some(kept) = tenant.policy().age_ns_max() {
-        options.time_min = Timestamp(options.arrival.0.saturating_sub(kept));
-    }
+    let Asked { options, ack, encoding, limit, mut keyed, .. } = asked;
     let mut sink = Appending {
         tenant,
         ack,
@@ -150,16 +202,27 @@ fn take_in(app: &App, tenant: &Tenant, asked: Asked, reader: body::BodyReader) -
     });
     let Appending { stored, rejections, .. } = sink;
     app.metrics.ingested(stored, bytes, rejections.count);
-    if let Err(error) = done {
-        return Err(if stored > 0 { error.with("accepted", stored) } else { error });
-    }
-    if let Some(before) = replayed {
+    if let (Ok(()), Some(before)) = (&done, replayed) {
         let mut response = answer::json(StatusCode::OK, String::from_utf8_lossy(&before).into_owned());
         response.headers_mut().insert(REPLAY, HeaderValue::from_static("true"));
         return Ok(response);
     }
     let bytes_max = if options.one_batch { RECEIPT_ANSWER_BYTES_MAX } else { usize::MAX };
-    let mut answer = told(stored, &rejections, ack, bytes_max);
+    finished(done, stored, &rejections, ack, bytes_max)
+}
+
+/// What is answered at the end of a body.
+fn finished(
+    done: Result<(), ApiError>,
+    stored: u64,
+    rejections: &Rejections,
+    ack: Ack,
+    bytes_max: usize,
+) -> Result<Response, ApiError> {
+    if let Err(error) = done {
+        return Err(if stored > 0 { error.with("accepted", stored) } else { error });
+    }
+    let mut answer = told(stored, rejections, ack, bytes_max);
     if stored > 0 {
         return Ok(answer::json(StatusCode::OK, answer.to_string()));
     }

@@ -21,6 +21,7 @@ mod query;
 mod restore;
 mod serve;
 mod share;
+mod small;
 
 pub use config::{BackupConfig, Config, Limits};
 pub use serve::{ServeError, serve};
@@ -43,6 +44,7 @@ struct App {
     rates: limit::Rates,
     queries: share::Turns,
     ingests: share::Turns,
+    groups: small::Groups,
     /// Requests whose answers are not out yet.
     in_flight: Arc<AtomicU64>,
     draining: AtomicBool,

@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use super::share::Turns;
+use super::small::Groups;
 use super::{App, Config, backup, delete, ingest, layer, limit, metrics, probes, query, restore};
 use crate::store::{DEFAULT_TENANT, Error, Store};
 use axum::Router;
@@ -78,6 +79,7 @@ pub fn serve(
         rates: limit::Rates::new(limits.requests_per_s_max),
         queries: Turns::new(limits.queries_max, open, "limits.queries_max"),
         ingests: Turns::new(limits.ingests_max, open, "limits.ingests_max"),
+        groups: Groups::default(),
         in_flight: Arc::default(),
         draining: AtomicBool::new(false),
         started: Instant::now(),

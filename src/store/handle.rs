@@ -80,6 +80,16 @@ impl Tenant {
         Ok(appended)
     }
 
+    /// Appends several batches, each a commit of its own, which are written and synced together: what came of each, in
+    /// their order. For who collects small batches of many callers; an error of all says that none was appended.
+    pub fn append_batches(&self, batches: &[(Batch, Ack)]) -> Result<Vec<Result<Appended, Error>>, Error> {
+        self.store.has_room()?;
+        self.core.make_room()?;
+        let results = self.core.append_all(batches)?;
+        self.after_append();
+        Ok(results)
+    }
+
     /// Appends a batch as one commit, with options. With an [`Idempotency`](crate::Idempotency) key a batch that was appended before
     /// within 24 hours, also before a crash, is not appended again; while the same key is in flight this waits.
     ///

@@ -6,7 +6,7 @@ use crate::crypt::KeyRing;
 use crate::format::payload::{self, Payload};
 use crate::format::receipt::{Filed, Receipt};
 use crate::id::Seq;
-use crate::log::{Ack, Prepared};
+use crate::log::{Ack, Append, Prepared};
 use crate::memtable::CommittedBatch;
 use crate::record::{Batch, Timestamp};
 use crate::store::Error;
@@ -79,6 +79,32 @@ impl TenantCore {
         self.commit(writer, payload, prepared, ack, None)
     }
 
+    /// The same for several batches, each a commit of its own, which are written and synced together.
+    pub fn append_all(&self, batches: &[(Batch, Ack)]) -> Result<Vec<Result<Appended, Error>>, Error> {
+        let writer = self.writer.as_ref().ok_or(ErrorKind::ReadOnly)?;
+        self.revive(writer)?;
+        let mut appends = Vec::with_capacity(batches.len());
+        let mut results = Vec::with_capacity(batches.len());
+        for (batch, ack) in batches {
+            let prepared = self.admit(batch).and_then(|()| prepare(batch, &self.options.keys));
+            results.push(prepared.map(|(payload, prepared)| {
+                let records = prepared.records();
+                appends.push(self.entry(writer, payload, prepared, *ack, None));
+                Appended { first: Seq(0), records, ack: *ack }
+            }));
+        }
+        let mut firsts = writer.log.append_all(appends).into_iter();
+        for result in results.iter_mut() {
+            let Ok(appended) = result else { continue };
+            match firsts.next() {
+                Some(Ok(first)) => appended.first = first,
+                Some(Err(error)) => *result = Err(error.into()),
+                None => *result = Err(ErrorKind::ReadOnly.into()),
+            }
+        }
+        Ok(results)
+    }
+
     /// Commits a batch that has a key, unless that was done before. The receipt is in the batch's frame: it is there
     /// if and only if the records are.
     pub fn append_once(&self, batch: &Batch, ack: Ack, idempotency: Idempotency) -> Result<Committed, Error> {
@@ -119,6 +145,21 @@ impl TenantCore {
         receipt: Option<([u8; 32], Receipt)>,
     ) -> Result<Appended, Error> {
         self.revive(writer)?;
+        let records = prepared.records();
+        let (prepared, ack, commit) = self.entry(writer, payload, prepared, ack, receipt);
+        let first = writer.log.append(prepared, ack, commit)?;
+        Ok(Appended { first, records, ack })
+    }
+
+    /// What the log takes: with the batch, what makes it visible.
+    fn entry(
+        &self,
+        writer: &Writer,
+        payload: Payload,
+        prepared: Prepared,
+        ack: Ack,
+        receipt: Option<([u8; 32], Receipt)>,
+    ) -> Append {
         let (leaf, records) = (prepared.leaf(), prepared.records());
         let payload = Arc::new(payload);
         let (state, receipts) = (self.state.clone(), writer.receipts.clone());
@@ -130,8 +171,7 @@ impl TenantCore {
                 receipts.keep(Filed { key, first, records, receipt });
             }
         });
-        let first = writer.log.append(prepared, ack, commit)?;
-        Ok(Appended { first, records, ack })
+        (prepared, ack, commit)
     }
 
     /// Makes durable what was acknowledged before it was.

@@ -39,6 +39,51 @@ fn writers_share_syncs_and_commits_are_in_order() {
 }
 
 #[test]
+fn batches_that_are_appended_at_once_share_a_sync_and_come_back_in_order() {
+    let vfs = SimVfs::new();
+    let (log, ..) = must_open(&vfs, 0);
+    let visible = Arc::new(AtomicU64::new(0));
+    let entry = |records: u32, ack| {
+        let mine = visible.clone();
+        let commit = move |seq: Seq| assert_eq!(mine.swap(seq.0 + u64::from(records) - 1, Ordering::SeqCst) + 1, seq.0);
+        (Prepared::new(b"x", records).expect("small"), ack, Box::new(commit) as Commit)
+    };
+    let before = vfs.syncs();
+    let results = log.append_all((1..=50).map(|n| entry(n, if n == 9 { Ack::Os } else { Ack::Fsync })).collect());
+    assert!(vfs.syncs() - before <= 2, "{} syncs", vfs.syncs() - before);
+    let firsts: Vec<u64> = results.into_iter().map(|r| r.expect("appended").0).collect();
+    assert!(firsts.iter().copied().eq((1..=50u64).map(|n| 1 + n * (n - 1) / 2)));
+    assert_eq!(log.append_all(Vec::new()).len(), 0);
+
+    // Several such callers, each with more than one group holds, beside single ones.
+    let large = vec![7u8; crate::log::GROUP_BYTES_MAX / 3];
+    let noise: Vec<u8> = (0..large.len())
+        .scan(1u64, |x, _| {
+            *x = x.wrapping_mul(0x5851_f42d_4c95_7f2d) + 1;
+            Some((*x >> 56) as u8)
+        })
+        .collect();
+    let first = visible.load(Ordering::SeqCst);
+    std::thread::scope(|s| {
+        for _ in 0..3 {
+            let (log, noise) = (&log, &noise);
+            s.spawn(move || {
+                let batches =
+                    (0..4).map(|_| (Prepared::new(noise, 1).expect("fits"), Ack::Os, Box::new(|_| ()) as Commit));
+                let results = log.append_all(batches.collect());
+                assert!(results.iter().all(Result::is_ok));
+                assert!(results.is_sorted_by_key(|r| r.as_ref().map_or(0, |seq| seq.0)));
+            });
+            s.spawn(move || ok(log, b"alone", Ack::Fsync));
+        }
+    });
+    assert_eq!(log.last_seq().0, first + 3 * 4 + 3);
+    log.close().expect("closed");
+    let results = log.append_all(vec![entry(1, Ack::Os), entry(1, Ack::Fsync)]);
+    assert!(results.len() == 2 && results.iter().all(|r| matches!(r, Err(LogError::Closed))));
+}
+
+#[test]
 fn acks_beside_rotations_and_acks_of_every_kind() {
     let vfs = SimVfs::new();
     let (log, ..) = must_open(&vfs, 0);
