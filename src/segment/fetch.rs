@@ -1,5 +1,6 @@
 //! Reads and decodes parts of a block's pages.
 
+use super::overflow::Overflow;
 use crate::error::StorageError;
 use crate::format::DecodeError;
 use crate::format::block::BlockHeader;
@@ -22,6 +23,8 @@ pub(super) enum Loaded {
     Seqs(Arc<Vec<u64>>),
     /// Rows that have a column, or the shape of each row.
     Rows(Arc<[u32]>),
+    /// Rarer fields.
+    Overflow(Arc<Overflow>),
 }
 
 /// A block's header, and where its pages begin in the file.
@@ -53,6 +56,7 @@ impl Loaded {
             Loaded::Times(t) => t.len() * 8,
             Loaded::Seqs(t) => t.len() * 8,
             Loaded::Rows(r) => r.len() * 4,
+            Loaded::Overflow(o) => o.memory,
         }
     }
 }

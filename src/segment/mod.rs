@@ -16,6 +16,7 @@ mod hold;
 mod merge;
 #[cfg(test)]
 mod merge_tests;
+mod overflow;
 mod read;
 mod refer;
 mod rows;

@@ -5,13 +5,13 @@ use super::fetch::{Header, Loaded, Pages};
 use super::hold::may_hold;
 use crate::error::{Damage, StorageError};
 use crate::format::DecodeError;
-use crate::format::block::{BLOCK_HEAD_BYTES, BlockHeader, PresenceEncoding, read_head, read_header, read_overflow};
+use crate::format::block::{BLOCK_HEAD_BYTES, BlockHeader, PresenceEncoding, read_head, read_header};
 use crate::format::chunk::{Chunk, ChunkTags, Encoding};
 use crate::format::segment::{
     Footer, SEGMENT_HEADER_BYTES, SegmentHeader, TRAILER_BYTES, Trailer, read_footer, read_segment_header, read_trailer,
 };
 use crate::id::Seq;
-use crate::record::{Block, BlockInfo, Column, Data, Field, Presence, Tag, Tags, Texts, Timestamp, Zone, ZoneMap};
+use crate::record::{Block, BlockInfo, Column, Data, Field, Presence, Timestamp, Zone, ZoneMap};
 use crate::vfs::VfsFile;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -23,7 +23,9 @@ const PART_TIMES: u32 = u32::MAX - 1;
 const PART_SEQS: u32 = u32::MAX - 2;
 const PART_STREAMS: u32 = u32::MAX - 3;
 const PART_SHAPES: u32 = u32::MAX - 4;
-const PART_OVERFLOW: u32 = u32::MAX - 5;
+pub(super) const PART_OVERFLOW: u32 = u32::MAX - 5;
+/// The fields of the overflow column, each by itself.
+pub(super) const PART_RARE: u32 = u32::MAX - 6;
 /// Columns are numbered from 0, and the rows that have them from here.
 const PART_PRESENCE: u32 = 1 << 30;
 /// The entries of dictionaries, likewise.
@@ -264,40 +266,6 @@ impl SegmentBlock {
         }
     }
 
-    /// A rarer field, gathered from the overflow column.
-    fn overflow_field(&self, name: &str) -> Result<Option<Field>, StorageError> {
-        let h = &self.header.header;
-        let Some(chunk) = &h.overflow else { return Ok(None) };
-        if h.overflow_names.binary_search_by(|n| (**n).cmp(name)).is_err() {
-            return Ok(None);
-        }
-        let column = self.read_column(PART_OVERFLOW, chunk)?;
-        let presence = self.presence(h.columns.len(), chunk.rows)?;
-        let (mut rows, mut tags, mut texts) = (Vec::new(), Vec::new(), Texts::default());
-        let mut buffer = Vec::new();
-        for place in 0..column.len() {
-            for (field, tag, text) in self.overflow_fields(&column, place, &mut buffer)? {
-                if field == name {
-                    rows.push(presence.row(place));
-                    tags.push(tag);
-                    texts.push(text.as_bytes());
-                }
-            }
-        }
-        let column = Column { tags: Tags::Each(tags.into()), data: Data::Plain(texts) };
-        Ok(Some(Field { presence: Presence::Rows(rows.into()), column: Arc::new(column) }))
-    }
-
-    fn overflow_fields<'a>(
-        &self,
-        column: &'a Column,
-        place: usize,
-        buffer: &'a mut Vec<u8>,
-    ) -> Result<Vec<(&'a str, Tag, &'a str)>, StorageError> {
-        let text = std::str::from_utf8(column.text(place, buffer)).unwrap_or_default();
-        read_overflow(text).map_err(|e| self.damage(e.what, e.expected, e.found))
-    }
-
     fn find(&self, name: &str) -> Option<usize> {
         self.header.header.columns.binary_search_by(|c| (*c.name).cmp(name)).ok()
     }
@@ -389,7 +357,7 @@ impl Block for SegmentBlock {
     fn zone(&self, name: &str) -> Result<Zone, StorageError> {
         Ok(match self.find(name) {
             Some(column) => Zone::Known(self.header.zones[column].clone()),
-            None if self.header.header.overflow_names.binary_search_by(|n| (**n).cmp(name)).is_ok() => Zone::Unknown,
+            None if self.find_overflow(name).is_some() => Zone::Unknown,
             None => Zone::Absent,
         })
     }
@@ -430,28 +398,31 @@ impl Block for SegmentBlock {
     }
     fn names_at(&self, rows: &[u32]) -> Result<Vec<Arc<str>>, StorageError> {
         let h = &self.header.header;
-        let PresenceEncoding::Shapes { shapes, .. } = &h.presence else { return self.names() };
-        let ids = self.shape_ids()?;
-        let mut seen = vec![false; shapes.len()];
-        rows.iter().filter_map(|&row| ids.get(row as usize)).for_each(|&id| seen[id as usize] = true);
-        let mut has = vec![false; h.columns.len() + 1];
-        for (shape, _) in shapes.iter().zip(&seen).filter(|(_, seen)| **seen) {
-            shape.iter().for_each(|&column| has[column as usize] = true);
-        }
+        let has = match &h.presence {
+            PresenceEncoding::Shapes { shapes, .. } => {
+                let ids = self.shape_ids()?;
+                let mut seen = vec![false; shapes.len()];
+                rows.iter().filter_map(|&row| ids.get(row as usize)).for_each(|&id| seen[id as usize] = true);
+                let mut has = vec![false; h.columns.len() + 1];
+                for (shape, _) in shapes.iter().zip(&seen).filter(|(_, seen)| **seen) {
+                    shape.iter().for_each(|&column| has[column as usize] = true);
+                }
+                has
+            }
+            PresenceEncoding::Bitmaps(_) => {
+                let values = h.columns.iter().map(|c| c.chunk.rows).chain(h.overflow.iter().map(|chunk| chunk.rows));
+                let has = |(column, values)| {
+                    let presence = self.presence(column, values)?;
+                    Ok(rows.iter().any(|&row| presence.place(row).is_some()))
+                };
+                values.enumerate().map(has).collect::<Result<Vec<bool>, StorageError>>()?
+            }
+        };
         let mut names: Vec<Arc<str>> =
             self.header.names.iter().zip(&has).filter(|(_, has)| **has).map(|(n, _)| n.clone()).collect();
-        if has[h.columns.len()]
-            && let Some(chunk) = &h.overflow
-        {
-            let column = self.read_column(PART_OVERFLOW, chunk)?;
-            let presence = self.presence(h.columns.len(), chunk.rows)?;
-            let mut buffer = Vec::new();
-            for place in rows.iter().filter_map(|&row| presence.place(row)) {
-                names
-                    .extend(self.overflow_fields(&column, place, &mut buffer)?.into_iter().map(|(n, ..)| Arc::from(n)));
-            }
+        if has.get(h.columns.len()) == Some(&true) {
+            names.extend(self.overflow_names_at(rows)?);
             names.sort();
-            names.dedup();
         }
         Ok(names)
     }

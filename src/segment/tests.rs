@@ -172,6 +172,19 @@ fn more_shapes_than_a_block_may_have() {
 }
 
 #[test]
+fn more_of_both() {
+    let records: Vec<(i64, Fields)> = (0..5000)
+        .map(|i| (i, (1..4).map(|k| field(format!("f{:04}", i * k * 7919 % 1700), i)).collect::<Fields>()))
+        .map(|(i, mut fields)| {
+            fields.sort();
+            fields.dedup_by(|a, b| a.0 == b.0);
+            (i, fields)
+        })
+        .collect();
+    check(&[(Seq(1), payload(&records))]);
+}
+
+#[test]
 fn large_values_span_pages_and_end_blocks() {
     let records: Vec<(i64, Fields)> =
         (0..30).map(|i| (i, vec![field("big", format!("{i}").repeat(400_000)), field("small", i)])).collect();
