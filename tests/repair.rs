@@ -316,6 +316,7 @@ const CASES: &[(&str, Damage, Lost)] = &[
         |_| vec![],
     ),
     ("the receipts", |d| std::fs::write(d.join("tenants/t/receipts"), b"nonsense").unwrap(), |_| vec![]),
+    ("the usage", |d| std::fs::write(d.join("tenants/t/usage"), b"nonsense").unwrap(), |_| vec![]),
 ];
 
 #[test]

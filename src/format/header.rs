@@ -1,6 +1,7 @@
-//! The header that a log file, a manifest, a file of receipts and a list of archived files begin with: whose file this is, and room for its key.
+//! The header that a log file, a manifest, a file of receipts and a list of archived files begin with, and that a file
+//! of usage is: whose file this is, and room for its key.
 
-use super::bytes::{DecodeError, Reader, put_u16, put_u64};
+use super::bytes::{DecodeError, Reader, put_i64, put_u16, put_u64};
 use super::sealed::{CIPHER_XCHACHA, WrappedKey};
 use crate::id::{LogId, Seq, TENANT_NAME_BYTES_MAX, TenantId};
 
@@ -14,6 +15,8 @@ pub const MANIFEST_VERSION: u16 = 3;
 pub const RECEIPTS_VERSION: u16 = 1;
 /// The version of a list of archived files that this code writes, and the only one that it reads.
 pub const ARCHIVED_VERSION: u16 = 1;
+/// The version of a file of usage that this code writes, and the only one that it reads.
+pub const USAGE_VERSION: u16 = 1;
 /// Bytes reserved in a file header for the file's wrapped key; zero where the file is not encrypted.
 pub const WRAPPED_KEY_BYTES: usize = 96;
 /// The cipher of a file that is not encrypted.
@@ -29,6 +32,7 @@ const LOG_MAGIC: [u8; 8] = *b"DURAMLOG";
 const MANIFEST_MAGIC: [u8; 8] = *b"DURAMMAN";
 const RECEIPTS_MAGIC: [u8; 8] = *b"DURAMRCP";
 const ARCHIVED_MAGIC: [u8; 8] = *b"DURAMARC";
+const USAGE_MAGIC: [u8; 8] = *b"DURAMUSE";
 const CRC_AT: usize = FILE_HEADER_BYTES - 4;
 /// Where the wrapped key stands.
 const KEY_AT: usize = 96;
@@ -219,6 +223,45 @@ impl ArchivedHeader {
     }
 }
 
+/// The file `usage`, which is nothing but a header: what came of records on a day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageHeader {
+    /// Whose.
+    pub tenant: TenantId,
+    /// See [`FileStamp::salt`].
+    pub salt: u64,
+    /// Which day, UTC, in days since 1970.
+    pub day: i64,
+    /// At least so many bytes of records came on it as were let in, encoded and not packed.
+    pub bytes: u64,
+}
+
+impl UsageHeader {
+    /// The bytes.
+    pub fn encode(&self) -> [u8; FILE_HEADER_BYTES] {
+        let mut own = Vec::with_capacity(16);
+        put_i64(&mut own, self.day);
+        put_u64(&mut own, self.bytes);
+        encode(USAGE_MAGIC, USAGE_VERSION, &self.tenant, FileStamp { id: 0, salt: self.salt }, None, &own)
+    }
+
+    /// Reads a whole file.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        const WHAT: &str = "file of usage";
+        let (_, tenant, stamp, key, own) = decode(USAGE_MAGIC, USAGE_VERSION, WHAT, bytes)?;
+        if key.is_some() {
+            return Err(DecodeError::new(WHAT, 10, "cipher 0 (none): usage is not encrypted", CIPHER_XCHACHA));
+        }
+        if bytes.len() > FILE_HEADER_BYTES {
+            return Err(DecodeError::new(WHAT, FILE_HEADER_BYTES, "the end", format!("{} bytes", bytes.len())));
+        }
+        let mut own = Reader::new(own, WHAT);
+        let header = UsageHeader { tenant, salt: stamp.salt, day: own.i64()?, bytes: own.u64()? };
+        canonical(WHAT, bytes, &header.encode())?;
+        Ok(header)
+    }
+}
+
 fn encode(
     magic: [u8; 8],
     version: u16,
@@ -332,6 +375,20 @@ mod tests {
         let manifest = ManifestHeader { version: 1, tenant: log.tenant.clone(), salt: 9 };
         assert!(LogHeader::decode(&manifest.encode()).is_err());
         assert!(ManifestHeader::decode(&log.encode()).is_err());
+    }
+
+    #[test]
+    fn a_file_of_usage_is_a_header_and_nothing_else() {
+        let usage = UsageHeader { tenant: TenantId::new("acme").expect("a name"), salt: 7, day: -3, bytes: u64::MAX };
+        let bytes = usage.encode();
+        assert_eq!(UsageHeader::decode(&bytes), Ok(usage));
+        assert!(UsageHeader::decode(&[&bytes[..], &[0]].concat()).is_err());
+        assert!(UsageHeader::decode(&log_header().encode()).is_err());
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(UsageHeader::decode(&bad).is_err(), "bit {bit}");
+        }
     }
 
     #[test]

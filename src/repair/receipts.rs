@@ -1,8 +1,9 @@
-//! The receipts of requests with idempotency keys: in their file, and in frames whose records go to segments.
+//! The receipts of requests with idempotency keys: in their file, and in frames whose records go to segments. And the file
+//! of usage, which a tenant can be without as well.
 
 use super::tenant::{Look, Tenant};
 use crate::error::StorageError;
-use crate::format::header::ReceiptsHeader;
+use crate::format::header::{ReceiptsHeader, UsageHeader};
 use crate::format::receipt::{Filed, decode_receipts, encode_receipts};
 use crate::format::sealed::FileKind;
 use crate::store::Error;
@@ -42,6 +43,26 @@ impl Tenant<'_> {
             self.vfs.sync_dir(self.dir)?;
         }
         self.act(&path, format!("{problem}: the idempotency keys in it are forgotten"), copy);
+        Ok(())
+    }
+
+    /// What came today is known by this file alone.
+    pub(super) fn usage(&mut self) -> Result<(), Error> {
+        let path = self.dir.join("usage");
+        if !self.vfs.exists(&path)? {
+            return Ok(());
+        }
+        let problem = match UsageHeader::decode(&self.vfs.read(&path)?) {
+            Ok(header) if header.tenant == *self.id => return Ok(()),
+            Ok(header) => format!("it is that of {}", header.tenant),
+            Err(error) => error.to_string(),
+        };
+        let copy = self.copy(&path, &problem)?;
+        if !self.report.dry_run {
+            self.vfs.remove(&path)?;
+            self.vfs.sync_dir(self.dir)?;
+        }
+        self.act(&path, format!("{problem}: the sum for the quota of a day begins anew"), copy);
         Ok(())
     }
 

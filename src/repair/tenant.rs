@@ -72,6 +72,7 @@ pub(super) struct Made {
 impl Tenant<'_> {
     pub fn run(&mut self) -> Result<(), Error> {
         self.receipts()?;
+        self.usage()?;
         match read(&**self.vfs, self.dir, self.id)? {
             Chain::Whole(version) => self.by_manifest(&version),
             Chain::Broken(history) => self.without_manifest(*history),

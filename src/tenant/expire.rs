@@ -66,17 +66,24 @@ impl TenantCore {
         let mut usage = self.options.rules.usage(&version);
         usage.bytes = usage.bytes.saturating_add(memtables);
         usage.records = usage.records.saturating_add(unsealed);
+        usage.ingest_bytes_today = self.daily.came(self.options.rules.today());
         usage
     }
 
-    /// Is there room for a batch under the tenant's quotas? Where there is, it counts as having come.
+    /// Is there room for a batch under the tenant's quotas? Where there is, it counts as having come, also after a
+    /// restart or a crash.
     pub fn admit(&self, batch: &Batch) -> Result<(), Error> {
         let rules = &self.options.rules;
         let policy = rules.policy();
         if policy.quota().is_any() {
             let bytes = batch.text_bytes() as u64;
-            policy.quota().admit(self.id.as_str(), &self.usage(), bytes, batch.len() as u64)?;
-            rules.came(bytes);
+            let usage = self.usage();
+            let fits = |came| {
+                let usage = Usage { ingest_bytes_today: came, ..usage };
+                Ok(policy.quota().admit(self.id.as_str(), &usage, bytes, batch.len() as u64)?)
+            };
+            let per_day = policy.quota().ingest_bytes_per_day;
+            self.daily.admit((&self.id, &self.options), rules.today(), (bytes, per_day), fits)?;
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ mod seal;
 mod segments;
 mod snapshot;
 mod stats;
+mod usage;
 
 pub use crate::format::receipt::RECEIPT_ANSWER_BYTES_MAX;
 pub(crate) use output::IndexSink;
@@ -89,6 +90,7 @@ pub struct TenantCore {
     options: TenantOptions,
     writer: Option<Writer>,
     state: Arc<Mutex<State>>,
+    daily: usage::Daily,
     report: OpenReport,
 }
 

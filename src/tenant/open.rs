@@ -4,6 +4,7 @@ use super::archived::ArchivedList;
 use super::compact::Merges;
 use super::receipts::Receipts;
 use super::segments::{SegmentSource, segment_path};
+use super::usage::Daily;
 use super::{State, TenantCore, TenantOptions, Writer};
 use crate::crypt::{open_segment, remove_unfinished};
 use crate::error::{Damage, StorageError};
@@ -130,6 +131,7 @@ impl TenantCore {
         writer: Option<Writer>,
         report: OpenReport,
     ) -> Result<TenantCore, Error> {
+        let daily = Daily::open(id, &options, writer.is_some())?;
         let mut active = Memtable::new();
         for batch in replay {
             let payload = Payload::decode(batch.payload).map_err(|e| {
@@ -151,7 +153,7 @@ impl TenantCore {
             counted,
             seal_error: None,
         };
-        Ok(TenantCore { id: id.clone(), options, writer, state: Arc::new(Mutex::new(state)), report })
+        Ok(TenantCore { id: id.clone(), options, writer, state: Arc::new(Mutex::new(state)), daily, report })
     }
 }
 

@@ -23,6 +23,7 @@ impl TenantCore {
         writer.merges.end();
         // All of it is durable: what fails now is only the proof, and reserved room.
         let _ = writer.log.close();
+        let _ = self.daily.settle(&self.id, &self.options);
         Ok(())
     }
 

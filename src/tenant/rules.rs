@@ -64,9 +64,6 @@ struct Counted {
     edits: u64,
     bytes: u64,
     records: u64,
-    /// Days since 1970, and what came on the last of them.
-    day: i64,
-    day_bytes: u64,
 }
 
 impl Rules {
@@ -138,9 +135,13 @@ impl Rules {
         self.usage.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// What segments of a version take, and what came today.
+    /// Which day it is, UTC, in days since 1970.
+    pub(super) fn today(&self) -> i64 {
+        self.clock.now().0.div_euclid(DAY_NS)
+    }
+
+    /// What segments of a version take.
     pub(super) fn usage(&self, version: &Version) -> Usage {
-        let today = self.clock.now().0.div_euclid(DAY_NS);
         let mut counted = self.counted();
         if counted.edits != version.edits {
             let own = version.segments.values().filter(|s| s.place.is_own());
@@ -148,17 +149,6 @@ impl Rules {
             counted.records = version.segments.values().map(|s| s.rows).fold(0, u64::saturating_add);
             counted.edits = version.edits;
         }
-        let ingest_bytes_today = if counted.day == today { counted.day_bytes } else { 0 };
-        Usage { bytes: counted.bytes, records: counted.records, ingest_bytes_today }
-    }
-
-    /// Says that so many bytes came.
-    pub(super) fn came(&self, bytes: u64) {
-        let today = self.clock.now().0.div_euclid(DAY_NS);
-        let mut counted = self.counted();
-        if counted.day != today {
-            (counted.day, counted.day_bytes) = (today, 0);
-        }
-        counted.day_bytes = counted.day_bytes.saturating_add(bytes);
+        Usage { bytes: counted.bytes, records: counted.records, ingest_bytes_today: 0 }
     }
 }

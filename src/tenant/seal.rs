@@ -256,6 +256,8 @@ impl TenantCore {
         let sealed = self.seal();
         // Also where sealing failed: the log has it all, and says so durably.
         writer.log.close()?;
+        // Where it fails the file says more than came, as after a crash.
+        let _ = self.daily.settle(&self.id, &self.options);
         sealed.map(drop)
     }
 }

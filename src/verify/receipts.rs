@@ -1,7 +1,8 @@
-//! A tenant's file of receipts, and its list of files in archives: whole, and this tenant's.
+//! A tenant's file of receipts, that of usage, and its list of files in archives: whole, and this tenant's.
 
 use super::report::{Finding, FindingKind, Report};
 use crate::format::archived::decode_archived;
+use crate::format::header::UsageHeader;
 use crate::format::receipt::decode_receipts;
 use crate::format::sealed::FileKind;
 use crate::id::TenantId;
@@ -37,6 +38,24 @@ pub(super) fn verify_archived(vfs: &dyn Vfs, path: &Path, tenant: Option<&Tenant
     report.bytes += bytes.len() as u64;
     match decode_archived(&bytes) {
         Ok((header, _)) => {
+            if let Some(tenant) = tenant.filter(|tenant| header.tenant != **tenant) {
+                report.add(Finding::new(FindingKind::Misplaced, path, 11, tenant, &header.tenant));
+            }
+        }
+        Err(e) => report.add(Finding::damage(FindingKind::Corruption, e.in_file(path))),
+    }
+}
+
+/// Verifies the file `usage`, which is replaced as a whole as well.
+pub(super) fn verify_usage(vfs: &dyn Vfs, path: &Path, tenant: Option<&TenantId>, report: &mut Report) {
+    let bytes = match vfs.read(path) {
+        Ok(bytes) => bytes,
+        Err(e) => return report.add(Finding::error(path, &e)),
+    };
+    report.files += 1;
+    report.bytes += bytes.len() as u64;
+    match UsageHeader::decode(&bytes) {
+        Ok(header) => {
             if let Some(tenant) = tenant.filter(|tenant| header.tenant != **tenant) {
                 report.add(Finding::new(FindingKind::Misplaced, path, 11, tenant, &header.tenant));
             }

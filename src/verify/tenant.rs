@@ -66,10 +66,13 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
         match (entry.name.as_str(), entry.is_dir) {
             ("manifest" | "key", false) | ("segments" | "log", true) => {}
             ("quarantine", true) => quarantine::verify_quarantine(vfs, &path, report)?,
-            ("manifest.tmp" | "receipts.tmp" | "key.tmp" | "archived.tmp", false) if live => {}
+            ("manifest.tmp" | "receipts.tmp" | "usage.tmp" | "key.tmp" | "archived.tmp", false) if live => {}
             (name, false) if live && name.strip_suffix(".tmp").and_then(part_number).is_some() => {}
             ("receipts", false) => {
                 receipts::verify_receipts(vfs, &path, chain.as_ref().map(|c| &c.version.tenant), report);
+            }
+            ("usage", false) => {
+                receipts::verify_usage(vfs, &path, chain.as_ref().map(|c| &c.version.tenant), report);
             }
             ("archived", false) => {
                 receipts::verify_archived(vfs, &path, chain.as_ref().map(|c| &c.version.tenant), report);

@@ -5,7 +5,9 @@ use crate::format::archived::{ArchivedFile, encode_archived};
 use crate::format::edit::tests::{leaf, scattered, segment};
 use crate::format::edit::{Edit, Entry, HEAD_START, put_entry_mark};
 use crate::format::frame::{Codec, Frame, chain_start};
-use crate::format::header::{ArchivedHeader, LogHeader, MANIFEST_VERSION, ManifestHeader, ReceiptsHeader};
+use crate::format::header::{
+    ArchivedHeader, LogHeader, MANIFEST_VERSION, ManifestHeader, ReceiptsHeader, UsageHeader,
+};
 use crate::format::receipt::{Filed, Receipt, encode_receipts};
 use crate::id::{LogId, Place, SegmentId, Seq, TenantId};
 use crate::record::Timestamp;
@@ -45,6 +47,13 @@ fn the_document_shows_a_file_of_receipts() {
     };
     let key = *blake3::hash(b"k-1").as_bytes();
     check("receipts", &encode_receipts(&header, &[Filed { key, first: Seq(41), records: 1, receipt }]));
+}
+
+#[test]
+fn the_document_shows_a_file_of_usage() {
+    let tenant = TenantId::new("acme").expect("a name");
+    let usage = UsageHeader { tenant, salt: 0x0123_4567_89ab_cdef, day: 19_675, bytes: 1_000_000 };
+    check("usage", &usage.encode());
 }
 
 #[test]
