@@ -27,6 +27,7 @@
 pub mod archive;
 pub mod backup;
 pub mod catalog;
+pub mod checkpoint;
 pub mod crypt;
 pub mod error;
 pub mod exec;

@@ -222,3 +222,60 @@ fn a_tenant_comes_back_into_a_server() {
     let after = run_in(dir.path(), &["query", "--data", "s", "--tenant", "acme", "*"]).exits(0).stdout;
     assert_eq!(after, before);
 }
+
+#[test]
+fn checkpoints_are_taken_by_schedule_and_hold() {
+    let dir = folder();
+    let (admin, _) = store(dir.path());
+    let key = run_in(dir.path(), &["checkpoint", "--new-key", "signing.key"]).exits(0).stdout;
+    std::fs::create_dir(dir.path().join("kept")).unwrap();
+    let config = |key: &str| format!("[checkpoints]\nevery = \"1h\"\ndir = \"kept\"\nkey = \"{key}\"\nkeep = 3\n");
+    std::fs::write(dir.path().join("duramen.toml"), config("signing.key")).unwrap();
+    let server = Server::start(dir.path());
+    let detailed = |server: &Server| -> Value {
+        let (_, text) = server.ask("GET", "/health/detailed", "", &[], "");
+        serde_json::from_str::<Value>(&text).unwrap()["checks"]["checkpoints"].clone()
+    };
+    let begun = Instant::now();
+    let check = loop {
+        let check = detailed(&server);
+        if check["last"].is_string() {
+            break check;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{check}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(
+        (&check["status"], &check["last_failed"], &check["overdue"]),
+        (&json!("healthy"), &json!(false), &json!(false))
+    );
+    let (_, metrics) = server.ask("GET", "/metrics", &admin, &[], "");
+    assert!(metrics.lines().any(|l| l == "duramen_checkpoints_total{result=\"ok\"} 1"), "{metrics}");
+    let said = server.rows(&admin, "system", "{category=\"application\"} source:checkpoint");
+    assert_eq!(said[0]["message"], "checkpoint taken");
+    drop(server);
+    let files = names(&dir.path().join("kept"));
+    assert!(matches!(&files[..], [one] if one.starts_with("checkpoint-") && one.ends_with("Z.json")), "{files:?}");
+    let file = format!("kept/{}", files[0]);
+    // The store that goes on continues it, and one that was put back does not.
+    let verify = ["verify", "s", "--deep", "--checkpoint", &file, "--public-key", key.trim()];
+    run_in(dir.path(), &verify).exits(0);
+    let server = Server::start(dir.path());
+    // None is due again after a restart, since the folder says when the last one was taken.
+    let again = loop {
+        let check = detailed(&server);
+        if check["next_due"].is_string() {
+            break check;
+        }
+    };
+    assert_eq!(again["last"], check["last"]);
+    assert_eq!(names(&dir.path().join("kept")), files);
+    drop(server);
+    run_in(dir.path(), &verify).exits(0);
+    std::fs::write(dir.path().join("s/tenants/acme/manifest"), b"another").unwrap();
+    run_in(dir.path(), &verify).exits(1);
+    // A key that is none is said at the start.
+    std::fs::write(dir.path().join("duramen.toml"), config("duramen.toml")).unwrap();
+    let run = run_in(dir.path(), &["serve", "--data", "s", "--listen", "127.0.0.1:0", "--config", "duramen.toml"]);
+    assert!(run.exits(3).stderr.contains("[checkpoints]"));
+}

@@ -266,6 +266,49 @@ fn each_change_of_keys_is_on_record() {
     assert_eq!(changes[5..], [format!("a {to} 2"), format!("b {to} 3")]);
 }
 
+#[test]
+fn keys_are_changed_by_age_also_of_tenants_that_are_not_open() {
+    let vfs = SimVfs::new();
+    let open = |every: Option<std::time::Duration>| {
+        let mut options = options(Some(1));
+        (options.rotate_keys_every, options.lifecycle_every) = (every, std::time::Duration::ZERO);
+        options.tenants_open_max = 1;
+        Store::open_on(Arc::new(vfs.clone()), Path::new("store"), options, true).expect("a store")
+    };
+    let generations = |store: &Store| {
+        let of = |name| store.key_info(name).expect("readable").map_or(0, |info| info.generation);
+        ["a", "b", "c", "plain"].map(of)
+    };
+    three(&vfs).close().expect("closed");
+    let store = open(None);
+    store.create_tenant("plain").expect("made");
+    store.maintain().expect("nothing is due");
+    assert_eq!(generations(&store), [1, 1, 1, 0]);
+    store.close().expect("closed");
+    // None is open, and the catalog was never told when their keys are due.
+    let store = open(Some(std::time::Duration::from_secs(3600)));
+    store.maintain().expect("nothing is due yet");
+    assert_eq!(generations(&store), [1, 1, 1, 0]);
+    store.close().expect("closed");
+    let store = open(Some(std::time::Duration::ZERO));
+    store.maintain().expect("all are due");
+    assert_eq!(generations(&store), [2, 2, 2, 0]);
+    assert_eq!(store.figures().expect("figures").tenants_open, 0, "closed again");
+    store.maintain().expect("and again");
+    assert_eq!(generations(&store), [3, 3, 3, 0]);
+    // They were recorded, and the records are there under the new keys.
+    assert_eq!(count(&store.existing_tenant("a").expect("opens")), r#"{"n":20}"#);
+    append(&store.existing_tenant("b").expect("opens"), 20, 20);
+    store.close().expect("closed");
+    let events = duramen::format::control::decode(&vfs.read(Path::new("store/control.log")).expect("read"));
+    let rotated = events.expect("whole").events.into_iter().filter(|event| {
+        matches!(&event.kind, duramen::format::control::EventKind::KeyChanged { change, .. }
+            if *change == duramen::format::control::KeyChange::Rotated)
+    });
+    assert!(rotated.count() >= 6);
+    assert_eq!(count(&open(None).existing_tenant("b").expect("opens")), r#"{"n":40}"#);
+}
+
 /// A store of three encrypted tenants on a file system in memory.
 fn three(vfs: &SimVfs) -> Store {
     let mut options = options(Some(1));

@@ -54,6 +54,11 @@ impl ControlLog {
         Ok((log, contents))
     }
 
+    /// How many events it has.
+    pub(super) fn frames(&self) -> u64 {
+        self.head.frames
+    }
+
     /// Appends an event and syncs; the head behind it.
     pub(super) fn append(&mut self, event: &Event) -> Result<Head, CatalogError> {
         if self.stopped {

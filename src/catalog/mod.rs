@@ -16,14 +16,14 @@ mod crash;
 #[cfg(test)]
 mod tests;
 
-pub use crate::format::control::{BadToken, Cidr, KeyChange, Roles, TokenEntry};
+pub use crate::format::control::{BadToken, Cidr, Event, EventKind, KeyChange, Roles, TokenEntry};
 pub use error::CatalogError;
 pub use state::{BadSetting, TenantInfo, TokenInfo};
 pub use token::{AuthError, CreatedToken, NewToken, Principal, Scope, Secret};
 pub use view::{Due, ViewPlace};
 
 use crate::error::StorageError;
-use crate::format::control::{Event, EventKind, Torn};
+use crate::format::control::Torn;
 use crate::id::TenantId;
 use crate::record::Timestamp;
 use crate::vfs::Vfs;
@@ -136,6 +136,22 @@ impl Catalog {
     /// What opening found.
     pub fn report(&self) -> &OpenReport {
         &self.report
+    }
+
+    /// How many events there are, and how many of them were committed since it was opened: the last ones.
+    pub fn decisions(&self) -> (u64, u64) {
+        let log = lock(&self.log);
+        (log.frames(), self.changes())
+    }
+
+    /// The events after the first `number`, each with its number.
+    pub fn decided_after(&self, number: u64) -> Result<Vec<(u64, Event)>, CatalogError> {
+        let log = lock(&self.log);
+        let frames = log.frames();
+        // What stands behind them is half of one that failed.
+        let contents = log::read(self.vfs.as_ref(), &self.log_path)?;
+        let events = (1..=frames).zip(contents.events);
+        Ok(events.filter(|(n, _)| *n > number).collect())
     }
 
     /// How many events were committed since it was opened: where this is another, settings may be.

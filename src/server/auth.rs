@@ -63,6 +63,14 @@ impl App {
         }
     }
 
+    /// Who asks, for audit records: the id of a token, which is no secret, and the address.
+    pub(super) fn asker(&self, headers: &HeaderMap, peer: IpAddr) -> Result<String, ApiError> {
+        Ok(match self.principal(headers, peer)? {
+            Some(Principal { token_id, .. }) => format!("token {token_id} from {}", peer.to_canonical()),
+            None => format!("no token, from {}", peer.to_canonical()),
+        })
+    }
+
     /// Who holds the token of a request; `None` where the server asks for none.
     fn principal(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Option<Principal>, ApiError> {
         if self.open {

@@ -1,11 +1,12 @@
 //! Backups and recovery drills by schedule, on a thread of their own, one at a time.
 
 use super::error::ApiError;
+use super::own;
 use crate::backup::{
     BackupError, BackupOptions, BackupReport, Drill, Every, Kind, Last, RestoreOptions, RestoreReport, Schedule,
     Target, Task, TimeOfDay, backup, drill, last_drill, open_target, prune, restore_into, runs,
 };
-use crate::record::{Labels, Record, Timestamp};
+use crate::record::{Record, Timestamp};
 use crate::store::Store;
 use crate::vfs::RealVfs;
 use axum::http::StatusCode;
@@ -24,9 +25,6 @@ const AGAIN_AFTER_MIN: Duration = Duration::from_secs(60);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// How often the clock is looked at while nothing is due: it may be set meanwhile.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// The tenant of the server's own records, and the category of those of backups.
-const SYSTEM: &str = "system";
-const CATEGORY: &str = "application";
 
 /// `[backup]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -269,24 +267,8 @@ impl Backups {
         state.again_at = Some(Timestamp(Timestamp::now().0.saturating_add(state.again_after.as_nanos() as i64)));
     }
 
-    /// A record of the server's own, and a line for who reads its stderr where it is no success.
     fn log(&self, level: &str, record: Record) {
-        let record = record.with("level", level).with("source", "backup");
-        if level != "info" {
-            let mut text = String::new();
-            for (name, value) in &record.fields {
-                let _ = write!(text, " {name}={}", value.text);
-            }
-            eprintln!("duramen: backup:{text}");
-        }
-        let labels = Labels::new([("category", CATEGORY)]);
-        let stored = crate::TenantId::new(SYSTEM).map_err(crate::store::Error::from).and_then(|id| {
-            self.store.catalog()?.ensure_tenant(&id)?;
-            self.store.tenant(SYSTEM)?.append_labelled(&[record], &labels)
-        });
-        if let Err(e) = stored {
-            eprintln!("duramen: backup: its record could not be stored: {e}");
-        }
+        own::record(&self.store, "backup", level, record);
     }
 
     /// For `/health`: is there a run that is right and young enough, and did the last drill succeed?

@@ -1,6 +1,7 @@
 //! The server's part of the configuration.
 
 pub use super::backup::BackupConfig;
+pub use super::checkpoints::CheckpointsConfig;
 use crate::store::Options;
 use serde::Deserialize;
 
@@ -16,6 +17,8 @@ pub struct Config {
     pub limits: Limits,
     /// Backups by schedule; none where it is missing.
     pub backup: Option<BackupConfig>,
+    /// Checkpoints by schedule; none where it is missing.
+    pub checkpoints: Option<CheckpointsConfig>,
     /// What is encrypted on disk.
     pub encryption: Encryption,
 }

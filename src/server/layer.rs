@@ -20,8 +20,9 @@ const ID_BYTES_MAX: usize = 128;
 const PROBES: [&str; 6] = ["/health", "/health/live", "/health/ready", "/health/detailed", "/ready", "/metrics"];
 
 /// The routes, as they are counted.
-pub(super) const ROUTES: [&str; 9] = [
+pub(super) const ROUTES: [&str; 10] = [
     "/api/v1/admin/restore",
+    "/api/v1/delete",
     "/api/v1/ingest",
     "/api/v1/query",
     "/health",

@@ -1,6 +1,6 @@
 //! What is counted, as Prometheus text and as a summary in JSON.
 
-use crate::store::QueryStats;
+use crate::store::{QueryStats, StoreFigures};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -87,11 +87,7 @@ pub(super) struct Metrics {
 /// What the store holds at a moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gauges {
-    pub(super) tenants: u64,
-    pub(super) records: u64,
-    pub(super) segments: u64,
-    pub(super) segment_bytes: u64,
-    pub(super) log_bytes: u64,
+    pub(super) store: StoreFigures,
     pub(super) memtable_bytes: u64,
     pub(super) cache_bytes: u64,
     pub(super) sealed_bytes: u64,
@@ -171,11 +167,17 @@ impl Metrics {
                 writeln!(out, "# HELP duramen_{name} {help}\n# TYPE duramen_{name} counter\nduramen_{name} {value}");
         }
         for (name, help, value) in [
-            ("tenants", "Tenants of the store.", gauges.tenants),
-            ("records", "Records kept.", gauges.records),
-            ("segments", "Live segments.", gauges.segments),
-            ("segment_bytes", "Bytes of segments on disk.", gauges.segment_bytes),
-            ("log_bytes", "Bytes of log files on disk, with what is reserved.", gauges.log_bytes),
+            ("tenants", "Tenants of the store.", gauges.store.tenants),
+            ("tenants_open", "Tenants that are open.", gauges.store.tenants_open),
+            (
+                "tenants_unknown",
+                "Tenants that were not open since the start: not in the sums.",
+                gauges.store.tenants_unknown,
+            ),
+            ("records", "Records kept by tenants that are or were open.", gauges.store.records),
+            ("segments", "Live segments of tenants that are or were open.", gauges.store.segments),
+            ("segment_bytes", "Bytes of these segments.", gauges.store.segment_bytes),
+            ("log_bytes", "Bytes of log files of these tenants, with what is reserved.", gauges.store.log_bytes),
             ("memtable_bytes", "Bytes of records in memory that are not sealed yet.", gauges.memtable_bytes),
             ("cache_bytes", "Bytes of the cache of decoded pages.", gauges.cache_bytes),
             ("requests_in_flight", "Requests whose answers are not out yet.", gauges.in_flight),

@@ -8,13 +8,16 @@ mod answer;
 mod auth;
 mod backup;
 mod body;
+mod checkpoints;
 mod config;
 mod delete;
 mod error;
 mod ingest;
+mod jobs;
 mod layer;
 mod limit;
 mod metrics;
+mod own;
 mod params;
 mod probes;
 mod query;
@@ -23,7 +26,7 @@ mod serve;
 mod share;
 mod small;
 
-pub use config::{BackupConfig, Config, Limits};
+pub use config::{BackupConfig, CheckpointsConfig, Config, Limits};
 pub use serve::{ServeError, serve};
 
 use crate::store::Store;
@@ -41,6 +44,8 @@ struct App {
     open: bool,
     metrics: Metrics,
     backups: Option<Arc<backup::Backups>>,
+    checkpoints: Option<Arc<checkpoints::Checkpoints>>,
+    jobs: jobs::Jobs,
     rates: limit::Rates,
     queries: share::Turns,
     ingests: share::Turns,

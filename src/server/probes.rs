@@ -94,6 +94,7 @@ async fn checks(app: Arc<App>) -> Vec<Check> {
             }),
         ];
         all.extend(app.backups.as_ref().map(|backups| check("backup", || backups.health())));
+        all.extend(app.checkpoints.as_ref().map(|checkpoints| check("checkpoints", || checkpoints.health())));
         all
     });
     looked.await.unwrap_or_default()
@@ -135,11 +136,17 @@ pub(super) async fn metrics(
             if let Some(backups) = &app.backups {
                 summary["backup"] = backups.summary();
             }
+            if let Some(checkpoints) = &app.checkpoints {
+                summary["checkpoints"] = checkpoints.summary();
+            }
             answer::json(StatusCode::OK, summary.to_string())
         } else {
             let mut text = app.metrics.prometheus(&gauges);
             if let Some(backups) = &app.backups {
                 backups.prometheus(&mut text);
+            }
+            if let Some(checkpoints) = &app.checkpoints {
+                checkpoints.prometheus(&mut text);
             }
             answer::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Body::from(text))
         })
@@ -158,14 +165,6 @@ fn gauges(app: &App) -> Result<Gauges, ApiError> {
     gauges.sealed_bytes = written.sealed.load(Ordering::Relaxed);
     gauges.merged_bytes = written.merged.load(Ordering::Relaxed);
     gauges.merges = written.merges.load(Ordering::Relaxed);
-    for name in app.store.tenants()? {
-        gauges.tenants += 1;
-        // One tenant that can't be opened does not hide the others.
-        let Ok(stats) = app.store.existing_tenant(&name).and_then(|t| t.stats()) else { continue };
-        gauges.records += stats.records;
-        gauges.segments += stats.segments;
-        gauges.segment_bytes += stats.segment_bytes;
-        gauges.log_bytes += stats.log_bytes;
-    }
+    gauges.store = app.store.figures()?;
     Ok(gauges)
 }

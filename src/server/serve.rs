@@ -1,10 +1,11 @@
 //! Listening, answering, and ending in order.
 
 use super::error::ApiError;
+use super::jobs::Jobs;
 use super::share::Turns;
 use super::small::Groups;
-use super::{App, Config, backup, delete, ingest, layer, limit, metrics, probes, query, restore};
-use crate::store::{DEFAULT_TENANT, Error, Store};
+use super::{App, Config, backup, checkpoints, delete, ingest, layer, limit, metrics, probes, query, restore};
+use crate::store::{DEFAULT_TENANT, Error, SYSTEM_TENANT, Store};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
@@ -49,6 +50,9 @@ pub enum ServeError {
     /// The configuration of backups is of no use.
     #[error("[backup]: {0}")]
     Backup(#[from] crate::backup::BackupError),
+    /// The configuration of checkpoints is of no use.
+    #[error("[checkpoints]: {0}")]
+    Checkpoints(#[from] crate::checkpoint::SeriesError),
 }
 
 /// Serves a store until SIGTERM or SIGINT, then closes it. `on_listen` is told where it listens, and whether it asks
@@ -64,18 +68,26 @@ pub fn serve(
     if open && !listen.ip().to_canonical().is_loopback() {
         return Err(ServeError::Open(listen));
     }
-    if let Ok(id) = crate::TenantId::new(DEFAULT_TENANT) {
-        store.tenant(DEFAULT_TENANT)?;
-        catalog.ensure_tenant(&id)?;
+    // The second has the server's own records, and those of audits.
+    for name in [DEFAULT_TENANT, SYSTEM_TENANT] {
+        if let Ok(id) = crate::TenantId::new(name) {
+            store.tenant(name)?;
+            catalog.ensure_tenant(&id)?;
+        }
     }
     let limits = config.limits;
     crate::backup::remove_unfinished(store.path())?;
     let backups = config.backup.map(|config| backup::Backups::new(config, store.clone())).transpose()?;
     let scheduled = backups.clone().map(backup::Backups::start).transpose()?;
+    let checkpoints =
+        config.checkpoints.map(|config| checkpoints::Checkpoints::new(config, store.clone())).transpose()?;
+    let taking = checkpoints.clone().map(checkpoints::Checkpoints::start).transpose()?;
     let app = Arc::new(App {
         open,
         metrics: metrics::Metrics::default(),
         backups,
+        checkpoints,
+        jobs: Jobs::default(),
         rates: limit::Rates::new(limits.requests_per_s_max),
         queries: Turns::new(limits.queries_max, open, "limits.queries_max"),
         ingests: Turns::new(limits.ingests_max, open, "limits.ingests_max"),
@@ -92,6 +104,7 @@ pub fn serve(
     runtime.shutdown_timeout(Duration::from_secs(1));
     // A run that is under way ends with the object that it is at, and the next server goes on.
     drop(scheduled);
+    drop(taking);
     served?;
     store.close()?;
     Ok(())
@@ -128,6 +141,7 @@ async fn run(
     }
     app.queries.close();
     app.ingests.close();
+    app.jobs.stop();
     drop(stop);
     if tokio::time::timeout(CLOSE, &mut server).await.is_err() {
         // Connections that are kept open, or answers that nobody reads: dropped, which also ends their queries.
@@ -142,6 +156,8 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/v1/query", get(query::query).post(query::query))
         .route("/api/v1/admin/restore", post(restore::restore))
         .route("/api/v1/delete", post(delete::delete))
+        .route("/api/v1/delete/{id}", get(delete::job))
+        .route("/api/v1/admin/tenants/{name}", axum::routing::delete(delete::delete_tenant))
         .route("/health", get(probes::health))
         .route("/health/live", get(probes::live))
         .route("/health/ready", get(probes::ready))

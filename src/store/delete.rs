@@ -32,13 +32,28 @@ impl Tenant {
     /// text, how many records went, and which leaves can't be made again. Log files and what was set aside go as well;
     /// backups and exports are out of reach.
     pub fn delete(&self, query: &str, options: &DeleteOptions) -> Result<DeleteReport, Error> {
-        let query = crate::query::parse(query)?;
-        if let Some(pipe) = query.pipes.first() {
-            return Err(ErrorKind::NotInDelete(pipe.to_string()).into());
-        }
-        let plan = Plan::new(&query, Timestamp::now(), None, Limits::default())?;
-        self.core.delete(&plan, query.to_string(), options)
+        let (plan, text) = delete_plan(query)?;
+        self.core.delete(&plan, text, options)
     }
+
+    /// Could this query be deleted by? Looks for nothing.
+    pub fn check_delete(&self, query: &str) -> Result<(), Error> {
+        delete_plan(query).map(drop)
+    }
+
+    /// Is what a deletion let go gone from the disk by now? Where it was not when [`Self::delete`] returned, since readers
+    /// held files, this says so once they have let them go, and the report with it.
+    pub fn is_deleted(&self, report: &mut DeleteReport) -> Result<bool, Error> {
+        Ok(self.core.is_deleted(report)?)
+    }
+}
+
+fn delete_plan(query: &str) -> Result<(Plan, String), Error> {
+    let query = crate::query::parse(query)?;
+    if let Some(pipe) = query.pipes.first() {
+        return Err(ErrorKind::NotInDelete(pipe.to_string()).into());
+    }
+    Ok((Plan::new(&query, Timestamp::now(), None, Limits::default())?, query.to_string()))
 }
 
 impl Store {

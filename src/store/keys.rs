@@ -2,14 +2,18 @@
 //! before it is done, so that there is a record of whatever was.
 
 use super::error::ErrorKind;
-use super::{Error, Inner, Store, Tenant};
+use super::{Catalog, Error, Inner, Store, Tenant};
 use crate::catalog::KeyChange;
 use crate::crypt::{KeyInfo, KeyRing, MasterKey};
 use crate::error::KeyProblem;
 use crate::id::TenantId;
 use crate::record::Timestamp;
 use crate::tenant::TenantCore;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// The kind of due work that is a change of keys.
+pub(super) const DUE_KEYS: &str = "keys";
 
 impl Store {
     /// Makes a tenant whose records are encrypted on disk; an error where it exists, or where the store was opened
@@ -133,25 +137,51 @@ impl Store {
 }
 
 impl Inner {
-    /// Changes the keys of open tenants that are older than the options let them become. Those of others are changed
-    /// when they are open again: nothing is encrypted under them meanwhile.
+    /// Changes the keys of open tenants that are older than the options let them become. Those of others are changed when
+    /// they are due: see [`Self::look_after_others`].
     pub(super) fn rotate_due(&self, open: &[Arc<TenantCore>]) -> Result<(), Error> {
-        let Some(every) = self.options.rotate_keys_every.filter(|_| !self.read_only) else { return Ok(()) };
-        let every = i64::try_from(every.as_nanos()).unwrap_or(i64::MAX);
-        let limit = Timestamp(Timestamp::now().0.saturating_sub(every));
         let mut first_error = Ok(());
         for tenant in open {
-            let Some((generation, rotated)) = tenant.keys().newest() else { continue };
-            if rotated > limit {
-                continue;
-            }
-            let recorded = self
-                .open_catalog()
-                .and_then(|catalog| Ok(catalog.record_key_change(tenant.id(), KeyChange::Rotated, generation + 1)?));
-            if let Err(e) = recorded.and_then(|()| tenant.rotate_key()) {
+            if let Err(e) = self.rotate_if_due(tenant) {
                 first_error = first_error.and(Err(e));
             }
         }
         first_error
+    }
+
+    /// Changes a tenant's key where it is older than the options let it become.
+    pub(super) fn rotate_if_due(&self, tenant: &TenantCore) -> Result<(), Error> {
+        let Some((generation, _)) = tenant.keys().newest() else { return Ok(()) };
+        if self.next_rotation(tenant).is_none_or(|at| at > Timestamp::now()) {
+            return Ok(());
+        }
+        self.open_catalog()?.record_key_change(tenant.id(), KeyChange::Rotated, generation + 1)?;
+        tenant.rotate_key().map(drop)
+    }
+
+    /// When a tenant's key is due to be changed; never where it is not encrypted, or nobody asked for it.
+    pub(super) fn next_rotation(&self, tenant: &TenantCore) -> Option<Timestamp> {
+        let (_, rotated) = tenant.keys().newest()?;
+        self.rotation_after(rotated)
+    }
+
+    fn rotation_after(&self, rotated: Timestamp) -> Option<Timestamp> {
+        let every = self.options.rotate_keys_every.filter(|_| !self.read_only)?;
+        let every = i64::try_from(every.as_nanos()).unwrap_or(i64::MAX);
+        Some(Timestamp(rotated.0.saturating_add(every)))
+    }
+
+    /// Puts down when the keys of tenants are due that are not open, as their files say it. Once a process: the options
+    /// may be others than they were. A file that can't be read is the tenant's trouble when it is opened.
+    pub(super) fn schedule_rotations(&self, catalog: &Catalog, open: &BTreeSet<&TenantId>) -> Result<(), Error> {
+        if self.options.rotate_keys_every.is_none() || self.lifecycle.are_keys_scheduled() {
+            return Ok(());
+        }
+        for id in self.tenant_ids()?.iter().filter(|id| !open.contains(id)) {
+            if let Ok(Some(info)) = KeyRing::info(&*self.vfs, &self.tenant_dir(id)) {
+                catalog.due(id, DUE_KEYS, self.rotation_after(info.rotated))?;
+            }
+        }
+        Ok(())
     }
 }

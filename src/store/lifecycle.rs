@@ -4,13 +4,14 @@
 //! Lock order: the tenants' lock, then those of this module, which are held for moments only.
 
 use super::error::ErrorKind;
+use super::keys::DUE_KEYS;
 use super::{Catalog, Error, Inner};
 use crate::id::TenantId;
 use crate::policy::{Settings, SpaceLevel, TenantPolicy};
 use crate::record::Timestamp;
 use crate::tenant::{Rules, TenantCore};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,10 @@ pub(super) struct Lifecycle {
     settings: Mutex<Option<Result<BTreeMap<TenantId, Settings>, String>>>,
     /// The catalog's count of changes that tenants were told of.
     told: AtomicU64,
+    /// The last decision of the catalog that there is an audit record of, as far as that is known.
+    audited: Mutex<Option<u64>>,
+    /// Was it put down when the keys of tenants that are not open are due?
+    keys_scheduled: AtomicBool,
     looked: Mutex<Option<Instant>>,
     space: Mutex<Seen>,
 }
@@ -62,6 +67,18 @@ pub struct DiskSpace {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing here is in pieces between two statements.
     mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Lifecycle {
+    /// Locked while records are written, so that each decision has one.
+    pub(super) fn audited(&self) -> MutexGuard<'_, Option<u64>> {
+        lock(&self.audited)
+    }
+
+    /// Says so from the second time on.
+    pub(super) fn are_keys_scheduled(&self) -> bool {
+        self.keys_scheduled.swap(true, Ordering::Relaxed)
+    }
 }
 
 impl Inner {
@@ -99,8 +116,9 @@ impl Inner {
 
     /// The catalog, where one is open or there is something in it or to be put into it.
     fn due_times(&self) -> Result<Option<&Catalog>, Error> {
-        let is_wanted =
-            self.options.policy.has_rules() || self.vfs.exists(&self.path.join(crate::catalog::CONTROL_LOG))?;
+        let is_wanted = self.options.policy.has_rules()
+            || self.options.rotate_keys_every.is_some()
+            || self.vfs.exists(&self.path.join(crate::catalog::CONTROL_LOG))?;
         match self.catalog.get() {
             None if is_wanted => self.open_catalog().map(Some),
             found => Ok(found),
@@ -143,21 +161,36 @@ impl Inner {
         let Some(catalog) = self.due_times()? else { return Ok(()) };
         for tenant in open {
             catalog.due(tenant.id(), DUE, tenant.next_due())?;
+            catalog.due(tenant.id(), DUE_KEYS, self.next_rotation(tenant))?;
             catalog.due(tenant.id(), CHECK, None)?;
         }
         Ok(())
     }
 
-    /// Opens tenants of which something is due, one after another, and closes them again.
+    /// Opens tenants of which something is due, by rules or for their keys, one after another, and closes them again.
     fn look_after_others(&self, open: &[Arc<TenantCore>]) -> Result<(), Error> {
         let Some(catalog) = self.due_times()? else { return Ok(()) };
         let is_open: BTreeSet<&TenantId> = open.iter().map(|t| t.id()).collect();
+        self.schedule_rotations(catalog, &is_open)?;
         let due = catalog.due_by(self.options.clock.now())?;
         let mut first_error = Ok(());
-        for due in due.into_iter().filter(|d| !is_open.contains(&d.tenant)).take(DUE_MAX) {
-            let done = match self.visit(&due.tenant, |tenant| tenant.live_by_rules(false).map(|_| tenant.next_due())) {
-                Ok(next) => catalog.due(&due.tenant, DUE, next),
-                Err(e) if e.is_no_such_tenant() => catalog.due(&due.tenant, DUE, None),
+        let mut done = BTreeSet::new();
+        for due in due.into_iter().filter(|d| !is_open.contains(&d.tenant)) {
+            if done.len() == DUE_MAX {
+                break;
+            }
+            // The longest due first; two things of one tenant are done at once.
+            if !done.insert(due.tenant.clone()) {
+                continue;
+            }
+            let work = |tenant: &TenantCore| {
+                tenant.live_by_rules(false)?;
+                self.rotate_if_due(tenant)?;
+                Ok((tenant.next_due(), self.next_rotation(tenant)))
+            };
+            let next = match self.visit(&due.tenant, work) {
+                Ok(next) => next,
+                Err(e) if e.is_no_such_tenant() => (None, None),
                 Err(e) => {
                     if first_error.is_ok() {
                         first_error = Err(e);
@@ -165,10 +198,11 @@ impl Inner {
                     // Tried again, and not before the others had their turn.
                     let later =
                         self.options.clock.now().0.saturating_add(self.options.lifecycle_every.as_nanos() as i64);
-                    catalog.due(&due.tenant, DUE, Some(Timestamp(later)))
+                    (Some(Timestamp(later)), self.options.rotate_keys_every.map(|_| Timestamp(later)))
                 }
             };
-            done?;
+            catalog.due(&due.tenant, DUE, next.0)?;
+            catalog.due(&due.tenant, DUE_KEYS, next.1)?;
             catalog.due(&due.tenant, CHECK, None)?;
         }
         first_error
@@ -188,7 +222,9 @@ impl Inner {
             }
             self.set_due(std::slice::from_ref(idle))?;
         }
-        idle.retire()
+        idle.retire()?;
+        self.figures.keep(idle);
+        Ok(())
     }
 
     /// Does something with a tenant that need not be open, and closes it where nobody else has it.
@@ -201,6 +237,7 @@ impl Inner {
             if Arc::strong_count(&core) == 2 && open.as_ref().is_some_and(|t| Arc::ptr_eq(t, &core)) {
                 *open = None;
                 core.close()?;
+                self.figures.keep(&core);
             }
             Ok(())
         })?;

@@ -4,8 +4,10 @@
 //! cache, one budget and one set of background threads. May not know: byte layout, nom, tantivy.
 
 mod adopt;
+mod audit;
 mod delete;
 pub mod error;
+mod figures;
 mod handle;
 mod keys;
 mod lifecycle;
@@ -14,7 +16,9 @@ mod rows;
 mod tenants;
 mod work;
 
+pub use audit::SYSTEM_TENANT;
 pub use error::Error;
+pub use figures::StoreFigures;
 pub use handle::Tenant;
 pub use lifecycle::DiskSpace;
 pub use options::{MEMTABLE_BYTES_MAX, Options, TENANTS_OPEN_MAX};
@@ -75,6 +79,7 @@ pub(crate) struct Inner {
     lifecycle: lifecycle::Lifecycle,
     archives: Archives,
     written: Arc<Written>,
+    figures: figures::Figures,
     closed: AtomicBool,
     lock: Mutex<Option<Lock>>,
 }
@@ -128,6 +133,7 @@ impl Store {
             lifecycle: lifecycle::Lifecycle::default(),
             archives,
             written: Arc::default(),
+            figures: figures::Figures::default(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(lock),
             options,
@@ -346,7 +352,7 @@ impl Inner {
                 first_error = first_error.and(Err(e));
             }
         }
-        first_error.and(self.live_by_rules(&open)).and(self.rotate_due(&open))
+        first_error.and(self.live_by_rules(&open)).and(self.rotate_due(&open)).and(self.audit_decisions())
     }
 
     /// What can't wait for the end of a merge: seals what is full or old. A tenant that somebody closes or deletes is
@@ -374,6 +380,10 @@ impl Inner {
     }
 
     fn close(&self) -> Result<(), Error> {
+        if !self.closed.load(Ordering::Acquire) {
+            // What fails is made up for when the store is next opened.
+            let _ = self.audit_decisions();
+        }
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }

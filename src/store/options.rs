@@ -58,6 +58,9 @@ pub struct Options {
     pub encrypt_tenants: bool,
     /// An encrypted tenant's key is changed when it is so old, where maintenance runs; `None` for never.
     pub rotate_keys_every: Option<Duration>,
+    /// Who acts through this store. Where it is given, what is decided in the catalog (tenants, settings, tokens, keys) has
+    /// audit records in the tenant `system`, if there is one; without it only [`crate::Store::audit`] makes any.
+    pub audit: Option<String>,
 }
 
 /// Eight blocks of 16 K records, from which on a segment gets a tantivy index at once (design, section 5).
@@ -90,6 +93,7 @@ impl Default for Options {
             master_key: None,
             encrypt_tenants: false,
             rotate_keys_every: None,
+            audit: None,
         }
     }
 }

@@ -106,3 +106,34 @@ fn a_segment_that_was_not_finished_leaves_no_file() {
         assert_eq!((segments(&vfs), count(&tenant)), (1, 150), "{op:?}");
     }
 }
+
+#[test]
+fn figures_open_no_tenant() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Options { background_threads: 0, tenants_open_max: 1, ..Options::default() };
+    let names = ["a", "b", "c"];
+    {
+        let store = Store::open_with(dir.path(), options()).unwrap();
+        for (n, name) in (1..).zip(names) {
+            store.tenant(name).unwrap().append_batch(&batch(0, 10 * n), Ack::Fsync).unwrap();
+        }
+        store.close().unwrap();
+    }
+    let store = Store::open_with(dir.path(), options()).unwrap();
+    let seen = || {
+        let f = store.figures().unwrap();
+        (f.tenants, f.tenants_open, f.tenants_unknown, f.records, f.segments)
+    };
+    assert_eq!(seen(), (3, 0, 3, 0, 0));
+    store.existing_tenant("b").unwrap();
+    // Closed for others with its records in the log.
+    assert_eq!(seen(), (3, 1, 2, 20, 0));
+    // `b` is closed for it, and what it held is known.
+    store.existing_tenant("c").unwrap();
+    assert_eq!(seen(), (3, 1, 1, 50, 1));
+    store.delete_tenant("b").unwrap();
+    assert_eq!(seen(), (2, 1, 1, 30, 1));
+    let a = store.existing_tenant("a").unwrap();
+    a.append_batch(&batch(100, 5), Ack::Fsync).unwrap();
+    assert_eq!(seen(), (2, 1, 0, 45, 1));
+}

@@ -20,6 +20,7 @@ use crate::id::Seq;
 use crate::record::{Block, Source};
 use crate::segment::{SegmentBlock, SegmentReader, block_payload, encode_block};
 use crate::store::Error;
+use crate::store::error::ErrorKind;
 use roaring::RoaringTreemap;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -73,6 +74,11 @@ pub enum DeleteProgress {
         /// How many.
         segments: u64,
     },
+    /// So many of them were.
+    Searched {
+        /// How many.
+        segments: u64,
+    },
     /// So many records match, in so many segments that are written anew.
     Found {
         /// Records that go.
@@ -116,6 +122,9 @@ pub struct DeleteReport {
     pub files_held: u64,
     /// The manifest's entry that names the deletion; none where nothing matched.
     pub entry: Option<u64>,
+    /// Whose files they hold.
+    #[serde(skip)]
+    held: Vec<Arc<SegmentMeta>>,
 }
 
 /// The records that go: of each segment that has some, which.
@@ -163,7 +172,7 @@ impl TenantCore {
         let version = writer.manifest.version();
         let live: Vec<Arc<SegmentSource>> = self.state().segments.values().cloned().collect();
         tell(DeleteProgress::Sealed { segments: live.len() as u64 });
-        let found = self.find(plan, &live)?;
+        let found = self.find(writer, plan, &live, &tell)?;
         report.segments = found.len() as u64;
         report.records = found.iter().map(|(_, gone)| gone.len()).sum();
         if found.is_empty() {
@@ -198,15 +207,51 @@ impl TenantCore {
         drop((found, live));
         tell(DeleteProgress::Invisible);
         report.quarantine_removed = self.clear_quarantine()?;
-        report.files_held = self.wait_until_gone(&old, options.readers_wait)?;
+        report.held = self.wait_until_gone(&old, options.readers_wait)?;
+        report.files_held = report.held.len() as u64;
         report.done = report.files_held == 0;
         Ok(report)
     }
 
-    fn find(&self, plan: &Plan, live: &[Arc<SegmentSource>]) -> Result<Matches, Error> {
+    /// Are the files gone that readers held when a deletion ended?
+    pub fn is_deleted(&self, report: &mut DeleteReport) -> Result<bool, StorageError> {
+        if report.done || report.dry_run {
+            return Ok(true);
+        }
+        let vfs = &self.options.vfs;
+        for meta in &report.held {
+            let is_there = match meta.place.is_own() {
+                true => vfs.exists(&segment_path(&self.options, meta.id))?,
+                false => {
+                    let archive = self.options.rules.archives().get(&meta.place)?;
+                    match archive.open(&self.id, &ArchivedName::of(meta)) {
+                        Err(e) if e.is_not_found() => false,
+                        opened => opened.map(|_| true)?,
+                    }
+                }
+            };
+            if is_there || vfs.exists(&index_path(&self.options.dir, meta.id))? {
+                return Ok(false);
+            }
+        }
+        vfs.sync_dir(&self.options.dir.join("segments"))?;
+        report.held.clear();
+        (report.files_held, report.done) = (0, true);
+        Ok(true)
+    }
+
+    fn find(
+        &self,
+        writer: &Writer,
+        plan: &Plan,
+        live: &[Arc<SegmentSource>],
+        tell: &dyn Fn(DeleteProgress),
+    ) -> Result<Matches, Error> {
         let span = plan.span();
         let mut found = Vec::new();
-        for segment in live {
+        for (n, segment) in live.iter().enumerate() {
+            go_on(writer)?;
+            tell(DeleteProgress::Searched { segments: n as u64 });
             let meta = segment.meta();
             if meta.max_time < span.first || meta.min_time > span.last {
                 continue;
@@ -217,6 +262,7 @@ impl TenantCore {
             }
             found.push((segment.clone(), gone));
         }
+        tell(DeleteProgress::Searched { segments: live.len() as u64 });
         Ok(found)
     }
 
@@ -233,6 +279,7 @@ impl TenantCore {
     ) -> Result<(Vec<SegmentMeta>, Vec<Seq>, Vec<Leaf>), Error> {
         let mut outputs = Vec::new();
         for (n, (segment, gone)) in found.iter().enumerate() {
+            go_on(writer)?;
             outputs.extend(self.rewrite(writer, segment, gone, attempt)?);
             tell(DeleteProgress::Rewritten { segments: n as u64 + 1 });
         }
@@ -308,13 +355,13 @@ impl TenantCore {
     }
 
     /// Waits until the files of segments are removed, and makes that durable. Readers that take longer than `wait` are
-    /// ended; gives how many files are held all the same.
-    fn wait_until_gone(&self, old: &[Old], wait: Duration) -> Result<u64, StorageError> {
+    /// ended; gives whose files are held all the same.
+    fn wait_until_gone(&self, old: &[Old], wait: Duration) -> Result<Vec<Arc<SegmentMeta>>, StorageError> {
         let begun = Instant::now();
         let mut is_ended = false;
         let held = loop {
-            let held = old.iter().filter(|old| old.is_held()).count() as u64;
-            if held == 0 || is_ended && begun.elapsed() >= wait.saturating_add(READERS_END_WITHIN) {
+            let held: Vec<_> = old.iter().filter(|old| old.is_held()).map(|old| old.meta.clone()).collect();
+            if held.is_empty() || is_ended && begun.elapsed() >= wait.saturating_add(READERS_END_WITHIN) {
                 break held;
             }
             if begun.elapsed() >= wait && !is_ended {
@@ -341,6 +388,11 @@ impl TenantCore {
         self.options.vfs.sync_dir(&self.options.dir.join("segments"))?;
         Ok(held)
     }
+}
+
+/// An error where the tenant is being closed or deleted: before its entry a deletion can still be given up.
+fn go_on(writer: &Writer) -> Result<(), Error> {
+    if writer.merges.is_ended() { Err(ErrorKind::Closed.into()) } else { Ok(()) }
 }
 
 /// The Seqs of a source's records that match.

@@ -129,6 +129,8 @@ pub const MODULES: &[Module] = &[
     ),
     module("ingest", &["id", "record"]),
     module("verify", &["id", "record", "format", "vfs", "crypt"]),
+    // What `verify` takes, signed and put into a folder.
+    module("checkpoint", &["record", "format::checkpoint", "verify", "vfs", "crypt"]),
     // Below queries: files, and what a tenant makes of them.
     module(
         "repair",
@@ -138,7 +140,19 @@ pub const MODULES: &[Module] = &[
     module("front", &["record", "store", "format::Reader", "format::put_bytes", "format::put_varint"]),
     module(
         "server",
-        &["id", "record", "policy", "query", "store", "tenant", "ingest", "front", "backup", "vfs::RealVfs"],
+        &[
+            "id",
+            "record",
+            "policy",
+            "query",
+            "store",
+            "tenant",
+            "ingest",
+            "front",
+            "backup",
+            "checkpoint",
+            "vfs::RealVfs",
+        ],
     ),
     // A host's own events, as records.
     module("layer", &["record", "store"]),

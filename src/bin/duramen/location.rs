@@ -103,6 +103,7 @@ pub fn options() -> Options {
     let mut options = Options::default();
     options.merge = false;
     options.master_key = crate::keys::master_key();
+    options.audit = Some("command line".into());
     options
 }
 

@@ -5,9 +5,7 @@ use crate::format::archived::{ArchivedFile, encode_archived};
 use crate::format::edit::tests::{leaf, scattered, segment};
 use crate::format::edit::{Edit, Entry, HEAD_START, put_entry_mark};
 use crate::format::frame::{Codec, Frame, chain_start};
-use crate::format::header::{
-    ArchivedHeader, LogHeader, MANIFEST_VERSION, ManifestHeader, ReceiptsHeader, UsageHeader,
-};
+use crate::format::header::{ArchivedHeader, LogHeader, MANIFEST_VERSION, ManifestHeader, ReceiptsHeader, UsageHeader};
 use crate::format::receipt::{Filed, Receipt, encode_receipts};
 use crate::id::{LogId, Place, SegmentId, Seq, TenantId};
 use crate::record::Timestamp;

@@ -2,8 +2,8 @@
 
 use crate::failure::{Failure, PROBLEM};
 use crate::location::{DataArgs, open_to_change};
-use duramen::TenantId;
 use duramen::store::{DeleteOptions, DeleteProgress};
+use duramen::{Record, TenantId};
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -45,7 +45,24 @@ impl Args {
                 eprintln!("{text}");
             }));
         }
-        let deleted = store.existing_tenant(self.tenant.as_str())?.delete(&self.query, &options);
+        let tenant = store.existing_tenant(self.tenant.as_str())?;
+        let about = || {
+            let record = Record::new().with("source", "delete").with("kind", "delete");
+            record.with("tenant", self.tenant.as_str()).with("query", self.query.as_str())
+        };
+        if !self.dry_run && tenant.check_delete(&self.query).is_ok() {
+            // What can't be put on record is not done.
+            let message = format!("deletion of records of {} begins", self.tenant);
+            store.audit("delete_begun", "command line", about().with("message", message.as_str()))?;
+        }
+        let deleted = tenant.delete(&self.query, &options);
+        if !self.dry_run && !deleted.as_ref().is_err_and(|e| e.is_not_in_delete() || e.as_query_error().is_some()) {
+            let record = match &deleted {
+                Ok(report) => about().with("status", "done").with("records", report.records),
+                Err(e) => about().with("status", "failed").with("reason", e.to_string()),
+            };
+            store.audit("delete_ended", "command line", record.with("message", "deletion ended"))?;
+        }
         let report = deleted.map_err(|error| match error.is_not_in_delete() {
             true => Failure::Usage(error.to_string()),
             false => error.into(),

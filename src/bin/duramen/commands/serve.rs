@@ -37,6 +37,7 @@ impl Args {
         resolve(&listen)?;
         let mut options = options_in(&folder)?;
         options.merge = !self.no_merge;
+        options.audit = Some("server".into());
         config.encryption.apply(&mut options);
         let store = Store::open_with(&folder, options)?;
         serve_store(store, &listen, config)
