@@ -3,9 +3,12 @@
 use super::model::{Batch, RecordAt, Tenant};
 use super::records::{files_of, search, search_text};
 use super::rules::covers;
-use super::world::{STREAMS, Stop, Wanted, World};
+use super::world::{COLD, STREAMS, Stop, Wanted, World};
+use duramen::TenantId;
+use duramen::archive::ArchivedName;
 use duramen::store::DeleteOptions;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 /// Ten years: between the two times that records have.
@@ -133,6 +136,23 @@ impl World {
             search_text(&self.vfs, name, &model.deleted).map_err(|e| format!("{what}: {e}"))?;
         }
         self.query_all(name).map(drop)
+    }
+
+    /// In the archive is nothing that no manifest says is there. The other way round the verifier looks.
+    pub fn look_at_archive(&self) -> Result<(), Stop> {
+        for name in self.tenants.keys() {
+            let id = TenantId::new(name).map_err(|e| e.to_string())?;
+            let read = duramen::manifest::open_read_only(&self.vfs, &World::tenant_dir(name).join("manifest"), &id);
+            let (version, _) = read.map_err(|e| format!("{name}: {e}"))?;
+            let archived = version.segments.values().filter(|meta| !meta.place.is_own());
+            let named: BTreeSet<_> =
+                archived.map(|meta| Path::new(COLD).join(name).join(ArchivedName::of(meta).as_str())).collect();
+            let mut files = self.vfs.files().into_iter().filter(|file| file.starts_with(Path::new(COLD).join(name)));
+            if let Some(left) = files.find(|file| !named.contains(file)) {
+                return Err(Stop::Wrong(format!("{name}: {} is in the archive for nothing", left.display())));
+            }
+        }
+        Ok(())
     }
 
     /// After a crash: is what was said to be gone from the disk gone, before anything is opened?

@@ -335,8 +335,11 @@ fn last_look(world: &mut World) -> Result<(), Stop> {
     for name in names {
         world.query_all(name)?;
     }
+    // Which also removes what a crash left in the archive.
+    world.maintain()?;
     let Some(store) = world.store.take() else { return Ok(()) };
     store.close().map_err(|e| format!("close: {e}"))?;
+    world.look_at_archive()?;
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     copy_out(&world.vfs, folder.path()).map_err(|e| e.to_string())?;
     let mut options = VerifyOptions::default();
