@@ -251,7 +251,12 @@ impl Tenant {
             batch.gone.extend(gone.collect::<Vec<_>>());
             if batch.gone.len() > before {
                 // Its receipt may be lost as well.
-                (batch.is_keyed, batch.survives) = (false, Survives::PowerLoss);
+                batch.is_keyed = false;
+                // The mark that proves a last frame may be lost with the power, after a repair that saw it was cut short:
+                // then nobody knows of the frame any more, nor of its Seqs.
+                if batch.survives != Survives::Nothing {
+                    batch.survives = Survives::PowerLoss;
+                }
             }
         }
     }
