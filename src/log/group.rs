@@ -211,7 +211,7 @@ impl Log {
             vfs,
             dir,
         };
-        log.publish(&log.writer());
+        log.publish(&mut log.writer());
         Ok((log, report))
     }
 
@@ -291,7 +291,7 @@ impl Log {
             Err(e) => vec![Err(e); turn.tickets.len()],
         };
         self.note_failure(results.first().and_then(|r| r.as_ref().err()));
-        self.publish(&writer);
+        self.publish(&mut writer);
         let is_last = {
             let mut state = self.state();
             state.results.extend(turn.tickets.iter().copied().zip(results));
@@ -300,7 +300,7 @@ impl Log {
         turn.wake();
         if is_last {
             self.note_failure(writer.mark().err().as_ref());
-            self.publish(&writer);
+            self.publish(&mut writer);
         }
         drop(writer);
         drop(turn);
@@ -313,14 +313,19 @@ impl Log {
     }
 
     /// Shows where the writer is.
-    fn publish(&self, writer: &Writer) {
+    fn publish(&self, writer: &mut Writer) {
         let mut state = self.state();
         state.committed = Seq(writer.next.0 - 1);
         state.durable = writer.durable;
         state.active = writer.active.id();
         state.abandoned.clone_from(&writer.abandoned);
         drop(state);
-        self.files().insert(writer.active.id(), writer.active.bytes());
+        let mut files = self.files();
+        for (id, bytes) in writer.passed.drain(..) {
+            files.entry(id).or_insert(bytes);
+        }
+        files.insert(writer.active.id(), writer.active.bytes());
+        drop(files);
         self.commits.notify_all();
     }
 
@@ -336,7 +341,7 @@ impl Log {
         let mut writer = self.writer();
         let result = work(&mut writer);
         self.note_failure(result.as_ref().err());
-        self.publish(&writer);
+        self.publish(&mut writer);
         result
     }
 

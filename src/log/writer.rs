@@ -40,6 +40,9 @@ pub(super) struct Writer {
     pub(super) unwritten_bytes: usize,
     /// Files that were given up since the owner last asked.
     pub(super) abandoned: Vec<LogId>,
+    /// Files that it went on from, or that may be there although making them failed, and their bytes: the log's list
+    /// need not have them, since a flush may give one up and a rotation the next.
+    pub(super) passed: Vec<(LogId, u64)>,
 }
 
 impl Writer {
@@ -65,6 +68,7 @@ impl Writer {
             written: 0,
             unwritten_bytes: 0,
             abandoned: Vec::new(),
+            passed: Vec::new(),
         }
     }
 
@@ -148,6 +152,7 @@ impl Writer {
         let old = self.active.id();
         self.active = self.create(first).map_err(|e| e.source)?;
         self.abandoned.push(old);
+        self.passed.push((old, 0));
         self.made_durable();
         Ok(())
     }
@@ -160,7 +165,9 @@ impl Writer {
         let file_key = file_key.map_err(|source| CreateError { source, is_named: false })?;
         let (salt, key) = (self.vfs.salt(), file_key.as_ref().map(|key| *key.wrapped()));
         let header = LogHeader { tenant: self.tenant.clone(), id, salt, first, durable: self.durable, key };
-        ActiveFile::create(&*self.vfs, &self.dir, (&header, file_key), &self.unsynced)
+        let created = ActiveFile::create(&*self.vfs, &self.dir, (&header, file_key), &self.unsynced);
+        self.passed.extend(created.as_ref().is_err_and(|e| e.is_named).then_some((id, 0)));
+        created
     }
 
     /// Says in the file that all is durable, where it is and the file does not say so yet.
@@ -187,6 +194,7 @@ impl Writer {
             false => LogError::Storage(source),
         })?;
         let mut old = std::mem::replace(&mut self.active, next);
+        self.passed.push((old.id(), old.bytes()));
         // What it holds is durable, and the new file says so: where this fails, only room is wasted.
         let _ = old.finish(self.durable);
         Ok(())

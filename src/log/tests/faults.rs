@@ -46,6 +46,26 @@ fn where_a_new_file_fails_too_the_log_is_read_only_until_it_does_not() {
     assert_eq!(texts(&must_open(&vfs.after_crash(3), 0).2), ["before", "after"]);
 }
 
+/// A rotation whose sync failed went on in a file that it left at once, so that the log's list never had it: trimming
+/// left it, with records that a deletion then said were gone from the disk.
+#[test]
+fn files_that_a_rotation_passed_over_are_trimmed() {
+    for (op, count) in [(SimOp::Sync, 1), (SimOp::Write, 1), (SimOp::SyncDir, 1)] {
+        let vfs = SimVfs::new();
+        let (log, ..) = must_open(&vfs, 0);
+        ok(&log, b"durable", Ack::Fsync);
+        ok(&log, b"in memory", Ack::Buffered);
+        vfs.fail(op, count);
+        let rotated = log.rotate(|_| ()).or_else(|_| log.reopen().and_then(|()| log.rotate(|_| ())));
+        let (next, ()) = rotated.expect("healed");
+        log.trim(next).expect("trimmed");
+        let logs: Vec<_> = vfs.files().into_iter().filter(|f| f.extension().is_some_and(|e| e == "log")).collect();
+        assert_eq!(logs, [path(log.active().0)], "{op:?}");
+        std::mem::forget(log);
+        assert_eq!(must_open(&vfs.after_crash(1), 2).2, vec![], "{op:?}");
+    }
+}
+
 #[test]
 fn a_new_file_that_may_have_its_name_stops_the_old_one() {
     for op in [SimOp::SyncDir, SimOp::Rename] {
