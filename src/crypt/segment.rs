@@ -340,6 +340,15 @@ impl SealedWriter {
         SealedWriter { file, key, state: Mutex::new(state) }
     }
 
+    /// Makes durable what was written so far, and goes on. What waits for more of its sector is not among it.
+    pub fn sync_so_far(&self) -> Result<(), StorageError> {
+        let state = self.state();
+        match state.failed {
+            true => Err(refuse(self.path(), ErrorKind::InvalidInput)),
+            false => self.file.sync(),
+        }
+    }
+
     /// What the manifest is to say of it, once it is synced.
     pub fn root(&self) -> Option<StoredRoot> {
         self.state().root

@@ -110,6 +110,7 @@ impl TenantCore {
     /// The live segments that are not known to be damaged.
     fn mergeable(&self) -> BTreeMap<SegmentId, Arc<SegmentMeta>> {
         let segments = self.state().segments.clone();
+        segments.values().for_each(|s| s.look_again());
         let whole = segments.iter().filter(|(_, s)| s.damage().is_none());
         whole.map(|(id, s)| (*id, s.meta().clone())).collect()
     }

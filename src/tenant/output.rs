@@ -127,6 +127,15 @@ impl Output {
         self.writer.block(block)
     }
 
+    /// Makes durable what was written so far, so that the sync at the end takes less long.
+    pub fn sync_so_far(&self) -> Result<(), StorageError> {
+        match &self.sealed {
+            // Its own sync would be its end.
+            Some(sealed) => sealed.sync_so_far(),
+            None => self.writer.sync(),
+        }
+    }
+
     /// Ends and syncs the file, and the folder that names it.
     pub fn finish(self, tenant: &TenantCore) -> Result<SegmentMeta, Error> {
         let bundle = self.sink.finish()?;

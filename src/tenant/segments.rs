@@ -13,7 +13,7 @@ use crate::format::segment::Trailer;
 use crate::id::{SegmentId, TenantId};
 use crate::index::{IndexReader, OpenError};
 use crate::record::{Block, BlockInfo, Source, TermIndex, TermQuery};
-use crate::segment::{SegmentBlock, SegmentReader};
+use crate::segment::{SegmentBlock, SegmentReader, block_payload};
 use crate::vfs::{MappedFile, VfsFile};
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
@@ -205,6 +205,42 @@ impl SegmentSource {
         let first = known.whole.as_ref().or_else(|| known.blocks.values().next())?;
         let blocks = if known.whole.is_some() { Vec::new() } else { known.blocks.keys().copied().collect() };
         Some(SegmentDamage { segment: self.meta.id, blocks, reason: first.1.to_string() })
+    }
+
+    /// Looks again at damage that was found a while ago, for whoever does nothing with a segment that is damaged: as for
+    /// queries, it may be gone.
+    pub(super) fn look_again(&self) {
+        let is_due = |at: &Instant| at.elapsed() >= DAMAGE_KEPT;
+        let (whole, blocks) = {
+            let known = self.known();
+            let blocks = known.blocks.iter().filter(|(_, (at, _))| is_due(at)).map(|(block, _)| *block);
+            (known.whole.as_ref().is_some_and(|(at, _)| is_due(at)), blocks.collect::<Vec<_>>())
+        };
+        if whole {
+            // Notes what it finds.
+            let _ = self.reader();
+        }
+        for block in blocks {
+            let read = self.reader().and_then(|reader| {
+                let block = SegmentBlock::open(reader, block)?;
+                block.seqs().and(block_payload(&block))
+            });
+            match read {
+                Ok(_) => drop(self.known().blocks.remove(&block)),
+                Err(error) if error.is_damage() => drop(self.known().blocks.insert(block, (Instant::now(), error))),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// As if all that is known of damage had been found a while ago.
+    #[cfg(test)]
+    pub(super) fn age_damage(&self) {
+        let mut known = self.known();
+        let Known { whole, blocks, .. } = &mut *known;
+        for (at, _) in whole.iter_mut().chain(blocks.values_mut()) {
+            *at = at.checked_sub(DAMAGE_KEPT).unwrap_or(*at);
+        }
     }
 
     /// Why the segment's index is not used, as far as that is known.

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 const MERGE_CACHE_BYTES: usize = 16 << 20;
 /// What a merge wrote is synced at so many bytes, so that the sync at its end, and syncs of the log beside it, do not
 /// wait for all of it at once.
-const MERGE_SYNC_BYTES: u64 = 4 << 20;
+pub(super) const MERGE_SYNC_BYTES: u64 = 4 << 20;
 /// Records this much older than now, in nanoseconds, are hardly written again: what is built anew of them is packed
 /// with [`LEVEL_COLD`].
 const COLD_AFTER_NS: i64 = 7 * policy::DAY_NS;
@@ -309,7 +309,7 @@ impl TenantCore {
             if bytes >= SEGMENT_BYTES_MAX / 2 {
                 outputs.push(target.finish(self)?);
             } else if bytes - synced >= MERGE_SYNC_BYTES {
-                target.writer.sync()?;
+                target.sync_so_far()?;
                 output = Some((target, bytes));
             } else {
                 output = Some((target, synced));
