@@ -250,3 +250,43 @@ fn closing_idle_tenants_is_in_no_merges_way() {
     assert!(store.existing_tenant(&name(0)).is_err_and(|e| e.is_no_such_tenant()));
     store.close().unwrap();
 }
+
+/// A reader that was opened before a merge knows of files that are gone: it takes up what is there.
+#[test]
+fn a_reader_goes_on_when_the_writer_merged_and_expired_what_it_knew() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = Store::open_with(dir.path(), options(10)).unwrap();
+    let written = writer.tenant("t").unwrap();
+    let append = |from: u64| {
+        written.append_batch(&batch(from, 10), Ack::Fsync).unwrap();
+        written.seal().unwrap();
+    };
+    (0..3).for_each(|n| append(n * 10));
+    written.append_batch(&batch(30, 5), Ack::Fsync).unwrap();
+    let reader = Store::open_read_only_with(dir.path(), options(10)).unwrap();
+    let read = reader.existing_tenant("t").unwrap();
+    assert_eq!(read.stats().unwrap().segments, 3);
+    // Nothing is open yet, and all that it knows of goes; its log as well.
+    written.compact(None).unwrap();
+    append(40);
+    assert_eq!(count(&read), 45);
+    assert_eq!(read.stats().unwrap().segments, 2);
+    // So do tails and explanations.
+    let mut other = Store::open_read_only_with(dir.path(), options(10)).unwrap().existing_tenant("t").unwrap();
+    for ask in [
+        (|t: &Tenant| drop(t.explain("n:1", &Default::default()).unwrap())) as fn(&Tenant),
+        |t| drop(t.part_costs().unwrap()),
+        |t| {
+            let mut tail = t.tail("*", Some(duramen::Seq(0))).unwrap();
+            assert!(tail.next(Duration::ZERO).unwrap().is_some());
+        },
+    ] {
+        (0..2).for_each(|_| append(100));
+        written.compact(None).unwrap();
+        ask(&other);
+        other = Store::open_read_only_with(dir.path(), options(10)).unwrap().existing_tenant("t").unwrap();
+    }
+    // All of it goes: also that is what is there.
+    written.compact(Some(0)).unwrap();
+    assert_eq!(count(&other), 0);
+}

@@ -14,7 +14,7 @@ const BATCH_BYTES: usize = 4 << 20;
 
 /// Appends what `from` holds of the streams that have all these labels to `to`; gives the number of records.
 pub(super) fn copy_records(from: &Tenant, to: &Tenant, labels: &Labels) -> Result<u64, BackupError> {
-    let sources = from.core.snapshot().sources(Timestamp(i64::MIN), Timestamp(i64::MAX))?;
+    let (_, sources) = from.core.sources(Timestamp(i64::MIN), Timestamp(i64::MAX))?;
     let mut blocks: Vec<(Arc<dyn Source>, usize)> = Vec::new();
     for source in sources {
         blocks.extend((0..source.len()).map(|block| (source.clone(), block)));

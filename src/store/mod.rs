@@ -96,7 +96,8 @@ impl Store {
     }
 
     /// Opens a store as it is on disk, beside a writer perhaps: nothing is locked, written or repaired, and what is
-    /// seen is the last durable state at the moment when a tenant is opened.
+    /// seen is the last durable state at the moment when a tenant is opened, or when a query found that files of that
+    /// state are gone, since the writer merged them, say.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store, Error> {
         Self::open_read_only_with(path, Options::default())
     }

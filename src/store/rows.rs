@@ -68,7 +68,7 @@ fn plan(text: &str, options: &QueryOptions) -> Result<(String, Plan, TimeSpan), 
 /// Explains a query; see [`Tenant::explain`].
 pub(super) fn explain(tenant: &Tenant, text: &str, options: &QueryOptions) -> Result<Explanation, Error> {
     let (_, plan, span) = plan(text, options)?;
-    let sources = tenant.core.snapshot().sources(span.first, span.last)?;
+    let (_, sources) = tenant.core.sources(span.first, span.last)?;
     Ok(crate::exec::explain(&plan, &sources)?)
 }
 
@@ -84,7 +84,7 @@ impl Tenant {
         sink: &mut dyn FnMut(Row) -> ControlFlow<()>,
     ) -> Result<QueryStats, Error> {
         let (_, plan, span) = plan(text, options)?;
-        let sources = self.core.snapshot().sources(span.first, span.last)?;
+        let (_snapshot, sources) = self.core.sources(span.first, span.last)?;
         let never = AtomicBool::new(false);
         let cancel = options.cancel.as_deref().unwrap_or(&never);
         let execution =
@@ -121,8 +121,7 @@ impl Rows {
         tenant.store.workers().busy();
         let (canonical, plan, span) = plan(text, options)?;
         // Taken before this returns, so that the rows are those of now.
-        let snapshot = tenant.core.snapshot().within(span.first, span.last);
-        let sources = snapshot.sources(span.first, span.last)?;
+        let (snapshot, sources) = tenant.core.sources(span.first, span.last)?;
         let cancel = options.cancel.clone().unwrap_or_default();
         let stats = Arc::new(Mutex::new(QueryStats::default()));
         let (sender, receiver) = sync_channel(MESSAGES_MAX);
@@ -321,7 +320,7 @@ impl Tail {
 
     fn read(&mut self, to: Seq) -> Result<(), Error> {
         let from = self.after;
-        let all = self.tenant.core.snapshot().sources(Timestamp(i64::MIN), Timestamp(i64::MAX))?;
+        let (_, all) = self.tenant.core.sources(Timestamp(i64::MIN), Timestamp(i64::MAX))?;
         let sources: Vec<Arc<dyn Source>> =
             all.into_iter().map(|source| Arc::new(Window::new(source, from, to)) as Arc<dyn Source>).collect();
         let mut rows = Vec::new();

@@ -102,25 +102,18 @@ impl TenantCore {
 
     /// Opens a tenant as it is on disk, beside a writer perhaps: nothing is written or locked.
     pub fn open_read_only(id: &TenantId, options: TenantOptions) -> Result<TenantCore, Error> {
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let manifest_path = options.dir.join("manifest");
-            let (version, manifest) = crate::manifest::open_read_only(&*options.vfs, &manifest_path, id)?;
-            let mut replay = Vec::new();
-            let log_dir = options.dir.join("log");
-            let sealed = version.sealed_below;
-            let owner = (id, &options.keys);
-            match crate::log::read_only(&*options.vfs, &log_dir, owner, sealed, &mut |batch| replay.push(batch)) {
-                Ok(recovery) => {
-                    let report = OpenReport { log: Some(recovery), manifest: Some(manifest), ..OpenReport::default() };
-                    return Self::assemble(id, options, Arc::new(version), replay, None, report);
-                }
-                // Sealed meanwhile: the manifest says so by now.
-                Err(ReadOnlyError::Moved(_)) if attempt < READ_ATTEMPTS_MAX => {}
-                Err(ReadOnlyError::Moved(e) | ReadOnlyError::Storage(e)) => return Err(e.into()),
-            }
-        }
+        let (version, replay, report) = read_beside(id, &options)?;
+        Self::assemble(id, options, version, replay, None, report)
+    }
+
+    /// Takes up what is there now, for a reader beside a writer: files that it knows of may be merged away by now.
+    pub(super) fn take_up(&self) -> Result<(), Error> {
+        let (version, replay, _) = read_beside(&self.id, &self.options)?;
+        let before = self.state().segments.clone();
+        let state = state_of(&self.id, &self.options, version, replay, &before)?;
+        let old = std::mem::replace(&mut *self.state(), state);
+        self.options.memtable_bytes.fetch_sub(old.counted, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
     }
 
     fn assemble(
@@ -132,29 +125,55 @@ impl TenantCore {
         report: OpenReport,
     ) -> Result<TenantCore, Error> {
         let daily = Daily::open(id, &options, writer.is_some())?;
-        let mut active = Memtable::new();
-        for batch in replay {
-            let payload = Payload::decode(batch.payload).map_err(|e| {
-                // The frame's checksum held, so these bytes were written so.
-                StorageError::from(e.in_file(&options.dir.join("log")))
-            })?;
-            active.push(CommittedBatch { first: batch.first, payload: Arc::new(payload), leaf: batch.leaf });
-        }
-        let counted = active.bytes() as u64;
-        options.memtable_bytes.fetch_add(counted, std::sync::atomic::Ordering::Relaxed);
-        let segments = open_segments(id, &options, &version, &BTreeMap::new());
-        let active_since = (!active.is_empty()).then(Timestamp::now);
-        let state = State {
-            active,
-            active_since,
-            frozen: Vec::new(),
-            segments: Arc::new(segments),
-            version,
-            counted,
-            seal_error: None,
-        };
+        let state = state_of(id, &options, version, replay, &BTreeMap::new())?;
         Ok(TenantCore { id: id.clone(), options, writer, state: Arc::new(Mutex::new(state)), daily, report })
     }
+}
+
+/// What is durable of a tenant, beside its writer perhaps.
+fn read_beside(id: &TenantId, options: &TenantOptions) -> Result<(Arc<Version>, Vec<Replayed>, OpenReport), Error> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let manifest_path = options.dir.join("manifest");
+        let (version, manifest) = crate::manifest::open_read_only(&*options.vfs, &manifest_path, id)?;
+        let mut replay = Vec::new();
+        let log_dir = options.dir.join("log");
+        let sealed = version.sealed_below;
+        let owner = (id, &options.keys);
+        match crate::log::read_only(&*options.vfs, &log_dir, owner, sealed, &mut |batch| replay.push(batch)) {
+            Ok(recovery) => {
+                let report = OpenReport { log: Some(recovery), manifest: Some(manifest), ..OpenReport::default() };
+                return Ok((Arc::new(version), replay, report));
+            }
+            // Sealed meanwhile: the manifest says so by now.
+            Err(ReadOnlyError::Moved(_)) if attempt < READ_ATTEMPTS_MAX => {}
+            Err(ReadOnlyError::Moved(e) | ReadOnlyError::Storage(e)) => return Err(e.into()),
+        }
+    }
+}
+
+/// What queries see of a version and what is in the log. Segments that are open already stay so.
+fn state_of(
+    id: &TenantId,
+    options: &TenantOptions,
+    version: Arc<Version>,
+    replay: Vec<Replayed>,
+    before: &BTreeMap<SegmentId, Arc<SegmentSource>>,
+) -> Result<State, Error> {
+    let mut active = Memtable::new();
+    for batch in replay {
+        let payload = Payload::decode(batch.payload).map_err(|e| {
+            // The frame's checksum held, so these bytes were written so.
+            StorageError::from(e.in_file(&options.dir.join("log")))
+        })?;
+        active.push(CommittedBatch { first: batch.first, payload: Arc::new(payload), leaf: batch.leaf });
+    }
+    let counted = active.bytes() as u64;
+    options.memtable_bytes.fetch_add(counted, std::sync::atomic::Ordering::Relaxed);
+    let segments = Arc::new(open_segments(id, options, &version, before));
+    let active_since = (!active.is_empty()).then(Timestamp::now);
+    Ok(State { active, active_since, frozen: Vec::new(), segments, version, counted, seal_error: None })
 }
 
 impl Drop for TenantCore {

@@ -5,7 +5,12 @@ use super::segments::SegmentSource;
 use crate::error::StorageError;
 use crate::id::Seq;
 use crate::record::{Source, Timestamp};
+use crate::store::Error;
 use std::sync::Arc;
+
+/// How often a query of a reader takes up what is there before it says that a file is missing: a writer merges faster
+/// than that only by chance.
+const TAKE_UP_MAX: u32 = 20;
 
 /// A tenant's records at one moment. Segments stay readable while it lives, also when they were merged since.
 #[derive(Debug, Clone)]
@@ -27,6 +32,21 @@ impl TenantCore {
             memory.push(Arc::new(state.active.snapshot()));
         }
         Snapshot { segments, memory, last }
+    }
+
+    /// What is there now within a span of time (both ends taken in), and what execution reads of it. A reader beside a
+    /// writer whose segments were merged or let go since it looked takes up what is there, and reads that.
+    pub fn sources(&self, low: Timestamp, high: Timestamp) -> Result<(Snapshot, Vec<Arc<dyn Source>>), Error> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let snapshot = self.snapshot().within(low, high);
+            match snapshot.sources(low, high) {
+                // A file that the manifest still names is no such error, but damage.
+                Err(gone) if gone.is_not_found() && self.writer.is_none() && attempt < TAKE_UP_MAX => self.take_up()?,
+                sources => return Ok((snapshot, sources?)),
+            }
+        }
     }
 }
 

@@ -66,7 +66,8 @@ impl TenantCore {
     /// no values; what is not sealed yet has no columns.
     pub fn part_costs(&self) -> Result<Vec<PartCost>, Error> {
         let mut costs = PartCosts::default();
-        for segment in self.snapshot().segments() {
+        let (snapshot, _) = self.sources(Timestamp(i64::MIN), Timestamp(i64::MAX))?;
+        for segment in snapshot.segments() {
             costs.segment(segment.reader()?)?;
         }
         Ok(costs.finish())
