@@ -23,13 +23,14 @@ mod write;
 
 pub use report::{Action, Failure, Loss, RepairReport};
 
+use crate::archive::Archives;
 use crate::catalog::CONTROL_LOG;
 use crate::crypt::{KeyRing, MasterKey};
 use crate::id::TenantId;
 use crate::store::error::ErrorKind;
 use crate::store::{Error, Options, Store};
 use crate::vfs::{RealVfs, Vfs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What is to be repaired.
@@ -42,6 +43,9 @@ pub struct RepairOptions {
     pub dry_run: bool,
     /// What opens the keys of encrypted tenants. Without it they are not repaired; others are.
     pub master_key: Option<MasterKey>,
+    /// The archives. Segments there are read and not repaired: they are needed where leaves that they have a part in are
+    /// made anew. Such leaves stay as they are where the archive is not given.
+    pub archives: Archives,
 }
 
 /// Repairs a store. It must not be open anywhere for writing.
@@ -88,8 +92,9 @@ pub fn repair_on(vfs: &Arc<dyn Vfs>, data: &Path, options: &RepairOptions) -> Re
             }
         };
         keys.begin_hashing();
-        let mut tenant = tenant::Tenant { vfs, dir: &dir, id: &id, keys: &keys, report: &mut report };
-        if let Err(error) = tenant.run().and_then(|()| settle(vfs, &store, (&dir, &id, &keys), &mut report)) {
+        let (id, archives) = (&id, &options.archives);
+        let mut tenant = tenant::Tenant { vfs, dir: &dir, id, keys: &keys, archives, report: &mut report };
+        if let Err(error) = tenant.run().and_then(|()| settle(vfs, &store, (&dir, id, &keys), &mut report)) {
             report.failures.push(Failure { tenant: Some(name), error: error.to_string() });
         }
     }
@@ -115,7 +120,7 @@ fn settle(
     (dir, id, keys): (&Path, &TenantId, &KeyRing),
     report: &mut RepairReport,
 ) -> Result<(), Error> {
-    let act = |report: &mut RepairReport, file: &Path, what: String, quarantined: Option<std::path::PathBuf>| {
+    let act = |report: &mut RepairReport, file: &Path, what: String, quarantined: Option<PathBuf>| {
         report.actions.push(Action { tenant: Some(id.to_string()), file: file.to_path_buf(), what, quarantined });
     };
     let (log, manifest) = if report.dry_run {

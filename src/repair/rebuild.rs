@@ -5,7 +5,7 @@ use super::loss::count;
 use super::records::{Records, ranges_without};
 use super::report::Loss;
 use super::segment::{Found, Part, Readable, Stored, inspect};
-use super::tenant::{KEPT, Look, Made, Tenant, readers};
+use super::tenant::{KEPT, Look, Made, Tenant, elsewhere, readers};
 use super::write::segment_file;
 use crate::error::StorageError;
 use crate::format::edit::{Leaf, SegmentMeta};
@@ -70,7 +70,11 @@ impl Tenant<'_> {
         }
         for meta in history.segments.values().filter(|m| !history.removed.contains(&m.id) && !files.contains(&m.id)) {
             if !meta.place.is_own() {
-                look.kept.push((meta.clone(), None));
+                let segment = self.archived(meta)?;
+                if let Some(segment) = &segment {
+                    taken |= Records::new(vec![segment.clone()], self.keys).seqs(Seq(0), Seq(u64::MAX))?;
+                }
+                look.kept.push((meta.clone(), segment));
             } else if taken.range_cardinality(meta.min_seq.0..=meta.max_seq.0) < meta.rows {
                 // An entry that is lost may have let it go.
                 look.gone.push((meta.clone(), "no such file, and no entry that can be read let it go".into(), false));
@@ -156,7 +160,8 @@ impl Tenant<'_> {
         let reached = look.log.as_ref().map_or(Seq(0), |log| log.reached);
         let sealed_below = history.sealed_below.max(reached).max(Seq(taken.max().unwrap_or(0)));
         let known: Vec<Leaf> = history.version.iter().flat_map(|v| v.leaves().cloned()).collect();
-        let leaves = Records::new(readers(look, made), self.keys).leaves(&known, taken)?;
+        let leaves =
+            Records::new(readers(look, made), self.keys).with_elsewhere(elsewhere(look)).leaves(&known, taken)?;
         let next = segments.last().map_or(look.highest, |last| look.highest.max(SegmentId(last.id.0 + 1)));
         let before = history.version.as_ref().filter(|_| history.is_chained);
         let bounds = (sealed_below, next);

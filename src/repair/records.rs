@@ -23,12 +23,19 @@ type Decoded = (Arc<Payload>, Arc<Vec<u64>>);
 pub(super) struct Records<'a> {
     readers: Vec<Readable>,
     keys: &'a KeyRing,
+    /// The Seqs between which there are records that can't be read from here.
+    elsewhere: Vec<(Seq, Seq)>,
     kept: VecDeque<((usize, usize), Decoded)>,
 }
 
 impl<'a> Records<'a> {
     pub fn new(readers: Vec<Readable>, keys: &'a KeyRing) -> Self {
-        Records { readers, keys, kept: VecDeque::new() }
+        Records { readers, keys, elsewhere: Vec::new(), kept: VecDeque::new() }
+    }
+
+    /// Says between which Seqs there are records in files that are not at hand. Leaves over these stay as they are.
+    pub fn with_elsewhere(self, elsewhere: Vec<(Seq, Seq)>) -> Self {
+        Records { elsewhere, ..self }
     }
 
     fn block(&mut self, at: (usize, usize)) -> Result<Decoded, StorageError> {
@@ -69,6 +76,9 @@ impl<'a> Records<'a> {
 
     /// The same for the records of a leaf that there is: this one, where it still comes out.
     pub fn again(&mut self, leaf: &Leaf) -> Result<Option<Leaf>, StorageError> {
+        if self.elsewhere.iter().any(|(first, last)| *first <= leaf.last() && *last >= leaf.first()) {
+            return Ok(Some(leaf.clone()));
+        }
         self.leaf_or(&leaf.seqs, Some(leaf))
     }
 

@@ -64,10 +64,20 @@ pub(super) struct Part {
 pub(super) fn inspect(
     vfs: &dyn Vfs,
     path: &Path,
+    owner: (&TenantId, &KeyRing, SegmentId),
+    meta: Option<&SegmentMeta>,
+) -> Result<Found, StorageError> {
+    inspect_file(vfs.open(path), path, owner, meta)
+}
+
+/// The same for a file that was opened, or not.
+pub(super) fn inspect_file(
+    opened: Result<Arc<dyn VfsFile>, StorageError>,
+    path: &Path,
     (tenant, keys, id): (&TenantId, &KeyRing, SegmentId),
     meta: Option<&SegmentMeta>,
 ) -> Result<Found, StorageError> {
-    let stored = match vfs.open(path) {
+    let stored = match opened {
         Err(e) if e.is_not_found() => return Ok(Found::Missing(e.to_string())),
         other => other?,
     };

@@ -8,9 +8,10 @@ use super::log::Salvage;
 use super::loss::{count, loss_of_part};
 use super::records::{Records, ranges_without};
 use super::report::{Action, Loss, RepairReport};
-use super::segment::{Found, Part, Readable, inspect};
+use super::segment::{Found, Part, Readable, inspect, inspect_file};
 use super::write::{Maker, segment_file};
 use super::{fresh, index};
+use crate::archive::{ArchivedName, Archives};
 use crate::crypt::KeyRing;
 use crate::error::StorageError;
 use crate::format::edit::{Edit, SegmentMeta, SeqSet};
@@ -34,6 +35,7 @@ pub(super) struct Tenant<'a> {
     pub dir: &'a Path,
     pub id: &'a TenantId,
     pub keys: &'a KeyRing,
+    pub archives: &'a Archives,
     pub report: &'a mut RepairReport,
 }
 
@@ -107,7 +109,7 @@ impl Tenant<'_> {
         let mut look = Look::new(version.next_segment_id);
         for meta in version.segments.values() {
             if !meta.place.is_own() {
-                look.kept.push(((**meta).clone(), None));
+                look.kept.push(((**meta).clone(), self.archived(meta)?));
                 continue;
             }
             let path = segment_file(self.dir, meta.id);
@@ -160,7 +162,7 @@ impl Tenant<'_> {
         let inputs: Vec<&SegmentMeta> =
             look.parts.iter().filter_map(|(_, m, _)| m.as_ref()).chain(look.gone.iter().map(|(m, ..)| m)).collect();
         if !inputs.is_empty() {
-            let mut records = Records::new(readers(look, made), self.keys);
+            let mut records = Records::new(readers(look, made), self.keys).with_elsewhere(elsewhere(look));
             let (mut leaves_broken, mut leaves_new) = (Vec::new(), Vec::new());
             let touched = |leaf: &&crate::format::edit::Leaf| {
                 inputs.iter().any(|m| m.min_seq <= leaf.last() && m.max_seq >= leaf.first())
@@ -197,6 +199,17 @@ impl Tenant<'_> {
         }
         edits.extend(indexes.into_iter().map(|(segment, index_root)| Edit::IndexRebuilt { segment, index_root }));
         Ok(edits)
+    }
+
+    /// The segment in an archive, where the archive is at hand and it is whole. Nothing is done with it there.
+    pub(super) fn archived(&self, meta: &SegmentMeta) -> Result<Option<Readable>, StorageError> {
+        let Ok(archive) = self.archives.get(&meta.place) else { return Ok(None) };
+        let name = ArchivedName::of(meta);
+        let (file, path) = (archive.open_afresh(self.id, &name), archive.path(self.id, &name));
+        match inspect_file(file, &path, (self.id, self.keys, meta.id), Some(meta))? {
+            Found::Whole(segment, _) => Ok(Some(segment)),
+            _ => Ok(None),
+        }
     }
 
     /// Keeps a segment, and looks at its index.
@@ -375,6 +388,11 @@ impl Tenant<'_> {
 /// What is wrong with a file, without the file's name, which stands beside it.
 fn without_path(what: String, file: &Path) -> String {
     what.strip_prefix(&format!("{}: ", file.display())).map_or(what.clone(), str::to_string)
+}
+
+/// The Seqs between which segments lie that are in archives which are not at hand.
+pub(super) fn elsewhere(look: &Look) -> Vec<(Seq, Seq)> {
+    look.kept.iter().filter(|(_, segment)| segment.is_none()).map(|(meta, _)| (meta.min_seq, meta.max_seq)).collect()
 }
 
 /// All segments whose records count from now on.

@@ -3,6 +3,7 @@
 use super::Tally;
 use super::model::Survives;
 use super::world::{DIR, Stop, World};
+use duramen::archive::Archives;
 use duramen::repair::{RepairOptions, RepairReport, repair_on};
 use duramen::vfs::Vfs;
 use duramen::vfs::sim::SimVfs;
@@ -19,7 +20,11 @@ fn repair(world: &World, vfs: &SimVfs, dry_run: bool) -> Result<RepairReport, St
     let mut options = RepairOptions::default();
     options.dry_run = dry_run;
     options.master_key = world.options.master_key.clone();
-    repair_on(&(Arc::new(vfs.clone()) as Arc<dyn Vfs>), Path::new(DIR), &options).map_err(|e| e.to_string())
+    let vfs = Arc::new(vfs.clone()) as Arc<dyn Vfs>;
+    let policy = &world.options.policy;
+    let archives = Archives::open(policy.archives(), policy.archive_buckets(), &vfs);
+    options.archives = archives.map_err(|e| e.to_string())?;
+    repair_on(&vfs, Path::new(DIR), &options).map_err(|e| e.to_string())
 }
 
 fn ranges(report: &RepairReport) -> Vec<(u64, u64)> {

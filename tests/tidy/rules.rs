@@ -134,7 +134,10 @@ pub const MODULES: &[Module] = &[
     // Below queries: files, and what a tenant makes of them.
     module(
         "repair",
-        &["id", "record", "format", "vfs", "crypt", "log", "segment", "manifest", "catalog", "tenant", "store"],
+        &[
+            "id", "record", "format", "vfs", "crypt", "log", "segment", "manifest", "catalog", "archive", "tenant",
+            "store",
+        ],
     ),
     // What the command line and the server share: the same options and the same rows, however they come and go.
     module("front", &["record", "store", "format::Reader", "format::put_bytes", "format::put_varint"]),

@@ -36,7 +36,9 @@ impl Args {
         let mut options = RepairOptions::default();
         (options.tenant, options.dry_run) = (self.tenant.map(|t| t.to_string()), self.dry_run);
         options.master_key = crate::keys::master_key();
-        let report = repair(&self.data.folder()?, &options)?;
+        let folder = self.data.folder()?;
+        options.archives = crate::archives::open(&crate::config::of_store(&folder)?.policy)?;
+        let report = repair(&folder, &options)?;
         let mut out = io::stdout().lock();
         match self.json {
             true => writeln!(out, "{}", serde_json::to_string(&report).unwrap_or_default())?,
