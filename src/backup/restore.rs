@@ -5,7 +5,8 @@ use super::records::copy_records;
 use super::run::{Run, RunFile, RunTenant};
 use super::target::get_checked;
 use super::{BackupError, Target};
-use crate::catalog::{CONTROL_LOG, Catalog};
+use crate::catalog::{CONTROL_LOG, Catalog, KeyChange};
+use crate::crypt::KeyRing;
 use crate::format::edit::{Assignment, Edit, SegmentMeta};
 use crate::id::{Place, TenantId};
 use crate::manifest::Manifest;
@@ -32,7 +33,8 @@ pub struct RestoreOptions {
     pub at: Option<Timestamp>,
     /// The name that the tenant gets. Where it is another one, its records are written anew.
     pub new_name: Option<String>,
-    /// How stores are opened, where records are written anew.
+    /// How stores are opened, where records are written anew: with the master key where tenants are encrypted. These get
+    /// keys of their own, wrapped under it.
     pub store: Options,
 }
 
@@ -105,7 +107,12 @@ pub fn restore_into(
     let options = RestoreOptions { store: store.opened_with().clone(), ..options.clone() };
     let report = build(target, &run, &scratch, &options)?;
     let (infos, _) = Catalog::read(&RealVfs, &scratch.store)?;
-    store.adopt_tenant(&name, &scratch.store.join("tenants").join(name.as_str()))?;
+    let folder = scratch.store.join("tenants").join(name.as_str());
+    if let Some(keys) = KeyRing::info(&RealVfs, &folder)? {
+        // As any change of keys, on record before it is done.
+        store.catalog()?.record_key_change(&name, KeyChange::Encrypted, keys.generation)?;
+    }
+    store.adopt_tenant(&name, &folder)?;
     let catalog = store.catalog()?;
     catalog.ensure_tenant(&name)?;
     for (setting, value) in infos.iter().filter(|info| info.name == name).flat_map(|info| &info.settings) {
@@ -247,7 +254,7 @@ fn build(
         None => run.tenants.iter().collect(),
     };
     if anew {
-        are_in_the_clear(&tenants)?;
+        can_be_read(&tenants, &options.store)?;
     }
     report.bytes = fetch(vfs, target, &tenants, folder)?;
     bring_home(&scratch.vfs, &tenants, folder)?;
@@ -275,12 +282,15 @@ fn build(
     Ok(report)
 }
 
-/// An error where a tenant has a key: records that are written anew would not be encrypted by it.
-pub(super) fn are_in_the_clear(tenants: &[&RunTenant]) -> Result<(), BackupError> {
-    match tenants.iter().find(|tenant| tenant.files.iter().any(|file| file.path.as_str() == KEY)) {
+/// An error where a tenant is encrypted and no master key is at hand: its records can't be read, nor written anew. Said
+/// before anything is fetched.
+pub(super) fn can_be_read(tenants: &[&RunTenant], options: &Options) -> Result<(), BackupError> {
+    let is_encrypted = |tenant: &&&RunTenant| tenant.files.iter().any(|file| file.path.as_str() == KEY);
+    match tenants.iter().find(is_encrypted).filter(|_| options.master_key.is_none()) {
         None => Ok(()),
         Some(tenant) => Err(BackupError::Request(format!(
-            "tenant `{}` is encrypted, and what is written anew would not be: restore it whole, under its own name",
+            "tenant `{}` is encrypted: to write its records anew, encrypted anew, takes the master key. Without it the \
+             tenant is restored whole, under its own name",
             tenant.name.0
         ))),
     }
@@ -423,7 +433,7 @@ fn write_anew(
     for tenant in tenants {
         let source = from.existing_tenant(tenant.name.0.as_str())?;
         let name = new_name.as_ref().unwrap_or(&tenant.name.0);
-        // What was encrypted does not become plain files on its way.
+        // What was encrypted is encrypted again on its way, under a key of its own.
         let made = match from.key_info(tenant.name.0.as_str())? {
             Some(_) => to.create_encrypted_tenant(name.as_str())?,
             None => to.tenant(name.as_str())?,

@@ -1,7 +1,7 @@
 //! Backups on file systems that crash, fail and flip bits.
 
 use super::check::load_runs;
-use super::restore::{are_in_the_clear, choose, fetch};
+use super::restore::{can_be_read, choose, fetch};
 use super::run::FilePath;
 use super::{
     BackupError, BackupOptions, BackupReport, FolderTarget, Kind, ObjectId, PruneReport, RestoreOptions, Run, backup,
@@ -339,14 +339,17 @@ fn old_runs_go_and_no_object_that_another_names() {
 }
 
 #[test]
-fn an_encrypted_tenant_is_not_written_anew_in_the_clear() {
+fn an_encrypted_tenant_is_written_anew_with_a_master_key_alone() {
     let (source, target) = (SimVfs::new(), SimVfs::new());
     drop(filled(&source));
     source.put(Path::new("/data/tenants/two/key"), b"wrapped");
     let run = run(&source, &target).expect("a backup").run;
     let key = run.tenant("two").expect("a tenant").files.iter().find(|f| f.path.as_str() == "key").expect("its key");
     assert_eq!(key.blake3, ObjectId::of(b"wrapped"), "the key comes along as it is");
+    let mut options = crate::store::Options::default();
     for (name, is_clear) in [("one", true), ("two", false)] {
-        assert_eq!(are_in_the_clear(&[run.tenant(name).expect("a tenant")]).is_ok(), is_clear, "{name}");
+        assert_eq!(can_be_read(&[run.tenant(name).expect("a tenant")], &options).is_ok(), is_clear, "{name}");
     }
+    options.master_key = Some(crate::crypt::MasterKey::from_bytes(std::array::from_fn(|i| i as u8)));
+    can_be_read(&[run.tenant("two").expect("a tenant")], &options).expect("with a key");
 }
