@@ -53,9 +53,14 @@ impl Server {
     }
 
     pub fn start_with(data: &Path, more: &[&str]) -> Server {
+        Self::start_by(Command::new(program()), data, more)
+    }
+
+    /// By a command that runs the program, as another user perhaps.
+    pub fn start_by(mut command: Command, data: &Path, more: &[&str]) -> Server {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
-        let mut child = Command::new(program())
+        let mut child = command
             .args(["serve", "--data"])
             .arg(data)
             .args(["--listen", &address])
