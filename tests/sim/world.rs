@@ -81,6 +81,9 @@ pub struct World {
     /// Have tenants rules, archives and keys? What says so is in the control log, which refuses what a disk may leave
     /// of it that does not write whole sectors: then the disk does.
     pub is_managed: bool,
+    /// Did a sync of the control log fail, perhaps, so that part of a decision may be on the disk? Then it is refused
+    /// until it is repaired: what it lost might have been a token that was revoked.
+    pub control_failed: bool,
     /// Where a fault was asked for since the store was opened. There operations may fail, each with a reason.
     pub trouble: Trouble,
     /// What the store held when it was last backed up, and how often it was.
@@ -128,6 +131,7 @@ impl World {
             options,
             next_batch: 0,
             is_managed,
+            control_failed: false,
             trouble: Trouble::None,
             backed_up: None,
             backups: 0,
