@@ -32,7 +32,7 @@ impl Way {
 
     fn refuse(self, dir: &Path) {
         match self {
-            Way::Permissions => std::fs::set_permissions(dir, PermissionsExt::from_mode(0)).unwrap(),
+            Way::Permissions => std::fs::set_permissions(dir, PermissionsExt::from_mode(0o000)).unwrap(),
             Way::FileInItsPlace => {
                 std::fs::rename(dir, Self::aside(dir)).unwrap();
                 std::fs::write(dir, b"not a folder").unwrap();
