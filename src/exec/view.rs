@@ -167,6 +167,9 @@ impl BlockView {
                 if verdict.all {
                     return Ok(within.clone());
                 }
+                if let Some(rows) = self.test_some(field, name, within)? {
+                    return Ok(rows);
+                }
             }
             return self.test(&field.target, &field.test, within);
         };
@@ -182,11 +185,35 @@ impl BlockView {
             if !zone::of_name(field, &name, &*self.block)?.may {
                 continue;
             }
-            let rows = self.test(&Target::Field(name), &field.test, &rest)?;
+            let rows = match self.test_some(field, &name, &rest)? {
+                Some(rows) => rows,
+                None => self.test(&Target::Field(name), &field.test, &rest)?,
+            };
             rest.minus(&rows);
             found.or(&rows);
         }
         Ok(found)
+    }
+
+    /// The rows among `within` that pass a test of a field, where the block can tell that only some of them may.
+    fn test_some(&self, field: &FieldTest, name: &str, within: &Bits) -> Result<Option<Bits>, StorageError> {
+        if within.count() as u64 <= FEW_ROWS_MAX || self.fields.borrow().contains_key(name) {
+            return Ok(None);
+        }
+        let all = self.rows() as usize;
+        let mut rows_of = |folded: &str| {
+            let rows = self.block.rows_that_may_hold(name, folded)?;
+            Ok(rows.map(|rows| Bits::of_rows(all, rows.into_iter())))
+        };
+        let Some(mut rows) = field.needs.rows(all, &mut rows_of)? else { return Ok(None) };
+        rows.and(within);
+        if rows.is_empty() {
+            return Ok(Some(rows));
+        }
+        let list: Vec<u32> = rows.rows().collect();
+        let Some(some) = self.field_of(name, &list)? else { return Ok(Some(self.none())) };
+        rows.and(&matching_rows(&some, self.rows(), &field.test, FieldKind::of(name)));
+        Ok(Some(rows))
     }
 
     /// The rows among `within` that pass a test of a field that was not read yet, step by step: what no value passes

@@ -201,20 +201,32 @@ impl PageWriter {
     pub fn integers(&mut self, values: &[i64]) -> Vec<Page> {
         let rows_max = PAGE_BYTES / 4;
         let mut pages = Vec::new();
-        for run in values.chunks(rows_max) {
+        for values in values.chunks(rows_max) {
+            let run = ints::Run::new(values);
             let mut raw = std::mem::take(&mut self.scratch);
             raw.clear();
-            ints::encode(run, ints::Body::Planes, &mut raw);
             let start = self.out.len();
-            let planes = self.page(run.len(), &raw);
-            raw.clear();
-            ints::encode(run, ints::Body::Packed, &mut raw);
-            let packed_smaller = raw.len() <= planes.stored as usize;
-            pages.push(if packed_smaller {
-                self.out.truncate(start);
-                self.page(run.len(), &raw)
-            } else {
-                planes
+            let planes = match run.packed_len() {
+                // Nothing comes out smaller.
+                0 => None,
+                _ => {
+                    run.put(ints::Body::Planes, &mut raw);
+                    Some(self.page(values.len(), &raw))
+                }
+            };
+            pages.push(match planes {
+                Some(planes) if run.packed_len() > planes.stored as usize => planes,
+                planes => {
+                    raw.clear();
+                    run.put(ints::Body::Packed, &mut raw);
+                    match planes {
+                        Some(planes) if raw.len() > planes.stored as usize => planes,
+                        _ => {
+                            self.out.truncate(start);
+                            self.page(values.len(), &raw)
+                        }
+                    }
+                }
             });
             self.scratch = raw;
         }

@@ -23,51 +23,93 @@ pub enum Body {
     Planes,
 }
 
-/// Appends a run. Whether differences are taken is decided here; the caller tries both bodies where it matters.
-pub fn encode(values: &[i64], body: Body, out: &mut Vec<u8>) {
-    let base = values.iter().copied().min().unwrap_or(0);
-    let above = |v: i64| v.wrapping_sub(base) as u64;
-    let mut factor = 0u64;
-    for &v in values {
-        factor = gcd(factor, above(v));
-        if factor == 1 {
-            break;
+/// A run that was looked at, and can be written with either body.
+#[derive(Debug)]
+pub struct Run {
+    base: i64,
+    factor: u64,
+    /// Multiples of the factor above the base, and their differences, zig-zag.
+    plain: Vec<u64>,
+    deltas: Vec<u64>,
+    /// Bits of the largest of these, and of all together.
+    plain_bits: (u32, u64),
+    deltas_bits: (u32, u64),
+}
+
+impl Run {
+    /// Looks at a run.
+    pub fn new(values: &[i64]) -> Self {
+        let base = values.iter().copied().min().unwrap_or(0);
+        let above = |v: i64| v.wrapping_sub(base) as u64;
+        let mut factor = 0u64;
+        for &v in values {
+            factor = gcd(factor, above(v));
+            if factor == 1 {
+                break;
+            }
         }
-    }
-    let factor = factor.max(1);
-    let bits = |n: u64| u64::from(64 - n.leading_zeros());
-    let plain: Vec<u64> = values.iter().map(|&v| above(v) / factor).collect();
-    let mut before = 0u64;
-    let deltas: Vec<u64> = plain
-        .iter()
-        .map(|&n| {
+        let factor = factor.max(1);
+        let plain: Vec<u64> = match factor {
+            // Division takes longer than all the rest.
+            1 => values.iter().map(|&v| above(v)).collect(),
+            factor => values.iter().map(|&v| above(v) / factor).collect(),
+        };
+        let mut before = 0u64;
+        let zigzag = |&n: &u64| {
             let d = n.wrapping_sub(before) as i64;
             before = n;
             ((d << 1) ^ (d >> 63)) as u64
-        })
-        .collect();
-    let cost = |numbers: &[u64]| match body {
-        Body::Packed => numbers.iter().map(|&n| bits(n)).max().unwrap_or(0) * numbers.len() as u64,
-        Body::Planes => numbers.iter().map(|&n| bits(n)).sum(),
-    };
-    // Differences lose what makes values equal, so they must save more than a little.
-    let take_deltas = cost(&deltas) * 8 < cost(&plain) * 7;
-    let numbers = if take_deltas { &deltas } else { &plain };
-    let width = numbers.iter().map(|&n| bits(n)).max().unwrap_or(0);
-    let mode = if take_deltas { DELTA } else { 0 };
-    match body {
-        Body::Packed => {
-            head(out, mode | PACKED, values.len(), base, factor, width as u8);
-            pack(numbers, width as u32, out);
-        }
-        Body::Planes => {
-            let planes = width.div_ceil(8);
-            head(out, mode | PLANES, values.len(), base, factor, planes as u8);
-            for plane in 0..planes {
-                out.extend(numbers.iter().map(|n| (n >> (8 * plane)) as u8));
+        };
+        let deltas: Vec<u64> = plain.iter().map(zigzag).collect();
+        let bits = |numbers: &[u64]| {
+            let (any, sum) =
+                numbers.iter().fold((0, 0), |(any, sum), &n| (any | n, sum + u64::from(64 - n.leading_zeros())));
+            (64 - u64::leading_zeros(any), sum)
+        };
+        let (plain_bits, deltas_bits) = (bits(&plain), bits(&deltas));
+        Run { base, factor, plain, deltas, plain_bits, deltas_bits }
+    }
+
+    /// Appends the run. Whether differences are taken is decided here; the caller tries both bodies where it matters.
+    pub fn put(&self, body: Body, out: &mut Vec<u8>) {
+        let count = self.plain.len();
+        let cost = |(widest, sum): (u32, u64)| match body {
+            Body::Packed => u64::from(widest) * count as u64,
+            Body::Planes => sum,
+        };
+        // Differences lose what makes values equal, so they must save more than a little.
+        let take_deltas = cost(self.deltas_bits) * 8 < cost(self.plain_bits) * 7;
+        let (numbers, (width, _), mode) = match take_deltas {
+            true => (&self.deltas, self.deltas_bits, DELTA),
+            false => (&self.plain, self.plain_bits, 0),
+        };
+        match body {
+            Body::Packed => {
+                head(out, mode | PACKED, count, self.base, self.factor, width as u8);
+                pack(numbers, width, out);
+            }
+            Body::Planes => {
+                let planes = width.div_ceil(8);
+                head(out, mode | PLANES, count, self.base, self.factor, planes as u8);
+                for plane in 0..planes {
+                    out.extend(numbers.iter().map(|n| (n >> (8 * plane)) as u8));
+                }
             }
         }
     }
+
+    /// Bytes of the packed body, without what stands before it.
+    pub fn packed_len(&self) -> usize {
+        let count = self.plain.len() as u64;
+        let widest = |bits: (u32, u64)| u64::from(bits.0) * count;
+        let (plain, deltas) = (widest(self.plain_bits), widest(self.deltas_bits));
+        (if deltas * 8 < plain * 7 { deltas } else { plain }).div_ceil(8) as usize
+    }
+}
+
+/// Appends a run.
+pub fn encode(values: &[i64], body: Body, out: &mut Vec<u8>) {
+    Run::new(values).put(body, out);
 }
 
 fn head(out: &mut Vec<u8>, mode: u8, count: usize, base: i64, factor: u64, width: u8) {

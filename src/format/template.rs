@@ -173,17 +173,15 @@ impl Filling {
     }
 }
 
-/// The texts of a templated chunk of `rows` values: of all, or of those at some places (ascending).
-pub fn decode_template(
+/// The templates of a chunk, and which one each value has.
+pub fn decode_codes(
     chunk: &TemplateChunk,
-    rows: u32,
-    wanted: Option<&[u32]>,
-    sources: &mut Sources<'_>,
-) -> Result<Texts, StorageError> {
-    let Sources { read, fail, refer } = sources;
+    read: &mut dyn FnMut(&Page) -> Result<Vec<u8>, StorageError>,
+    fail: &dyn Fn(&Page, DecodeError) -> StorageError,
+) -> Result<(Vec<Template>, Vec<u32>), StorageError> {
     let page = &chunk.templates;
     let templates = read_templates(page, &read(page)?, chunk.fills.len()).map_err(|e| fail(page, e))?;
-    let mut codes: Vec<u32> = Vec::with_capacity(rows as usize);
+    let mut codes: Vec<u32> = Vec::new();
     for page in &chunk.codes {
         for code in decode_integers(page, &read(page)?).map_err(|e| fail(page, e))? {
             match u32::try_from(code) {
@@ -195,6 +193,18 @@ pub fn decode_template(
             }
         }
     }
+    Ok((templates, codes))
+}
+
+/// The texts of a templated chunk: of all values, or of those at some places (ascending).
+pub fn decode_template(
+    chunk: &TemplateChunk,
+    wanted: Option<&[u32]>,
+    sources: &mut Sources<'_>,
+) -> Result<Texts, StorageError> {
+    let Sources { read, fail, refer } = sources;
+    let page = &chunk.templates;
+    let (templates, codes) = decode_codes(chunk, *read, *fail)?;
     // Which values of which fills are taken: of all rows where only some are wanted, to know where these begin.
     let mut taken: Vec<u32> = vec![0; chunk.fills.len()];
     let mut needed: Vec<Vec<u32>> = vec![Vec::new(); chunk.fills.len()];

@@ -2,7 +2,7 @@
 
 use super::IndexBuilder;
 use crate::format::bundle::{PADDING, Term, hash_at};
-use crate::record::{Column, Data, FixedForm, Tag, Tags, for_each_element, write_decimal, write_integer};
+use crate::record::{Column, Data, FixedForm, Tag, Tags, Texts, for_each_element, write_decimal, write_integer};
 
 /// Numbers below this are remembered, so that each is taken in once a block.
 const SMALL_NUMBERS: u64 = 1 << 17;
@@ -43,6 +43,23 @@ impl IndexBuilder {
             Data::Constant { text, .. } => self.add_value(column.tag(0), text),
             Data::Dictionary { entries, .. } => self.add_data(entries, &column.tags),
             data => self.add_data(data, &column.tags),
+        }
+    }
+
+    /// Adds strings: of a dictionary its entries, of a constant the one, else all.
+    pub fn add_strings(&mut self, data: &Data) {
+        match data {
+            Data::Constant { len: 0, .. } => {}
+            Data::Constant { text, .. } => self.add_value(Tag::String, text),
+            Data::Dictionary { entries, .. } => self.add_data(entries, &Tags::One(Tag::String)),
+            data => self.add_data(data, &Tags::One(Tag::String)),
+        }
+    }
+
+    /// Adds texts, one after the other.
+    pub fn add_texts(&mut self, texts: &Texts) {
+        for i in 0..texts.len() {
+            self.add_value(Tag::String, texts.get(i));
         }
     }
 

@@ -32,6 +32,12 @@ pub trait Block: Send + Sync {
         let _ = (name, folded);
         true
     }
+    /// The rows whose values of a field may hold a folded text, where that is told with less than reading all of its
+    /// values, and where it is not many of them; `None` else. No other row has a value that holds it.
+    fn rows_that_may_hold(&self, name: &str, folded: &str) -> Result<Option<Vec<u32>>, StorageError> {
+        let _ = (name, folded);
+        Ok(None)
+    }
     /// A field's values; `None` where no row has it.
     fn field(&self, name: &str) -> Result<Option<Field>, StorageError>;
     /// A field's values alone, where whose they are takes more to read.

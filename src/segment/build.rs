@@ -11,7 +11,7 @@ use crate::format::compress::Codec;
 use crate::format::payload::Payload;
 use crate::format::rows::RowRef;
 use crate::id::Seq;
-use crate::record::{BlockInfo, Column, Data, FixedForm, Tag, Tags, ZoneMap};
+use crate::record::{BlockInfo, Column, Data, FixedForm, Tag, Tags, Texts, ZoneMap};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -21,10 +21,25 @@ pub trait BlockSink {
     fn begin(&mut self);
     /// All values of a field.
     fn column(&mut self, column: &Column);
+    /// The same of a field whose texts were taken apart: each word of theirs is in a piece, or in another column of the
+    /// block.
+    fn pieces(&mut self, column: &Column, pieces: &Pieces<'_>) {
+        let _ = pieces;
+        self.column(column);
+    }
     /// A value of a rarer field.
     fn value(&mut self, tag: Tag, text: &str);
     /// The block ends.
     fn end(&mut self);
+}
+
+/// The texts of a column in pieces, none of which cuts a word or an address.
+#[derive(Debug)]
+pub struct Pieces<'a> {
+    /// Values that stood in texts.
+    pub values: Vec<&'a Data>,
+    /// Other parts of texts.
+    pub texts: [&'a Texts; 2],
 }
 
 /// A block, ready to be written.
@@ -163,10 +178,14 @@ fn encode(
     let columns: Vec<Column> = columns.into_iter().map(ColumnBuilder::finish).collect();
     let parts = templates.finish(learned, &columns, rows, batches);
     for ((name, column), parts) in names.iter().zip(columns).zip(parts) {
-        sink.column(&column);
+        match &parts {
+            // Elements of arrays are texts of their own.
+            Some(parts) if column.tags == Tags::One(Tag::String) => sink.pieces(&column, &parts.pieces()),
+            _ => sink.column(&column),
+        }
         let zone = ZoneMap::of(&column);
-        let chunk = match parts {
-            Some(parts) => pages.templated(&column, &parts),
+        let chunk = match &parts {
+            Some(parts) => pages.templated(&column, &parts.templated),
             None => pages.column(&column),
         };
         entries.push(ColumnEntry { name: (*name).into(), chunk, zone: zone.clone() });

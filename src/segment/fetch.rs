@@ -1,11 +1,12 @@
 //! Reads and decodes parts of a block's pages.
 
+use super::may::Skeleton;
 use super::overflow::Overflow;
 use crate::error::StorageError;
 use crate::format::DecodeError;
 use crate::format::block::BlockHeader;
 use crate::format::chunk::{Chunk, ChunkTags, Encoding, Page, decode_data, decode_tags, page_bytes, value_pages};
-use crate::format::template::{Refer, Sources, TemplateChunk, decode_some, decode_template};
+use crate::format::template::{Refer, Sources, Template, TemplateChunk, decode_codes, decode_some, decode_template};
 use crate::record::{Column, Data, Tags, ZoneMap};
 use crate::vfs::VfsFile;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(super) enum Loaded {
     Rows(Arc<[u32]>),
     /// Rarer fields.
     Overflow(Arc<Overflow>),
+    /// Templates, and which one each value has.
+    Skeleton(Arc<Skeleton>),
 }
 
 /// A block's header, and where its pages begin in the file.
@@ -57,6 +60,7 @@ impl Loaded {
             Loaded::Seqs(t) => t.len() * 8,
             Loaded::Rows(r) => r.len() * 4,
             Loaded::Overflow(o) => o.memory,
+            Loaded::Skeleton(s) => s.memory(),
         }
     }
 }
@@ -144,6 +148,19 @@ impl Pages<'_> {
         })
     }
 
+    /// Templates, and the number of each value's.
+    pub fn skeleton(&self, template: &TemplateChunk) -> Result<(Vec<Template>, Vec<u32>), StorageError> {
+        decode_codes(template, &mut |page| self.read(page), &|page, e| self.damage(page, e))
+    }
+
+    /// The values that an encoding has, of a dictionary its entries.
+    pub fn entries_of(&self, encoding: &Encoding, count: u32) -> Result<Data, StorageError> {
+        match encoding {
+            Encoding::Dictionary { entries, count, .. } => self.data(entries, *count, value_pages(entries)),
+            encoding => self.data(encoding, count, value_pages(encoding)),
+        }
+    }
+
     /// A column of templates, put together: all of it, or the values at these places (ascending). `refer` gives
     /// columns that are referred to, see [`Sources::refer`].
     pub fn templated(
@@ -156,7 +173,7 @@ impl Pages<'_> {
         let fail = |page: &Page, e| self.damage(page, e);
         let mut read = |page: &Page| self.read(page);
         let mut sources = Sources { read: &mut read, fail: &fail, refer };
-        let data = Data::Plain(decode_template(template, chunk.rows, wanted, &mut sources)?);
+        let data = Data::Plain(decode_template(template, wanted, &mut sources)?);
         let tags = match wanted {
             None => self.tags(chunk)?,
             Some(wanted) => self.tags_at(chunk, &data, wanted)?,

@@ -13,6 +13,7 @@ mod fetch;
 #[doc(hidden)]
 pub mod fuzz;
 mod hold;
+mod may;
 mod merge;
 #[cfg(test)]
 mod merge_tests;
@@ -27,7 +28,7 @@ mod templates;
 mod tests;
 mod write;
 
-pub use build::{BlockEncoder, BlockSink, EncodedBlock, encode_block};
+pub use build::{BlockEncoder, BlockSink, EncodedBlock, Pieces, encode_block};
 pub use cache::Cache;
 pub use column::ColumnBuilder;
 pub use copy::copy_block;

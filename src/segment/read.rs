@@ -364,6 +364,12 @@ impl Block for SegmentBlock {
     fn may_hold(&self, name: &str, folded: &str) -> bool {
         self.find(name).is_none_or(|at| may_hold(&self.header.header.columns[at].chunk, folded))
     }
+    fn rows_that_may_hold(&self, name: &str, folded: &str) -> Result<Option<Vec<u32>>, StorageError> {
+        match self.find(name) {
+            Some(at) => self.rows_of_templates(at, folded),
+            None => Ok(None),
+        }
+    }
     fn field(&self, name: &str) -> Result<Option<Field>, StorageError> {
         let Some(at) = self.find(name) else { return self.overflow_field(name) };
         let column = self.column_of(at)?;

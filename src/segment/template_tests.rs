@@ -3,11 +3,18 @@
 use super::tests::{Fields, NoSink, check, field, payload};
 use super::*;
 use crate::format::block::{BLOCK_HEAD_BYTES, BlockHeader, read_head, read_header};
+use crate::format::bundle::Tokenizer;
+use crate::format::payload::Payload;
 use crate::format::rows::order_rows;
+use crate::format::segment::SegmentHeader;
 use crate::format::template::FillChunk;
-use crate::id::Seq;
-use crate::record::Tag;
+use crate::id::{SegmentId, Seq, TenantId};
+use crate::record::text::fold;
+use crate::record::{Block, Column, Data, Tag, Timestamp};
+use crate::vfs::{RealVfs, Vfs};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 fn hash(n: u64) -> u64 {
     let n = (n ^ (n >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -69,6 +76,7 @@ fn messages_come_back_from_templates_and_references() {
     let batches: Vec<_> =
         records.chunks(7000).enumerate().map(|(i, part)| (Seq(1 + i as u64 * 7000), payload(part))).collect();
     check(&batches);
+    check_terms(&batches);
     let rows = order_rows(&batches);
     let header = header_of(&encode_block(&rows[..16_000], &batches, 1, &mut NoSink));
     let template = |name: &str| {
@@ -98,6 +106,38 @@ fn messages_come_back_from_templates_and_references() {
     for kind in ["decimal", "integer", "ipv4", "uuid"] {
         assert!(kinds.contains(&kind), "{kinds:?}");
     }
+}
+
+#[test]
+fn rows_are_told_from_templates_alone() {
+    let batches = [(Seq(1), payload(&service(6000)))];
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("a.seg");
+    let header = SegmentHeader { tenant: TenantId::new("t").expect("a name"), id: SegmentId(1), created: Timestamp(0) };
+    let mut writer = SegmentWriter::new(RealVfs.create(&path).expect("a file"), &header).expect("begun");
+    writer.block(&encode_block(&order_rows(&batches), &batches, 1, &mut NoSink)).expect("written");
+    writer.finish(&[]).expect("finished");
+    let file = RealVfs.open(&path).expect("a file");
+    let segment = Arc::new(SegmentReader::open(file, Arc::new(Cache::new(0))).expect("a segment"));
+    let block = SegmentBlock::open(&segment, 0).expect("a block");
+    let field = block.field("message").expect("read").expect("messages");
+    let check = |folded: &str, exact: bool| {
+        let rows =
+            block.rows_that_may_hold("message", folded).expect("read").unwrap_or_else(|| panic!("{folded}: all"));
+        let mut buffer = Vec::new();
+        let holds = |row: &u32| field.get(*row, &mut buffer).is_some_and(|(_, text)| fold(text).contains(folded));
+        let expect: Vec<u32> = (0..block.rows()).filter(holds).collect();
+        assert!(expect.iter().all(|row| rows.binary_search(row).is_ok()), "{folded}");
+        assert_eq!(rows.len() == expect.len(), exact, "{folded}: {} of {}", rows.len(), expect.len());
+    };
+    check("login of", true);
+    check("failed (attempt ", true);
+    check("nothing has this", true);
+    check("smith failed", false);
+    check("token for", true);
+    check("% of", true);
+    check("müller", false);
+    assert_eq!(block.rows_that_may_hold("message", "200 in").expect("read"), None, "many rows");
 }
 
 #[test]
@@ -169,6 +209,58 @@ proptest! {
             }
             (i as i64, fields)
         }).collect();
-        check(&[(Seq(5), payload(&records))]);
+        let batches = [(Seq(5), payload(&records))];
+        check(&batches);
+        check_terms(&batches);
     }
+}
+
+/// Collects terms: of whole texts, or of pieces where there are any.
+struct Terms {
+    with_pieces: bool,
+    tokenizer: Tokenizer,
+    terms: BTreeSet<(Vec<u8>, bool)>,
+}
+
+impl Terms {
+    fn text(&mut self, text: &[u8]) {
+        let text = std::str::from_utf8(text).expect("no character is cut");
+        let terms = &mut self.terms;
+        self.tokenizer.terms(text, |term| {
+            terms.insert((term.bytes.to_vec(), term.whole));
+        });
+    }
+    fn data(&mut self, data: &Data) {
+        let mut buffer = Vec::new();
+        (0..data.len()).for_each(|i| self.text(data.text(i, &mut buffer)));
+    }
+}
+
+impl BlockSink for Terms {
+    fn begin(&mut self) {}
+    fn column(&mut self, column: &Column) {
+        self.data(&column.data);
+    }
+    fn pieces(&mut self, column: &Column, pieces: &Pieces<'_>) {
+        if !self.with_pieces {
+            return self.column(column);
+        }
+        pieces.values.iter().for_each(|data| self.data(data));
+        pieces.texts.iter().for_each(|texts| (0..texts.len()).for_each(|i| self.text(texts.get(i))));
+    }
+    fn value(&mut self, _: Tag, _: &str) {}
+    fn end(&mut self) {}
+}
+
+/// Pieces have the terms that whole texts have, no fewer and no more.
+fn check_terms(batches: &[(Seq, Arc<Payload>)]) {
+    let rows = order_rows(batches);
+    let terms = |with_pieces: bool| {
+        let mut sink = Terms { with_pieces, tokenizer: Tokenizer::default(), terms: BTreeSet::new() };
+        encode_block(&rows[..rows.len().min(16_000)], batches, 1, &mut sink);
+        sink.terms
+    };
+    let (pieces, whole) = (terms(true), terms(false));
+    assert_eq!(pieces.difference(&whole).next(), None);
+    assert_eq!(whole.difference(&pieces).next(), None);
 }

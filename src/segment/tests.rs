@@ -131,8 +131,30 @@ fn check_parts(block: &SegmentBlock, name: &str, whole: &Column) {
         let distinct: std::collections::BTreeSet<_> = texts(&entries).into_iter().collect();
         assert_eq!(distinct, expect.iter().cloned().collect());
     }
+    check_may(block, name, &expect.iter().map(|(_, text)| crate::record::text::fold(text)).collect::<Vec<_>>());
     for (_, text) in expect.iter().step_by(97) {
         assert!(block.may_hold(name, &crate::record::text::fold(text)), "{name}: {text}");
+    }
+}
+
+/// No row is left out that has a value with a text in it.
+fn check_may(block: &SegmentBlock, name: &str, folded: &[String]) {
+    let field = block.field(name).unwrap().unwrap();
+    for (place, text) in folded.iter().enumerate().step_by(1 + folded.len() / 24) {
+        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        for (from, len) in
+            [(0, 4), (place % 7, 9), (place % 31, 2), (ends.len().saturating_sub(6), 6), (place % 13, 40)]
+        {
+            let Some(&from) = ends.get(from) else { continue };
+            let to = ends.iter().copied().find(|&end| end >= from + len).unwrap_or(text.len());
+            let part = &text[from..to];
+            if let Some(rows) = block.rows_that_may_hold(name, part).unwrap() {
+                for (i, _) in folded.iter().enumerate().filter(|(_, text)| text.contains(part)) {
+                    let row = field.presence.row(i);
+                    assert!(rows.binary_search(&row).is_ok(), "{name}: row {row} has {part:?}: {}", folded[i]);
+                }
+            }
+        }
     }
 }
 

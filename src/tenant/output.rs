@@ -10,7 +10,7 @@ use crate::format::segment::SegmentHeader;
 use crate::id::{Class, Place, SegmentId};
 use crate::index::{BuildError, IndexBuilder};
 use crate::record::{Column, Tag, Timestamp, for_each_element};
-use crate::segment::{BlockSink, EncodedBlock, SegmentWriter};
+use crate::segment::{BlockSink, EncodedBlock, Pieces, SegmentWriter};
 use crate::store::Error;
 use crate::vfs::{Vfs, VfsFile};
 use std::path::PathBuf;
@@ -43,6 +43,10 @@ impl BlockSink for IndexSink {
     }
     fn column(&mut self, column: &Column) {
         self.builder.add_column(column);
+    }
+    fn pieces(&mut self, _: &Column, pieces: &Pieces<'_>) {
+        pieces.values.iter().for_each(|values| self.builder.add_strings(values));
+        pieces.texts.iter().for_each(|texts| self.builder.add_texts(texts));
     }
     fn value(&mut self, tag: Tag, text: &str) {
         self.builder.add_text(text);

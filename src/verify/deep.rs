@@ -302,7 +302,7 @@ impl<'a> Decoder<'a> {
             Ok((Arc::new(column), places))
         };
         let mut sources = Sources { read: &mut read, fail: &fail, refer: &mut refer };
-        let data = Data::Plain(decode_template(template, chunk.rows, None, &mut sources)?);
+        let data = Data::Plain(decode_template(template, None, &mut sources)?);
         Ok(Column { tags: self.tags(chunk)?, data })
     }
 

@@ -198,7 +198,7 @@ fn the_document_shows_templates() {
         };
         let mut sources = Sources { read: &mut read, fail: &fail, refer: &mut refer };
         let template = chunk.encoding.template().expect("templates");
-        let found = decode_template(template, 3, wanted, &mut sources).expect("texts");
+        let found = decode_template(template, wanted, &mut sources).expect("texts");
         (0..found.len()).map(|i| String::from_utf8_lossy(found.get(i)).into_owned()).collect::<Vec<_>>()
     };
     assert_eq!(read_back(None), texts);

@@ -16,7 +16,10 @@ pub(super) struct Fills {
     of: Vec<Vec<u32>>,
     kinds: Vec<Vec<Kind>>,
     own: Vec<bool>,
-    shared: FxHashMap<Kind, u32>,
+    bare: Vec<Vec<bool>>,
+    shared: FxHashMap<(Kind, bool), u32>,
+    /// Of each fill, are its holes units of their own?
+    bare_fills: Vec<bool>,
     /// Set where a text was not what it had been taken for.
     wrong: bool,
 }
@@ -30,14 +33,16 @@ enum Fill {
 }
 
 impl Fills {
-    pub fn new(patterns: &[Pattern], own: &[bool]) -> Self {
+    pub fn new(patterns: &[Pattern], own: &[bool], bare: &[Vec<bool>]) -> Self {
         let kinds: Vec<Vec<Kind>> = patterns.iter().map(|p| p.holes.clone()).chain([vec![Kind::Any]]).collect();
         Fills {
             fills: Vec::new(),
             of: kinds.iter().map(|kinds| vec![NONE; kinds.len()]).collect(),
             own: own.iter().copied().chain([true]).collect(),
             kinds,
+            bare: bare.iter().cloned().chain([vec![true]]).collect(),
             shared: FxHashMap::default(),
+            bare_fills: Vec::new(),
             wrong: false,
         }
     }
@@ -71,10 +76,13 @@ impl Fills {
     /// The fill of a hole that is used for the first time.
     fn begin(&mut self, pattern: usize, hole: usize) -> u32 {
         let kind = self.kinds[pattern][hole];
+        // Nothing is taken from a field.
+        let bare = self.bare[pattern][hole] || matches!(kind, Kind::Field(_));
         let next = self.fills.len() as u32;
         let is_shared = matches!(kind, Kind::Field(_)) || !self.own[pattern];
-        let number = if is_shared { *self.shared.entry(kind).or_insert(next) } else { next };
+        let number = if is_shared { *self.shared.entry((kind, bare)).or_insert(next) } else { next };
         if number == next {
+            self.bare_fills.push(bare);
             self.fills.push(match kind {
                 Kind::Field(field) => Fill::Field(field),
                 Kind::Integer => Fill::Integers(Vec::new()),
@@ -105,8 +113,9 @@ impl Fills {
         fields.collect()
     }
 
-    /// What was collected; fields still have their numbers in the segment.
-    pub fn take(&mut self) -> Option<Vec<FillData>> {
+    /// What was collected, and whether each fill is in holes alone that are units of their own; fields still have their
+    /// numbers in the segment.
+    pub fn take(&mut self) -> Option<(Vec<FillData>, Vec<bool>)> {
         if self.wrong {
             return None;
         }
@@ -117,7 +126,7 @@ impl Fills {
             Fill::Fixed(form, bytes) => FillData::Values(Data::Fixed { form, bytes }),
             Fill::Texts(texts) => FillData::Values(texts.finish().data),
         });
-        Some(fills.collect())
+        Some((fills.collect(), std::mem::take(&mut self.bare_fills)))
     }
 }
 

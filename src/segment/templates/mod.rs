@@ -8,21 +8,26 @@ mod cut;
 mod fill;
 mod learn;
 mod pattern;
+mod pieces;
 
+use super::build::Pieces;
 use crate::format::chunk::PageWriter;
 use crate::format::payload::Payload;
 use crate::format::rows::RowRef;
-use crate::format::template::{RANK_MAX, REBUILT_BYTES_MAX, Template, Templated};
+use crate::format::template::{FillData, RANK_MAX, REBUILT_BYTES_MAX, Template, Templated};
 use crate::id::Seq;
 use crate::record::{Column, Data, Tag, Tags, Texts};
 use fill::Fills;
 use learn::{Sample, learn};
 use pattern::{Fields, Kind, Pattern};
+use pieces::{Unit, cut};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 /// Rows of a block that are looked at to learn from, spread over it.
-const SAMPLE_ROWS: usize = 2048;
+const SAMPLE_ROWS: usize = 1024;
+/// Blocks that a field is looked for in: one that is so rare is not worth it.
+const LOOKS_MAX: u8 = 2;
 /// Texts that no pattern fitted from which more is learnt after a block.
 const MORE_ROWS: usize = 1024;
 /// Blocks of a segment after which more is learnt.
@@ -41,11 +46,16 @@ const VALUES_MIN: usize = 32;
 const OWN_FILL_ROWS: u32 = 128;
 /// Patterns that are tried on a text at most.
 const TRIALS_MAX: usize = 48;
+/// Patterns that begin alike and differ far behind cost more than they save: a column is left as it is where those that
+/// did not fit a text were tried for more holes than this, on average.
+const HOLES_TRIED_MAX: u64 = 10;
 
 /// What is known of the fields of a segment that is being written.
 #[derive(Default)]
 pub(super) struct Learned {
     numbers: FxHashMap<Box<str>, u32>,
+    /// How often each field was looked for.
+    looks: Vec<u8>,
     columns: FxHashMap<u32, Known>,
 }
 
@@ -57,6 +67,11 @@ struct Known {
     patterns: Vec<Pattern>,
     /// Has the pattern fills of its own?
     own: Vec<bool>,
+    /// Its units, those that are not bare, and what is left of its literals.
+    units: Vec<Vec<Unit>>,
+    rest: Vec<Vec<std::ops::Range<usize>>>,
+    /// Is a hole a unit of its own?
+    bare: Vec<Vec<bool>>,
     /// Patterns by the first eight bytes of their first literal, those with at least four, and others.
     by_eight: FxHashMap<[u8; 8], Vec<u32>>,
     by_four: FxHashMap<[u8; 4], Vec<u32>>,
@@ -82,16 +97,29 @@ impl Known {
             Kind::Field(field) => Some(*field),
             _ => None,
         }));
+        let (mut units, rest) = cut(&pattern);
+        let mut bare = vec![false; pattern.holes.len()];
+        units.iter().filter(|unit| unit.is_bare()).for_each(|unit| bare[unit.holes.start as usize] = true);
+        units.retain(|unit| !unit.is_bare());
+        self.units.push(units);
+        self.rest.push(rest);
+        self.bare.push(bare);
         self.patterns.push(pattern);
         self.own.push(own);
     }
 
     /// The first pattern that fits a text.
-    fn find(&self, text: &[u8], fields: &dyn Fields, holes: &mut Vec<(u32, u32)>) -> Option<u32> {
+    fn find(&self, text: &[u8], fields: &dyn Fields, holes: &mut Vec<(u32, u32)>, tried: &mut u64) -> Option<u32> {
         let eight = text.first_chunk::<8>().and_then(|key| self.by_eight.get(key));
         let four = text.first_chunk::<4>().and_then(|key| self.by_four.get(key));
         let all = eight.into_iter().chain(four).chain([&self.others]).flatten().copied();
-        all.take(TRIALS_MAX).find(|&number| self.patterns[number as usize].fit(text, fields, holes))
+        all.take(TRIALS_MAX).find(|&number| {
+            let fits = self.patterns[number as usize].fit(text, fields, holes);
+            if !fits {
+                *tried += holes.len() as u64;
+            }
+            fits
+        })
     }
 }
 
@@ -143,6 +171,27 @@ pub(super) struct BlockTemplates {
     holes: Vec<(u32, u32)>,
 }
 
+/// A column taken apart, and what to look at of it for an index.
+pub(super) struct Parts {
+    pub templated: Templated,
+    /// What is left of literals.
+    literals: Texts,
+    /// Is a fill in holes alone that are units of their own?
+    bare: Vec<bool>,
+    others: Texts,
+}
+
+impl Parts {
+    /// Texts that have the words of all values, but of those that other columns have.
+    pub fn pieces(&self) -> Pieces<'_> {
+        let values = self.templated.fills.iter().zip(&self.bare).filter_map(|(fill, bare)| match fill {
+            FillData::Values(data) if *bare => Some(data),
+            _ => None,
+        });
+        Pieces { values: values.collect(), texts: [&self.literals, &self.others] }
+    }
+}
+
 /// Takes one column apart.
 struct Fitter {
     field: u32,
@@ -151,9 +200,13 @@ struct Fitter {
     codes: Vec<u32>,
     counts: Vec<u32>,
     fills: Fills,
+    /// The texts of units that are not bare.
+    others: Texts,
     /// Rows of the block that nothing fitted, the first of them.
     unfit: Vec<u32>,
     bytes: usize,
+    /// Holes that patterns were tried for which did not fit.
+    tried: u64,
 }
 
 impl Learned {
@@ -171,7 +224,15 @@ impl Learned {
             }
             columns[number as usize] = column as u32;
         }
-        if columns.iter().enumerate().any(|(n, c)| *c != u32::MAX && !self.columns.contains_key(&(n as u32))) {
+        self.looks.resize(columns.len(), 0);
+        let mut look = false;
+        for (field, (column, looks)) in (0..).zip(columns.iter().zip(&mut self.looks)) {
+            if *column != u32::MAX && *looks < LOOKS_MAX && !self.columns.contains_key(&field) {
+                *looks += 1;
+                look = true;
+            }
+        }
+        if look {
             let step = rows.len().div_ceil(SAMPLE_ROWS).max(1);
             let sample: Vec<u32> = (0..rows.len() as u32).step_by(step).collect();
             self.look(&read(&self.numbers, &sample, rows, batches));
@@ -234,9 +295,9 @@ impl Learned {
             write(&mut pages);
             pages.out.len()
         };
-        let with = bytes(&|pages| drop(pages.templated(&column, &parts)));
+        let with = bytes(&|pages| drop(pages.templated(&column, &parts.templated)));
         let without = bytes(&|pages| drop(pages.column(&column)));
-        known.pays = values >= VALUES_MIN && with * 100 <= without * GAIN_PERCENT_MAX;
+        known.pays = values >= VALUES_MIN && with * 100 <= without * GAIN_PERCENT_MAX && !fitter.is_dear();
         if !known.pays {
             known.refers.clear();
         }
@@ -270,6 +331,10 @@ impl Learned {
     fn learn_more(&mut self, fitters: Vec<Fitter>, rows: &[RowRef], batches: &[(Seq, Arc<Payload>)]) {
         for fitter in fitters {
             let Some(known) = self.columns.get_mut(&fitter.field) else { continue };
+            if fitter.is_dear() {
+                *known = Known::default();
+                continue;
+            }
             for (own, count) in known.own.iter_mut().zip(&fitter.counts) {
                 *own |= *count >= OWN_FILL_ROWS;
             }
@@ -325,15 +390,22 @@ impl Fitter {
             column,
             codes: Vec::new(),
             counts: vec![0; known.patterns.len() + 1],
-            fills: Fills::new(&known.patterns, &known.own),
+            fills: Fills::new(&known.patterns, &known.own, &known.bare),
+            others: Texts::default(),
             unfit: Vec::new(),
             bytes: 0,
+            tried: 0,
         }
+    }
+
+    /// Do patterns fail too late?
+    fn is_dear(&self) -> bool {
+        self.tried > self.codes.len() as u64 * HOLES_TRIED_MAX
     }
 
     fn add(&mut self, known: &Known, text: &[u8], fields: &dyn Fields, row: u32, holes: &mut Vec<(u32, u32)>) {
         let none = known.patterns.len() as u32;
-        let code = known.find(text, fields, holes).unwrap_or(none);
+        let code = known.find(text, fields, holes, &mut self.tried).unwrap_or(none);
         if code == none {
             holes.clear();
             holes.push((0, text.len() as u32));
@@ -345,10 +417,14 @@ impl Fitter {
         self.counts[code as usize] += 1;
         self.codes.push(code);
         self.fills.put(code, text, holes);
+        for unit in known.units.get(code as usize).into_iter().flatten() {
+            let (first, last) = (holes[unit.holes.start as usize], holes[unit.holes.end as usize - 1]);
+            self.others.push(&text[(first.0 - unit.around.0) as usize..(last.1 + unit.around.1) as usize]);
+        }
     }
 
     /// The column in parts; `rank` says that of each field.
-    fn finish(&mut self, known: &Known, rank: &dyn Fn(u32) -> u8) -> Option<Templated> {
+    fn finish(&mut self, known: &Known, rank: &dyn Fn(u32) -> u8) -> Option<Parts> {
         let none = known.patterns.len();
         let unfit = self.counts[none] as usize;
         if unfit * 100 > self.codes.len() * UNFIT_PERCENT_MAX || self.bytes > REBUILT_BYTES_MAX {
@@ -356,12 +432,15 @@ impl Fitter {
         }
         let mut numbers = vec![u32::MAX; none + 1];
         let mut templates = Vec::new();
+        let mut literals = Texts::default();
         let anything = Pattern::anything();
         let codes = self.codes.iter().map(|&code| {
             if numbers[code as usize] == u32::MAX {
                 numbers[code as usize] = templates.len() as u32;
                 let pattern = known.patterns.get(code as usize).unwrap_or(&anything);
                 let holes = self.fills.of(code).to_vec();
+                let rest = known.rest.get(code as usize).map_or(&[][..], |rest| rest);
+                rest.iter().zip(&pattern.literals).for_each(|(range, literal)| literals.push(&literal[range.clone()]));
                 templates.push(Template { literals: pattern.literals.clone(), holes });
             }
             numbers[code as usize].into()
@@ -373,7 +452,9 @@ impl Fitter {
             Some(rank) if rank < RANK_MAX => rank + 1,
             Some(_) => return None,
         };
-        Some(Templated { rank, templates, codes, fills: self.fills.take()? })
+        let (fills, bare) = self.fills.take()?;
+        let others = std::mem::take(&mut self.others);
+        Some(Parts { templated: Templated { rank, templates, codes, fills }, literals, bare, others })
     }
 }
 
@@ -402,8 +483,8 @@ impl BlockTemplates {
         columns: &[Column],
         rows: &[RowRef],
         batches: &[(Seq, Arc<Payload>)],
-    ) -> Vec<Option<Templated>> {
-        let mut parts: Vec<Option<Templated>> = columns.iter().map(|_| None).collect();
+    ) -> Vec<Option<Parts>> {
+        let mut parts: Vec<Option<Parts>> = columns.iter().map(|_| None).collect();
         let mut ranks: FxHashMap<u32, u8> = FxHashMap::default();
         // Those that refer to nothing first, then those that refer to these, and so on.
         let mut order: Vec<usize> = (0..self.fitters.len()).collect();
@@ -417,7 +498,7 @@ impl BlockTemplates {
             }
             let rank = |field: u32| ranks.get(&field).copied().unwrap_or(0);
             parts[column] = fitter.finish(known, &rank);
-            if let Some(templated) = &mut parts[column] {
+            if let Some(Parts { templated, .. }) = &mut parts[column] {
                 ranks.insert(fitter.field, templated.rank);
                 templated.name_columns(&self.columns);
             }

@@ -42,7 +42,7 @@ impl Pattern {
         Pattern { literals: vec![Box::default(), Box::default()], holes: vec![Kind::Any] }
     }
 
-    /// Where each hole's text is in a text that fits; `false` where it does not.
+    /// Where each hole's text is in a text that fits; `false` where it does not, with the holes that did.
     #[inline]
     pub fn fit(&self, text: &[u8], fields: &dyn Fields, holes: &mut Vec<(u32, u32)>) -> bool {
         holes.clear();
@@ -104,8 +104,10 @@ impl Kind {
             Kind::Any if is_last => rest.len().checked_sub(next.len()),
             Kind::Any => match next {
                 [] => None,
-                [byte] => memchr::memchr(*byte, rest),
-                _ => memchr::memmem::find(rest, next),
+                // A searcher takes longer to make than a text to walk through.
+                [first, ..] => {
+                    memchr::memchr_iter(*first, rest).find(|&at| rest.get(at..).is_some_and(|r| r.starts_with(next)))
+                }
             },
         }
     }
