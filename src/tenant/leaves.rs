@@ -15,8 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A leaf of the manifest spans at least so many records where batches are smaller, so that a million requests of one
-/// record do not make a million leaves.
-const LEAF_RECORDS_MIN: usize = 4096;
+/// record do not make a million leaves. A batch that has as many keeps the leaf that it got when it was appended: to join
+/// batches is to encode and hash their records again, a tenth of what sealing costs, and a leaf takes some 60 bytes.
+const LEAF_RECORDS_MIN: usize = 512;
 
 /// The leaves of the rows of a segment: of each batch's share of it its own, and one for runs of small ones.
 pub(super) fn leaves_of(rows: &[RowRef], batches: &[CommittedBatch], keys: &KeyRing) -> Vec<Leaf> {
