@@ -68,6 +68,28 @@ fn a_repair_remembers_requests_whose_records_it_brings_to_segments() {
     }
 }
 
+/// Repair made a manifest anew that named segments which nobody had synced, and removed the log that had their records: a
+/// loss of power took them.
+#[test]
+fn a_repair_that_makes_a_manifest_anew_syncs_what_it_names() {
+    let vfs = SimVfs::new();
+    let store = open(&vfs);
+    store.tenant("acme").unwrap().append(&[Record::new().with("number", 1)]).unwrap();
+    // As if the writer had been killed before.
+    vfs.skip_syncs(Some(|_, path| path.components().any(|part| part.as_os_str() == "segments")));
+    store.tenant("acme").unwrap().seal().unwrap();
+    vfs.skip_syncs(None);
+    let left = vfs.after_kill();
+    assert!(left.damage(&folder("acme").join("manifest"), 8 * 60));
+    let report = repair_on(&(Arc::new(left.clone()) as Arc<dyn Vfs>), Path::new(DIR), &RepairOptions::default());
+    let report = report.unwrap();
+    assert!(report.failures.is_empty() && report.lost.is_empty(), "{report}");
+    for seed in 0..40 {
+        let left = left.after_crash(seed);
+        assert_eq!(count(&open(&left).tenant("acme").unwrap()), Some(1), "seed {seed}");
+    }
+}
+
 /// A deletion that a crash ended while it removed what had been set aside left reasons that stood for nothing, which
 /// `verify` finds; and when it was asked for again, its records were gone already, and it said that it was done while
 /// copies of them might be in quarantine.

@@ -108,6 +108,7 @@ impl Tenant<'_> {
         let indexes = self.make_indexes(&look)?;
         let copies = self.copies(&look)?;
         let copy = self.copy(&path, &reason)?;
+        self.settle(&look)?;
         let version = self.rebuilt(&history, &look, &made, &taken, &indexes)?;
         if let (Some(prefix), Some(before)) = (&history.prefix, &history.version) {
             let part = self.dir.join(format!("manifest.{:016x}", before.edits));
@@ -117,6 +118,20 @@ impl Tenant<'_> {
         self.act(&path, found, copy);
         self.tell(&look, &copies)?;
         self.clear(&look, after.sealed_below)
+    }
+
+    /// Makes durable what is kept as it is. No manifest that can be read says that it was: whoever wrote a segment may have
+    /// been killed before its sync, and what is clean in the page cache is not on the disk.
+    fn settle(&self, look: &Look) -> Result<(), Error> {
+        for (meta, _) in look.kept.iter().filter(|(meta, _)| meta.place.is_own()) {
+            self.vfs.open_write(&segment_file(self.dir, meta.id))?.sync()?;
+        }
+        let segments = self.dir.join("segments");
+        if self.vfs.exists(&segments)? {
+            self.vfs.sync_dir(&segments)?;
+            self.vfs.sync_dir(self.dir)?;
+        }
+        Ok(())
     }
 
     /// Seqs that no file has any more, up to those that are known to be in the log: their records are lost, or were let
