@@ -90,6 +90,29 @@ fn a_repair_that_makes_a_manifest_anew_syncs_what_it_names() {
     }
 }
 
+/// With a deletion that a crash had cut short, a store whose control log was damaged could not even be opened for repair.
+#[test]
+fn a_damaged_control_log_is_repaired_beside_a_deletion_that_was_cut_short() {
+    let vfs = SimVfs::new();
+    let store = open(&vfs);
+    for name in ["acme", "bravo"] {
+        store.catalog().unwrap().ensure_tenant(&duramen::TenantId::new(name).unwrap()).unwrap();
+        store.create_tenant(name).unwrap().append(&[Record::new().with("number", 1)]).unwrap();
+    }
+    let left = vfs.after_kill();
+    left.create(&Path::new(DIR).join("tenants/.deleting-acme")).unwrap().sync().unwrap();
+    assert!(left.damage(&Path::new(DIR).join("control.log"), 8 * 20));
+    let others = open(&left);
+    assert_eq!(count(&others.tenant("bravo").unwrap()), Some(1), "others go on");
+    assert!(others.tenant("acme").is_err() && others.catalog().is_err());
+    drop(others);
+    let report = repair_on(&(Arc::new(left.clone()) as Arc<dyn Vfs>), Path::new(DIR), &RepairOptions::default());
+    let report = report.unwrap();
+    assert!(report.failures.is_empty(), "{report}");
+    assert!(left.files().iter().all(|path| !path.to_string_lossy().contains("acme")), "{:?}", left.files());
+    assert_eq!(open(&left).tenants().unwrap(), ["bravo"]);
+}
+
 /// A deletion that a crash ended while it removed what had been set aside left reasons that stood for nothing, which
 /// `verify` finds; and when it was asked for again, its records were gone already, and it said that it was done while
 /// copies of them might be in quarantine.

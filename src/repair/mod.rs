@@ -70,7 +70,9 @@ pub fn repair_on(vfs: &Arc<dyn Vfs>, data: &Path, options: &RepairOptions) -> Re
     let names = match &options.tenant {
         Some(name) => vec![name.clone()],
         None => {
-            if let Err(error) = control::repair(&**vfs, data, &mut report) {
+            // Deletions that a crash cut short may have waited for it.
+            let mended = control::repair(&**vfs, data, &mut report).map_err(Error::from);
+            if let Err(error) = mended.and_then(|_| if options.dry_run { Ok(()) } else { store.finish_deletions() }) {
                 report.failures.push(Failure { tenant: None, error: error.to_string() });
             }
             store.tenants()?

@@ -112,9 +112,9 @@ impl Store {
         })
     }
 
-    /// Finishes deletions that a crash cut short. One whose archives do not answer waits for the next open: the tenant
-    /// stays marked, and nobody can open it.
-    pub(super) fn finish_deletions(&self) -> Result<(), Error> {
+    /// Finishes deletions that a crash cut short. One whose archives do not answer, or that can't be put into the catalog
+    /// since that is damaged, waits for the next open or for `repair`: the tenant stays marked, and nobody can open it.
+    pub(crate) fn finish_deletions(&self) -> Result<(), Error> {
         let folder = self.0.path.join("tenants");
         for entry in self.0.vfs.list(&folder)? {
             let Some(id) = marked(&entry.name) else { continue };
@@ -122,7 +122,8 @@ impl Store {
             if self.0.vfs.exists(&dir)? {
                 crate::crypt::erase(&*self.0.vfs, &dir)?;
             }
-            let catalog = self.catalog()?;
+            // Whoever wants something of the catalog is told what is wrong with it.
+            let Ok(catalog) = self.catalog() else { continue };
             if catalog.tenant(&id)?.is_some() {
                 catalog.delete_tenant(&id)?;
             }
