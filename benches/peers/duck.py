@@ -68,13 +68,15 @@ def main(path):
             if "load" in message:
                 file = message["load"].replace("'", "''")
                 if message["kind"] == "service":
-                    columns = json.dumps(SERVICE).replace('"', "'")
-                    source = f"read_json('{file}', format = 'newline_delimited', columns = {columns})"
+                    types = json.dumps(SERVICE).replace('"', "'")
+                    source = f"read_json('{file}', format = 'newline_delimited', columns = {types})"
                 elif message["kind"] == "text":
                     source = f"read_csv('{file}', columns = {{'message': 'VARCHAR'}}, delim = '\\x01', quote = '', escape = '', header = false)"
                 else:
                     source = f"read_json('{file}', format = 'newline_delimited', maximum_depth = 2, sample_size = 100000)"
-                db.execute(f"create table logs as select * from {source}")
+                # With a zone, Python would want another package for it.
+                columns = "*" if message["kind"] == "text" else "* replace (timestamp::TIMESTAMP as timestamp)"
+                db.execute(f"create table logs as select {columns} from {source}")
                 db.execute("checkpoint")
                 answer = True
             else:
