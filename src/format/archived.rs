@@ -1,7 +1,7 @@
 //! The list of files that a tenant put into archives, which makes them its own: nothing else is removed there.
 
-use super::bytes::{DecodeError, Reader, put_bytes, put_u32, put_u64};
-use super::header::{ArchivedHeader, FILE_HEADER_BYTES, check_crc};
+use super::bytes::{DecodeError, put_bytes, put_u64};
+use super::header::{ArchivedHeader, end_file, file_body};
 use crate::id::{Place, SegmentId};
 use std::collections::BTreeSet;
 
@@ -26,25 +26,14 @@ pub fn encode_archived(header: &ArchivedHeader, files: &BTreeSet<ArchivedFile>) 
         out.extend_from_slice(&file.data_root);
         put_bytes(&mut out, file.place.as_str().as_bytes());
     }
-    let mut crc = header.stamp().hasher();
-    crc.update(&out[FILE_HEADER_BYTES..]);
-    put_u32(&mut out, crc.finalize());
+    end_file(&header.stamp(), &mut out);
     out
 }
 
 /// Reads what [`encode_archived`] wrote; nothing of it is believed unless all of it is whole.
 pub fn decode_archived(bytes: &[u8]) -> Result<(ArchivedHeader, BTreeSet<ArchivedFile>), DecodeError> {
     let header = ArchivedHeader::decode(bytes)?;
-    let mut rest = Reader::new(bytes, FILE);
-    rest.take(FILE_HEADER_BYTES)?;
-    let Some(body_bytes) = rest.remaining().checked_sub(4) else {
-        return Err(rest.error("a checksum", format!("{} bytes", rest.remaining())));
-    };
-    let mut crc = header.stamp().hasher();
-    crc.update(rest.take(body_bytes)?);
-    check_crc(FILE, FILE_HEADER_BYTES + body_bytes, crc.finalize(), rest.u32()?)?;
-    let mut r = Reader::new(bytes.get(..FILE_HEADER_BYTES + body_bytes).unwrap_or_default(), FILE);
-    r.take(FILE_HEADER_BYTES)?;
+    let mut r = file_body(&header.stamp(), bytes, FILE)?;
     let mut files = BTreeSet::new();
     while r.remaining() > 0 {
         let (id, data_root) = (SegmentId(r.u64()?), r.hash()?);
@@ -102,9 +91,7 @@ mod tests {
         let decode = |entries: &[Vec<u8>]| {
             let mut bytes = header.encode().to_vec();
             bytes.extend(entries.concat());
-            let mut crc = header.stamp().hasher();
-            crc.update(&bytes[FILE_HEADER_BYTES..]);
-            put_u32(&mut bytes, crc.finalize());
+            end_file(&header.stamp(), &mut bytes);
             decode_archived(&bytes).map(|(_, files)| files.len())
         };
         assert_eq!(decode(&[entry(b"a", 1), entry(b"a", 2), entry(b"b", 1)]), Ok(3));

@@ -1,7 +1,7 @@
 //! The header that a log file, a manifest, a file of receipts and a list of archived files begin with, and that a file
 //! of usage is: whose file this is, and room for its key.
 
-use super::bytes::{DecodeError, Reader, put_i64, put_u16, put_u64};
+use super::bytes::{DecodeError, Reader, put_i64, put_u16, put_u32, put_u64};
 use super::sealed::{CIPHER_XCHACHA, WrappedKey};
 use crate::id::{LogId, Seq, TENANT_NAME_BYTES_MAX, TenantId};
 
@@ -343,6 +343,29 @@ pub(super) fn check_crc(what: &'static str, at: usize, computed: u32, stored: u3
         return Ok(());
     }
     Err(DecodeError::new(what, at, format!("CRC {computed:08x}"), format!("CRC {stored:08x}")))
+}
+
+/// Ends a small file, of which nothing is believed unless all of it is whole: the checksum of what follows its header.
+pub(super) fn end_file(stamp: &FileStamp, out: &mut Vec<u8>) {
+    let mut crc = stamp.hasher();
+    crc.update(out.get(FILE_HEADER_BYTES..).unwrap_or_default());
+    put_u32(out, crc.finalize());
+}
+
+/// What stands between the header and the checksum of a file that [`end_file`] ended.
+pub(super) fn file_body<'a>(stamp: &FileStamp, bytes: &'a [u8], what: &'static str) -> Result<Reader<'a>, DecodeError> {
+    let mut r = Reader::new(bytes, what);
+    r.take(FILE_HEADER_BYTES)?;
+    let Some((whole, stored)) = bytes.split_last_chunk::<4>().filter(|(whole, _)| whole.len() >= FILE_HEADER_BYTES)
+    else {
+        return Err(r.error("a checksum", format!("{} bytes", r.remaining())));
+    };
+    let mut crc = stamp.hasher();
+    crc.update(&whole[FILE_HEADER_BYTES..]);
+    check_crc(what, whole.len(), crc.finalize(), u32::from_le_bytes(*stored))?;
+    let mut r = Reader::new(whole, what);
+    r.take(FILE_HEADER_BYTES)?;
+    Ok(r)
 }
 
 /// Bytes in hexadecimal, for errors.

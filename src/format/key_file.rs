@@ -7,8 +7,7 @@
 //! at which neither opens the file.
 
 use super::bytes::{DecodeError, Reader, put_i64, put_u16, put_u32};
-use super::header::check_crc;
-use super::sealed::{CIPHER_XCHACHA, KEY_BYTES, NONCE_BYTES, TAG_BYTES};
+use super::sealed::{CIPHER_XCHACHA, KEY_BYTES, NONCE_BYTES, TAG_BYTES, after_cipher};
 use super::segment::{put_tenant, read_tenant};
 use crate::id::TenantId;
 use crate::record::Timestamp;
@@ -103,18 +102,7 @@ impl KeyFile {
         if magic != MAGIC {
             return Err(DecodeError::new(WHAT, 0, format!("`{}`", MAGIC.escape_ascii()), magic.escape_ascii()));
         }
-        let version = r.u16()?;
-        if version != KEY_FILE_VERSION {
-            return Err(DecodeError::new(WHAT, 8, format!("version {KEY_FILE_VERSION}"), version));
-        }
-        let (checked, crc) = bytes.split_last_chunk::<4>().ok_or_else(|| r.error("a checksum", "the end"))?;
-        check_crc(WHAT, 0, crc32fast::hash(checked), u32::from_le_bytes(*crc))?;
-        let mut r = Reader::new(checked, WHAT);
-        r.take(10)?;
-        let cipher = r.u8()?;
-        if cipher != CIPHER_XCHACHA {
-            return Err(DecodeError::new(WHAT, 10, format!("cipher {CIPHER_XCHACHA}"), cipher));
-        }
+        let mut r = after_cipher(WHAT, KEY_FILE_VERSION, bytes)?;
         let tenant = read_tenant(&mut r)?;
         if r.take(4)? != [0; 4] {
             return Err(DecodeError::new(WHAT, 76, "zeros", "something else"));

@@ -5,7 +5,7 @@
 
 use super::bytes::{DecodeError, Reader, put_bytes, put_i64, put_u32, put_u64};
 use super::frame::ANSWER_BYTES_MAX;
-use super::header::{FILE_HEADER_BYTES, ReceiptsHeader, SEQ_MAX, check_crc};
+use super::header::{ReceiptsHeader, SEQ_MAX, end_file, file_body};
 use crate::id::Seq;
 use crate::record::Timestamp;
 
@@ -89,25 +89,14 @@ pub fn encode_receipts<'a>(header: &ReceiptsHeader, receipts: impl IntoIterator<
         put_u32(&mut out, filed.records);
         put_bytes(&mut out, &filed.receipt.encode());
     }
-    let mut crc = header.stamp().hasher();
-    crc.update(&out[FILE_HEADER_BYTES..]);
-    put_u32(&mut out, crc.finalize());
+    end_file(&header.stamp(), &mut out);
     out
 }
 
 /// Reads a file of receipts; nothing of it is believed unless all of it is whole.
 pub fn decode_receipts(bytes: &[u8]) -> Result<(ReceiptsHeader, Vec<Filed>), DecodeError> {
     let header = ReceiptsHeader::decode(bytes)?;
-    let mut rest = Reader::new(bytes, FILE);
-    rest.take(FILE_HEADER_BYTES)?;
-    let Some(body_bytes) = rest.remaining().checked_sub(4) else {
-        return Err(rest.error("a checksum", format!("{} bytes", rest.remaining())));
-    };
-    let mut crc = header.stamp().hasher();
-    crc.update(rest.take(body_bytes)?);
-    check_crc(FILE, FILE_HEADER_BYTES + body_bytes, crc.finalize(), rest.u32()?)?;
-    let mut r = Reader::new(bytes.get(..FILE_HEADER_BYTES + body_bytes).unwrap_or_default(), FILE);
-    r.take(FILE_HEADER_BYTES)?;
+    let mut r = file_body(&header.stamp(), bytes, FILE)?;
     let mut receipts = Vec::new();
     while r.remaining() > 0 {
         let (key, first, records) = (r.hash()?, r.u64()?, r.u32()?);

@@ -312,19 +312,7 @@ impl BoxedFile {
         if !Self::is_box(bytes) {
             return Ok(None);
         }
-        let mut r = Reader::new(&bytes[8..], WHAT);
-        let version = r.u16()?;
-        if version != BOX_VERSION {
-            return Err(DecodeError::new(WHAT, 8, format!("version {BOX_VERSION}"), version));
-        }
-        let (checked, crc) = bytes.split_last_chunk::<4>().ok_or_else(|| r.error("a checksum", "the end"))?;
-        check_crc(WHAT, 0, crc32fast::hash(checked), u32::from_le_bytes(*crc))?;
-        let mut r = Reader::new(checked, WHAT);
-        r.take(10)?;
-        let cipher = r.u8()?;
-        if cipher != CIPHER_XCHACHA {
-            return Err(DecodeError::new(WHAT, 10, format!("cipher {CIPHER_XCHACHA}"), cipher));
-        }
+        let mut r = after_cipher(WHAT, BOX_VERSION, bytes)?;
         let tenant = read_tenant(&mut r)?;
         let found = r.take(4)?;
         if found != [kind as u8, 0, 0, 0] {
@@ -337,4 +325,24 @@ impl BoxedFile {
         }
         Ok(Some(BoxedFile { kind, tenant, key, sealed: sealed.to_vec() }))
     }
+}
+
+/// Checks how a file begins, after its magic, that is all encrypted or holds keys: version, cipher, and the checksum at its
+/// end. What follows the cipher, up to the checksum, is left to read.
+pub(super) fn after_cipher<'a>(what: &'static str, newest: u16, bytes: &'a [u8]) -> Result<Reader<'a>, DecodeError> {
+    let mut r = Reader::new(bytes, what);
+    r.take(8)?;
+    let version = r.u16()?;
+    if version != newest {
+        return Err(DecodeError::new(what, 8, format!("version {newest}"), version));
+    }
+    let (checked, crc) = bytes.split_last_chunk::<4>().ok_or_else(|| r.error("a checksum", "the end"))?;
+    check_crc(what, 0, crc32fast::hash(checked), u32::from_le_bytes(*crc))?;
+    let mut r = Reader::new(checked, what);
+    r.take(10)?;
+    let cipher = r.u8()?;
+    if cipher != CIPHER_XCHACHA {
+        return Err(DecodeError::new(what, 10, format!("cipher {CIPHER_XCHACHA}"), cipher));
+    }
+    Ok(r)
 }
