@@ -1,7 +1,7 @@
 //! Segments of what was recovered.
 
 use super::segment::{Readable, read_block};
-use crate::crypt::{KeyRing, SealedWriter, open_segment};
+use crate::crypt::{KeyRing, open_segment};
 use crate::error::StorageError;
 use crate::format::compress::LEVEL_MERGE;
 use crate::format::edit::SegmentMeta;
@@ -9,12 +9,12 @@ use crate::format::payload::Payload;
 use crate::format::rows::{RowRef, order_rows, split_rows};
 use crate::format::sealed::FileKind;
 use crate::format::segment::SegmentHeader;
-use crate::id::{Class, Place, SegmentId, Seq, TenantId};
+use crate::id::{Class, SegmentId, Seq, TenantId};
 use crate::record::Timestamp;
-use crate::segment::{Cache, SegmentReader, SegmentWriter, encode_block};
+use crate::segment::{Cache, SegmentReader, encode_block};
 use crate::store::Error;
-use crate::tenant::IndexSink;
-use crate::vfs::{Vfs, VfsFile};
+use crate::tenant::Output;
+use crate::vfs::Vfs;
 use roaring::RoaringTreemap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,15 +28,8 @@ pub(super) struct Maker<'a> {
     pub next: SegmentId,
 }
 
-struct Output {
-    writer: SegmentWriter,
-    sink: IndexSink,
-    header: SegmentHeader,
-    sealed: Option<Arc<SealedWriter>>,
-}
-
 impl Maker<'_> {
-    fn begin(&mut self) -> Result<Output, StorageError> {
+    fn begin(&mut self, level: u8, class: Class) -> Result<Output, StorageError> {
         let id = self.next;
         self.next = SegmentId(id.0 + 1);
         let header = SegmentHeader { tenant: self.tenant.clone(), id, created: Timestamp::now() };
@@ -45,40 +38,9 @@ impl Maker<'_> {
             // Of a repair that a crash ended before it was named.
             self.vfs.remove(&path)?;
         }
-        let mut file = self.vfs.create(&path)?;
+        let file = self.vfs.create(&path)?;
         let key = self.keys.new_file(FileKind::Segment, id.0)?;
-        let sealed = key.map(|key| Arc::new(SealedWriter::new(file.clone(), key)));
-        if let Some(sealed) = &sealed {
-            file = sealed.clone() as Arc<dyn VfsFile>;
-        }
-        let writer = SegmentWriter::new(file, &header)?;
-        Ok(Output { writer, sink: IndexSink::new(), header, sealed })
-    }
-
-    fn finish(&self, output: Output, class: Class, level: u8) -> Result<SegmentMeta, Error> {
-        let bundle = output.sink.finish()?;
-        let s = output.writer.finish(&bundle)?;
-        self.vfs.sync_dir(&self.dir.join("segments"))?;
-        let (bytes, data_root, index_root) = match output.sealed.and_then(|sealed| sealed.root()) {
-            Some(stored) => (stored.bytes, stored.root, [0; 32]),
-            None => (s.bytes, s.data_root, s.index_root),
-        };
-        Ok(SegmentMeta {
-            id: output.header.id,
-            bytes,
-            data_root,
-            index_root,
-            rows: s.rows,
-            min_time: s.time.0,
-            max_time: s.time.1,
-            min_seq: s.seq.0,
-            max_seq: s.seq.1,
-            blocks: s.blocks,
-            created_at_ns: output.header.created.0,
-            level,
-            class,
-            place: Place::default(),
-        })
+        Output::new(file, key, header, level, class)
     }
 
     /// Opens a segment that was made.
@@ -107,13 +69,13 @@ impl Maker<'_> {
             }
             let mut target = match output.take() {
                 Some(output) => output,
-                None => self.begin()?,
+                None => self.begin(level, class.clone())?,
             };
             let block = encode_block(&rows, &[(Seq(0), payload)], LEVEL_MERGE, &mut target.sink);
             target.writer.block(&block)?;
             output = Some(target);
         }
-        output.map(|output| self.finish(output, class, level)).transpose()
+        output.map(|output| output.finish(self.vfs, self.dir)).transpose()
     }
 
     /// A segment of batches from a log, of records behind `after` whose Seqs are not `taken`; these are added to it.
@@ -128,14 +90,14 @@ impl Maker<'_> {
         if rows.is_empty() {
             return Ok(None);
         }
-        let mut output = self.begin()?;
+        let mut output = self.begin(0, Class::default())?;
         let mut from = 0;
         for end in split_rows(&rows, batches) {
             let block = encode_block(&rows[from..end], batches, LEVEL_MERGE, &mut output.sink);
             output.writer.block(&block)?;
             from = end;
         }
-        self.finish(output, Class::default(), 0).map(Some)
+        output.finish(self.vfs, self.dir).map(Some)
     }
 }
 

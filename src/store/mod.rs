@@ -290,6 +290,7 @@ impl Inner {
             rules: self.rules_of(id),
             written: self.written.clone(),
             keys,
+            leftover: Arc::default(),
         };
         if !self.read_only {
             return TenantCore::open(id, options, create);

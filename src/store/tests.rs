@@ -73,6 +73,28 @@ fn sealing_that_fails_refuses_no_record_that_was_committed() {
     assert_eq!(count(&tenant), committed + 10);
 }
 
+/// The simulator's seed 32850: asked for again, a deletion said that it was done, while the old segment was there still.
+#[test]
+fn a_deletion_is_not_done_while_a_file_can_not_be_removed() {
+    let folder = Path::new("/s/tenants/t/segments");
+    let segments = |vfs: &SimVfs| vfs.files().into_iter().filter(|path| path.starts_with(folder)).count();
+    let vfs = SimVfs::new();
+    let options = Options { background_threads: 0, ..Options::default() };
+    let store = Store::open_on(Arc::new(vfs.clone()), Path::new("/s"), options, true).unwrap();
+    let tenant = store.tenant("t").unwrap();
+    tenant.append_batch(&batch(0, 50), Ack::Fsync).unwrap();
+    tenant.seal().unwrap();
+    vfs.inject(SimFault::new(SimOp::Remove).under(folder).until_healed());
+    let delete = || tenant.delete("n:=7", &DeleteOptions::default());
+    for _ in 0..3 {
+        delete().expect_err("the file stays");
+        assert_eq!((segments(&vfs), count(&tenant)), (2, 49));
+    }
+    vfs.heal();
+    assert!(delete().unwrap().done);
+    assert_eq!((segments(&vfs), count(&tenant)), (1, 49));
+}
+
 /// Whatever fails while segments are made, each time it is tried again: what was made of them goes.
 #[test]
 fn a_segment_that_was_not_finished_leaves_no_file() {

@@ -178,6 +178,8 @@ impl TenantCore {
         if found.is_empty() {
             // It may go on with one that a crash ended between its entry and its end.
             report.quarantine_removed = self.clear_quarantine()?;
+            // Or with one that could not remove a file.
+            self.options.leftover.retry(&*self.options.vfs)?;
             self.options.vfs.sync_dir(&self.options.dir.join("segments"))?;
             report.done = true;
             return Ok(report);
@@ -331,7 +333,7 @@ impl TenantCore {
             let encoded = encode_block(&rows, &[(Seq(0), payload)], LEVEL_MERGE, &mut target.sink);
             target.block(&encoded)?;
         }
-        output.map(|output| output.finish(self)).transpose()
+        output.map(|output| output.finish(&*self.options.vfs, &self.options.dir)).transpose()
     }
 
     /// Removes what was set aside: pieces that can't be read may hold what was deleted.
@@ -378,13 +380,11 @@ impl TenantCore {
             }
             let segment = own.then(|| segment_path(&self.options, id));
             for path in segment.into_iter().chain([index_path(&self.options.dir, id)]) {
-                // The last reader removes them in passing, and can't say that it failed to.
-                match self.options.vfs.remove(&path) {
-                    Err(e) if !e.is_not_found() => return Err(e),
-                    _ => {}
-                }
+                // The last reader may be at it still.
+                self.options.leftover.remove(&*self.options.vfs, &path)?;
             }
         }
+        self.options.leftover.retry(&*self.options.vfs)?;
         self.options.vfs.sync_dir(&self.options.dir.join("segments"))?;
         Ok(held)
     }

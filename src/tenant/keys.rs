@@ -80,7 +80,7 @@ impl TenantCore {
                 let encoded = encode_block(&rows, &batches, LEVEL_MERGE, &mut output.sink);
                 output.block(&encoded)?;
             }
-            let outputs = vec![output.finish(self)?];
+            let outputs = vec![output.finish(&*self.options.vfs, &self.options.dir)?];
             let version = self.apply_made(writer, Edit::Merge { inputs: vec![id], outputs }, attempt)?;
             self.publish(version);
             renewed += 1;

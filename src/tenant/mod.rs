@@ -12,6 +12,7 @@ mod expire;
 mod group;
 mod keys;
 mod leaves;
+mod leftover;
 mod open;
 mod output;
 mod receipts;
@@ -26,7 +27,7 @@ mod stats;
 mod usage;
 
 pub use crate::format::receipt::RECEIPT_ANSWER_BYTES_MAX;
-pub(crate) use output::IndexSink;
+pub(crate) use output::Output;
 pub(crate) use reindex::{IndexError, build_index};
 pub(crate) use segments::index_path;
 
@@ -51,6 +52,7 @@ use crate::segment::Cache;
 use crate::vfs::Vfs;
 use archived::ArchivedList;
 use compact::Merges;
+use leftover::Leftover;
 use receipts::Receipts;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -81,6 +83,8 @@ pub struct TenantOptions {
     pub written: Arc<Written>,
     /// The tenant's keys, where it is encrypted.
     pub keys: KeyRing,
+    /// Files that could not be removed.
+    pub leftover: Arc<Leftover>,
 }
 
 /// An open tenant.

@@ -1,8 +1,9 @@
 //! A segment while it is written, with the index that grows beside it.
 
+use super::leftover::Leftover;
 use super::segments::segment_path;
 use super::{TenantCore, Writer};
-use crate::crypt::SealedWriter;
+use crate::crypt::{FileKey, SealedWriter};
 use crate::error::StorageError;
 use crate::format::edit::SegmentMeta;
 use crate::format::sealed::FileKind;
@@ -13,7 +14,7 @@ use crate::record::{Column, Tag, Timestamp, for_each_element};
 use crate::segment::{BlockSink, EncodedBlock, Pieces, SegmentWriter};
 use crate::store::Error;
 use crate::vfs::{Vfs, VfsFile};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -65,6 +66,7 @@ impl BlockSink for IndexSink {
 /// The files of segments that no entry names yet. They go with it, unless [`TenantCore::apply_made`] names them.
 pub(super) struct Attempt {
     vfs: Arc<dyn Vfs>,
+    leftover: Arc<Leftover>,
     files: Vec<PathBuf>,
 }
 
@@ -78,8 +80,8 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         for path in &self.files {
-            // A file that stays is one that no entry names, and goes at the next open.
-            let _ = self.vfs.remove(path);
+            // What fails is known as left over.
+            let _ = self.leftover.remove(&*self.vfs, path);
         }
     }
 }
@@ -87,7 +89,8 @@ impl Drop for Attempt {
 impl TenantCore {
     /// An attempt to make segments, of which there are none yet.
     pub(super) fn attempt(&self) -> Attempt {
-        Attempt { vfs: self.options.vfs.clone(), files: Vec::new() }
+        let (vfs, leftover) = (self.options.vfs.clone(), self.options.leftover.clone());
+        Attempt { vfs, leftover, files: Vec::new() }
     }
 
     pub(super) fn begin_segment(
@@ -103,30 +106,40 @@ impl TenantCore {
         let path = segment_path(&self.options, id);
         let header = SegmentHeader { tenant: self.id.clone(), id, created: Timestamp::now() };
         let key = self.options.keys.new_file(FileKind::Segment, id.0)?;
-        let mut file = self.options.vfs.create(&path)?;
+        let file = self.options.vfs.create(&path)?;
         attempt.files.push(path);
-        let sealed = key.map(|key| Arc::new(SealedWriter::new(file.clone(), key)));
-        if let Some(sealed) = &sealed {
-            file = sealed.clone() as Arc<dyn VfsFile>;
-        }
-        let writer = SegmentWriter::new(file, &header)?;
-        Ok(Output { writer, sink: IndexSink::new(), id, level, class, created: header.created, sealed })
+        Output::new(file, key, header, level, class)
     }
 }
 
 /// A segment that is being written, with its index.
-pub(super) struct Output {
+pub(crate) struct Output {
     pub writer: SegmentWriter,
     pub sink: IndexSink,
-    id: SegmentId,
+    header: SegmentHeader,
     level: u8,
     class: Class,
-    created: Timestamp,
     /// Where the segment is encrypted.
     sealed: Option<Arc<SealedWriter>>,
 }
 
 impl Output {
+    /// Begins a segment in an empty file, encrypted where there is a key.
+    pub fn new(
+        mut file: Arc<dyn VfsFile>,
+        key: Option<FileKey>,
+        header: SegmentHeader,
+        level: u8,
+        class: Class,
+    ) -> Result<Self, StorageError> {
+        let sealed = key.map(|key| Arc::new(SealedWriter::new(file.clone(), key)));
+        if let Some(sealed) = &sealed {
+            file = sealed.clone() as Arc<dyn VfsFile>;
+        }
+        let writer = SegmentWriter::new(file, &header)?;
+        Ok(Output { writer, sink: IndexSink::new(), header, level, class, sealed })
+    }
+
     pub fn block(&mut self, block: &EncodedBlock) -> Result<(), StorageError> {
         self.writer.block(block)
     }
@@ -141,17 +154,17 @@ impl Output {
     }
 
     /// Ends and syncs the file, and the folder that names it.
-    pub fn finish(self, tenant: &TenantCore) -> Result<SegmentMeta, Error> {
+    pub fn finish(self, vfs: &dyn Vfs, tenant_dir: &Path) -> Result<SegmentMeta, Error> {
         let bundle = self.sink.finish()?;
         let s = self.writer.finish(&bundle)?;
-        tenant.options.vfs.sync_dir(&tenant.options.dir.join("segments"))?;
+        vfs.sync_dir(&tenant_dir.join("segments"))?;
         // Of a sealed segment the manifest says what can be compared without a key, and what says nothing of the records.
         let (bytes, data_root, index_root) = match self.sealed.and_then(|sealed| sealed.root()) {
             Some(stored) => (stored.bytes, stored.root, [0; 32]),
             None => (s.bytes, s.data_root, s.index_root),
         };
         Ok(SegmentMeta {
-            id: self.id,
+            id: self.header.id,
             bytes,
             data_root,
             index_root,
@@ -161,7 +174,7 @@ impl Output {
             min_seq: s.seq.0,
             max_seq: s.seq.1,
             blocks: s.blocks,
-            created_at_ns: self.created.0,
+            created_at_ns: self.header.created.0,
             level: self.level,
             class: self.class,
             place: Place::default(),

@@ -144,7 +144,7 @@ impl Parts {
                 self.rows += more;
                 return Ok(Some(open));
             }
-            self.done.push(open.finish(tenant)?);
+            self.done.push(open.finish(&*tenant.options.vfs, &tenant.options.dir)?);
         }
         (self.rows, self.begins) = (more, first);
         Ok(None)
@@ -152,7 +152,7 @@ impl Parts {
 
     fn finish(mut self, tenant: &TenantCore) -> Result<Vec<SegmentMeta>, Error> {
         if let Some(open) = self.open.take() {
-            self.done.push(open.finish(tenant)?);
+            self.done.push(open.finish(&*tenant.options.vfs, &tenant.options.dir)?);
         }
         Ok(self.done)
     }

@@ -164,6 +164,8 @@ impl TenantCore {
     pub fn seal_frozen(&self) -> Result<u64, Error> {
         let writer = self.writer()?;
         let _turn = self.turn(writer);
+        // Who has to know that it failed, asks; the rest only takes room.
+        let _ = self.options.leftover.retry(&*self.options.vfs);
         let mut records = 0;
         loop {
             let Some(frozen) = self.state().frozen.first().cloned() else { return Ok(records) };
@@ -239,12 +241,12 @@ impl TenantCore {
             output.block(&block)?;
             from = end;
             match bytes_max.is_some_and(|most| output.writer.bytes() >= most) {
-                true => segments.push(output.finish(self)?),
+                true => segments.push(output.finish(&*self.options.vfs, &self.options.dir)?),
                 false => open = Some(output),
             }
         }
         if let Some(output) = open {
-            segments.push(output.finish(self)?);
+            segments.push(output.finish(&*self.options.vfs, &self.options.dir)?);
         }
         Ok(segments)
     }

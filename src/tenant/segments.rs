@@ -77,10 +77,11 @@ impl std::fmt::Debug for Open {
 impl Drop for SegmentSource {
     fn drop(&mut self) {
         if self.doomed.load(Ordering::Acquire) {
-            // Where this fails, the next open finds a file that no version names, and removes it then.
+            // What fails is known as left over.
             let _ = self.remove();
             if !self.moved.load(Ordering::Acquire) {
-                let _ = self.options.vfs.remove(&index_path(&self.options.dir, self.meta.id));
+                let index = index_path(&self.options.dir, self.meta.id);
+                let _ = self.options.leftover.remove(&*self.options.vfs, &index);
             }
         }
     }
@@ -136,7 +137,10 @@ impl SegmentSource {
     fn remove(&self) -> Result<(), StorageError> {
         let rules = &self.options.rules;
         match self.meta.place.is_own() {
-            true => self.options.vfs.remove(&segment_path(&self.options, self.meta.id)),
+            true => {
+                let segment = segment_path(&self.options, self.meta.id);
+                self.options.leftover.remove(&*self.options.vfs, &segment)
+            }
             // Where this fails, the next look at the tenant's rules does it; it also takes the file from the list.
             false => {
                 let name = ArchivedName::of(&self.meta);

@@ -307,7 +307,7 @@ impl TenantCore {
             target.block(&block)?;
             let bytes = target.writer.bytes();
             if bytes >= SEGMENT_BYTES_MAX / 2 {
-                outputs.push(target.finish(self)?);
+                outputs.push(target.finish(&*self.options.vfs, &self.options.dir)?);
             } else if bytes - synced >= MERGE_SYNC_BYTES {
                 target.sync_so_far()?;
                 output = Some((target, bytes));
@@ -319,7 +319,7 @@ impl TenantCore {
             }
         }
         if let Some((target, _)) = output {
-            outputs.push(target.finish(self)?);
+            outputs.push(target.finish(&*self.options.vfs, &self.options.dir)?);
         }
         Ok(Some(outputs))
     }

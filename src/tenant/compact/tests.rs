@@ -23,6 +23,7 @@ fn options(vfs: &SimVfs) -> TenantOptions {
         rules: Arc::new(crate::tenant::Rules::default()),
         written: Arc::default(),
         keys: crate::crypt::KeyRing::default(),
+        leftover: Arc::default(),
     }
 }
 
