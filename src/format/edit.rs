@@ -93,6 +93,14 @@ pub enum Edit {
         /// Which, and what they are given.
         segments: Vec<Assignment>,
     },
+    /// These entries of the chain, both and what is between, are in no file any more, as a repair found. The store stays
+    /// what it is; what the entries said can't be proven. Not in versions 1 and 2 of a manifest.
+    HistoryLost {
+        /// Number of the first one.
+        first: u64,
+        /// Number of the last one, at least the first.
+        last: u64,
+    },
     /// All that the chain up to here amounts to. The first edit of a manifest that was compacted, and only that.
     Snapshot(Box<Version>),
 }
@@ -386,6 +394,11 @@ impl Edit {
                 put_vec(&mut body, segments, put_assignment);
                 8
             }
+            Edit::HistoryLost { first, last } => {
+                put_u64(&mut body, *first);
+                put_u64(&mut body, *last);
+                9
+            }
         };
         out.push(kind);
         put_bytes(out, &body);
@@ -398,7 +411,11 @@ impl Edit {
         let base = (r.position() - body.len()) as u64;
         let mut r = Reader::new(body, "manifest edit");
         // A kind that is not known changes the store in a way that is not known: there is no skipping it.
-        let kinds = if version == 1 { 7 } else { 8 };
+        let kinds = match version {
+            1 => 7,
+            2 => 8,
+            _ => 9,
+        };
         if !(1..=kinds).contains(&kind) {
             let expected = format!("an edit of kind 1 to {kinds}; a later version of duramen may have written this");
             return Err(DecodeError::new("manifest edit", kind_at, expected, format!("kind {kind}")));
@@ -436,7 +453,8 @@ impl Edit {
             },
             6 => Edit::IndexRebuilt { segment: segment_id(r)?, index_root: r.hash()? },
             7 => Edit::Snapshot(Box::new(Version::decode(r, version)?)),
-            _ => Edit::Assign { segments: decode_vec(r, ASSIGNMENT_BYTES, decode_assignment)? },
+            8 => Edit::Assign { segments: decode_vec(r, ASSIGNMENT_BYTES, decode_assignment)? },
+            _ => Edit::HistoryLost { first: r.u64()?, last: r.u64()? },
         })
     }
 }

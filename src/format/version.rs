@@ -173,6 +173,10 @@ impl Version {
                 }
                 None => bad(format!("a class and place of segment {}, which is not live", a.segment)),
             }),
+            Edit::HistoryLost { first, last } => match (1..=*last).contains(first) && *last <= self.edits {
+                true => Ok(()),
+                false => bad(format!("entries {first} to {last} are lost of the {} before", self.edits)),
+            },
         }
     }
 

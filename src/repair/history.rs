@@ -1,5 +1,6 @@
 //! What a damaged manifest, and the parts of the chain beside it, still say.
 
+use super::parts::parts;
 use crate::error::{Damage, StorageError};
 use crate::format::edit::{ENTRY_MAGIC, Edit, Entry, SegmentMeta, decode_entry, read_edits};
 use crate::format::header::{FILE_HEADER_BYTES, FileStamp};
@@ -59,14 +60,11 @@ pub(super) fn read(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId) -> Result<Chain
         bad_parts: Vec::new(),
         problem,
     };
-    let mut parts: Vec<_> = vfs.list(dir)?.into_iter().map(|e| e.name).filter(|n| n.starts_with("manifest.")).collect();
-    // Their names are the numbers of their last entries, so that this is the order of the chain.
-    parts.retain(|name| name.len() == "manifest.".len() + 16);
-    parts.sort();
-    parts.push("manifest".into());
-    for name in &parts {
-        let path = dir.join(name);
-        if vfs.exists(&path)? {
+    let mut parts: Vec<PathBuf> = parts(vfs, dir)?.into_iter().map(|(_, path)| path).collect();
+    parts.push(path);
+    for path in &parts {
+        if vfs.exists(path)? {
+            let path = path.clone();
             let is_last = path == dir.join("manifest");
             let is_whole = history.read_part(&vfs.read(&path)?, is_last, tenant);
             if !is_last && !is_whole {
@@ -77,7 +75,7 @@ pub(super) fn read(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId) -> Result<Chain
     if !history.bad_parts.is_empty() {
         // What would go on the chain could not be followed from its beginning: a new one begins.
         (history.is_chained, history.prefix) = (false, None);
-        let others = parts.iter().map(|name| dir.join(name)).filter(|p| *p != dir.join("manifest"));
+        let others = parts.into_iter().filter(|p| *p != dir.join("manifest"));
         let bad: BTreeSet<_> = history.bad_parts.iter().map(|(path, _)| path.clone()).collect();
         let why = "another part of the chain is damaged";
         history.bad_parts.extend(others.filter(|p| !bad.contains(p)).map(|p| (p, why.into())));

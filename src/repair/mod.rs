@@ -13,6 +13,7 @@ mod history;
 mod index;
 mod log;
 mod loss;
+mod parts;
 mod rebuild;
 mod receipts;
 mod records;

@@ -127,7 +127,9 @@ impl Tenant<'_> {
             }
         }
         self.look_at_log(&mut look, version.sealed_below)?;
-        if look.parts.is_empty() && look.gone.is_empty() && look.unindexed.is_empty() && look.log.is_none() {
+        let parts = self.look_at_parts(version)?;
+        let is_whole = look.parts.is_empty() && look.gone.is_empty() && look.unindexed.is_empty();
+        if is_whole && look.log.is_none() && parts.is_empty() {
             return Ok(());
         }
         let mut taken = RoaringTreemap::new();
@@ -135,11 +137,13 @@ impl Tenant<'_> {
         self.keep_receipts(&look)?;
         let lost = self.losses(&look, version.sealed_below)?;
         if self.report.dry_run {
+            self.clear_parts(&parts, &[])?;
             return self.tell(&look, &[]);
         }
         let indexes = self.make_indexes(&look)?;
-        let copies = self.copies(&look)?;
-        let edits = self.edits(version, &look, &made, (lost, indexes))?;
+        let (copies, of_parts) = (self.copies(&look)?, self.keep_parts(&parts)?);
+        let mut edits = self.edits(version, &look, &made, (lost, indexes))?;
+        edits.extend(parts.edits());
         let path = self.dir.join("manifest");
         let (manifest, recovery) = Manifest::open(self.vfs.clone(), path.clone(), self.id)?;
         if let Some(at) = recovery.cut_at {
@@ -147,6 +151,7 @@ impl Tenant<'_> {
             self.act(&path, what, recovery.quarantined);
         }
         let after = manifest.apply(Timestamp::now(), edits)?;
+        self.clear_parts(&parts, &of_parts)?;
         self.tell(&look, &copies)?;
         self.clear(&look, after.sealed_below)
     }

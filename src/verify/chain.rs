@@ -2,7 +2,7 @@
 
 use super::report::{Finding, FindingKind, Report};
 use crate::error::StorageError;
-use crate::format::edit::{EntryAt, HEAD_START, read_edits};
+use crate::format::edit::{Edit, EntryAt, HEAD_START, read_edits};
 use crate::format::header::hex;
 use crate::format::version::Version;
 use crate::vfs::Vfs;
@@ -88,11 +88,13 @@ pub(super) fn parts(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<PathBuf>, StorageEr
 /// Verifies that the parts are one chain from entry 1 on, and that none goes further than the manifest.
 ///
 /// Parts may overlap: one that was copied before a crash kept the manifest from being replaced is the beginning of a
-/// later one.
+/// later one. Entries that are gone are no finding where an entry says so, which a repair made.
 pub(super) fn verify_parts(vfs: &dyn Vfs, dir: &Path, chain: &Chain, report: &mut Report) -> Result<(), StorageError> {
     let manifest = dir.join("manifest");
     // Of each entry its hash, and in which part it is.
     let mut heads: BTreeMap<u64, [u8; 32]> = BTreeMap::new();
+    // Entries that no part has, first and last; and those of which an entry says that they are lost, with its number.
+    let (mut gaps, mut known) = (Vec::new(), Vec::new());
     for path in parts(vfs, dir)? {
         let bytes = vfs.read(&path)?;
         let is_part = path != manifest;
@@ -126,7 +128,12 @@ pub(super) fn verify_parts(vfs: &dyn Vfs, dir: &Path, chain: &Chain, report: &mu
                 Err(_) => break,
             };
             if last.is_none() {
-                link(&at, &heads, dir, &path, report);
+                gaps.extend(link(&at, &heads, &path, report));
+            }
+            for edit in at.entry.iter().flat_map(|entry| &entry.edits) {
+                if let Edit::HistoryLost { first, last } = edit {
+                    known.push((*first, *last, at.number));
+                }
             }
             last = Some(at.number);
             let head = *heads.entry(at.number).or_insert(at.head);
@@ -144,6 +151,19 @@ pub(super) fn verify_parts(vfs: &dyn Vfs, dir: &Path, chain: &Chain, report: &mu
             report.add(Finding::new(FindingKind::Misplaced, &path, 0, expected, format!("entries up to {last}")));
         }
     }
+    for (first, last) in gaps {
+        match known.iter().find(|(from, to, _)| *from <= first && last <= *to) {
+            Some((.., number)) => report.skipped.push(format!(
+                "{}: entries {first} to {last} of the chain, which are lost, as entry {number} says",
+                manifest.display()
+            )),
+            None => {
+                let missing = dir.join(format!("manifest.{last:016x}"));
+                let expected = format!("the part of the chain up to entry {last}");
+                report.add(Finding::new(FindingKind::Missing, &missing, 0, expected, "nothing"));
+            }
+        }
+    }
     if let Some((&reached, _)) = heads.last_key_value()
         && chain.is_whole
         && reached > chain.version.edits
@@ -155,26 +175,24 @@ pub(super) fn verify_parts(vfs: &dyn Vfs, dir: &Path, chain: &Chain, report: &mu
     Ok(())
 }
 
-/// Does the first entry of a part go on from one that the parts before have?
-fn link(at: &EntryAt, heads: &BTreeMap<u64, [u8; 32]>, dir: &Path, path: &Path, report: &mut Report) {
-    let Some(entry) = &at.entry else { return };
+/// Does the first entry of a part go on from one that the parts before have? Gives the entries between, where there are
+/// some that no part has.
+fn link(at: &EntryAt, heads: &BTreeMap<u64, [u8; 32]>, path: &Path, report: &mut Report) -> Option<(u64, u64)> {
+    let entry = at.entry.as_ref()?;
     let Some(before) = entry.number.checked_sub(1).filter(|n| *n > 0) else {
         if entry.previous != HEAD_START {
             let expected = "the beginning of a chain";
             report.add(Finding::new(FindingKind::Mismatch, path, at.offset, expected, hex(&entry.previous)));
         }
-        return;
+        return None;
     };
     match heads.get(&before) {
-        Some(head) if *head == entry.previous => {}
+        Some(head) if *head == entry.previous => None,
         Some(head) => {
             let expected = format!("a chain that goes on from {}", hex(head));
             report.add(Finding::new(FindingKind::Mismatch, path, at.offset, expected, hex(&entry.previous)));
+            None
         }
-        None => {
-            let missing = dir.join(format!("manifest.{before:016x}"));
-            let expected = format!("the part of the chain up to entry {before}");
-            report.add(Finding::new(FindingKind::Missing, &missing, 0, expected, "nothing"));
-        }
+        None => Some((heads.range(..before).next_back().map_or(1, |(number, _)| number + 1), before)),
     }
 }

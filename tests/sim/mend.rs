@@ -126,11 +126,10 @@ fn damage(world: &mut World, left: &SimVfs, name: &'static str) -> Vec<(PathBuf,
         let is_of = |path: &PathBuf| {
             let file = path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
             let is_known = [".seg", ".log", ".idx"].iter().any(|end| file.ends_with(end));
-            // Nothing brings back a tenant whose keys are lost; and repair leaves earlier parts of a manifest as they are
-            // while the manifest itself is whole, which `verify` tells.
+            // Nothing brings back a tenant whose keys are lost.
             path.starts_with(&dir)
                 && !path.starts_with(dir.join("quarantine"))
-                && (is_known || file == "receipts" || file == "manifest")
+                && (is_known || file == "receipts" || file.starts_with("manifest"))
         };
         let mut files: Vec<PathBuf> = left.files().into_iter().filter(is_of).collect();
         let segments = files.iter().filter(|file| file.extension().is_some_and(|e| e == "seg")).count();

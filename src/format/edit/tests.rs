@@ -50,7 +50,7 @@ fn edits() -> Vec<Vec<Edit>> {
         vec![seal(1, 1, 10), seal(2, 11, 20)],
         vec![Edit::Merge { inputs: vec![SegmentId(1), SegmentId(2)], outputs: vec![segment(3, (1, 20))] }],
         vec![Edit::IndexRebuilt { segment: SegmentId(3), index_root: [9; 32] }],
-        vec![seal(4, 21, 30), assign(3, "ever", "cold")],
+        vec![seal(4, 21, 30), assign(3, "ever", "cold"), Edit::HistoryLost { first: 2, last: 4 }],
         vec![Edit::Delete {
             inputs: vec![SegmentId(3)],
             outputs: vec![SegmentMeta { rows: 19, ..segment(5, (1, 20)) }],
@@ -172,6 +172,9 @@ fn edits_that_do_not_fit_are_refused() {
     assert!(!fits(Edit::Merge { inputs: vec![SegmentId(5)], outputs: vec![segment(6, (1, 20))] }), "records made up");
     assert!(fits(assign(5, "", "")) && !fits(assign(4, "", "")), "not live");
     assert!(!fits(Edit::IndexRebuilt { segment: SegmentId(4), index_root: [0; 32] }));
+    let lost = |first, last| Edit::HistoryLost { first, last };
+    assert!(fits(lost(1, 7)) && fits(lost(7, 7)), "of the seven before");
+    assert!(!fits(lost(0, 3)) && !fits(lost(4, 3)) && !fits(lost(4, 8)));
     assert!(!fits(Edit::Create { tenant: version.tenant.clone(), created_at_ns: 0 }));
     assert!(fits(seal(vec![segment(6, (31, 40))], vec![scattered(&[31, 33, 40]), scattered(&[32, 34, 39])], 40)));
     assert!(!fits(seal(vec![], vec![scattered(&[31, 33, 40]), scattered(&[32, 33])], 40)), "a Seq of two leaves");

@@ -268,6 +268,12 @@ fn compare(
             report.add(Finding::new(FindingKind::Unproven, &file, 0, expected, found));
             return Ok(());
         }
+        Followed::Broken { file, last, number } => {
+            let expected = format!("a chain that goes on from entry {}, as at the checkpoint", then.entry);
+            let found = format!("nothing between entries {last} and {number}: that part of the chain is gone");
+            report.add(Finding::new(FindingKind::Unproven, &file, 0, expected, found));
+            return Ok(());
+        }
     };
     continued.entry_now = version.edits;
     continued.leaves_kept = kept;

@@ -37,8 +37,10 @@ pub(super) enum Followed {
     Rewritten { file: PathBuf, offset: u64, head: [u8; 32] },
     /// The chain ends before, in this file at this place.
     Ends { file: PathBuf, offset: u64, number: u64 },
-    /// The parts of the chain that are left begin behind it.
+    /// The parts of the chain that are left begin behind it, or go on behind it after a gap.
     BeginsLater { file: PathBuf, number: u64 },
+    /// It is there with that hash, and the chain behind it has a gap: nothing before this entry.
+    Broken { file: PathBuf, last: u64, number: u64 },
 }
 
 /// The chain since the checkpoint.
@@ -96,6 +98,12 @@ pub(super) fn follow(vfs: &dyn Vfs, dir: &Path, number: u64, head: &[u8; 32]) ->
             let Some(entry) = at.entry.filter(|entry| entry.number > last) else { continue };
             // A part after one that is gone begins with a snapshot, which says itself what there is.
             let before = version.as_ref().filter(|_| entry.number == last + 1 && !begins_anew(&entry));
+            if last > 0 && entry.number > last + 1 {
+                if is_there && number > 0 {
+                    return Ok(Followed::Broken { file: path, last, number: entry.number });
+                }
+                begins = Some((path.clone(), entry.number));
+            }
             if entry.number == number + 1 && !is_there {
                 // The entry itself is in a part that is gone; this one has its hash.
                 if entry.previous != *head {
