@@ -258,7 +258,7 @@ impl TenantCore {
             if meta.max_time < span.first || meta.min_time > span.last {
                 continue;
             }
-            let gone = matches(plan, segment.source()?)?;
+            let gone = matches(plan, segment.source(false)?)?;
             if gone.is_empty() {
                 continue;
             }

@@ -3,6 +3,8 @@
 //! Damage is remembered for a while and then looked for again, so that each answer tells of it from its beginning.
 //! What the system refused is not: the cause may be gone with the next query.
 
+mod source;
+
 use super::TenantOptions;
 use crate::archive::ArchivedName;
 use crate::crypt::{Boxed, MemoryFile, open_segment};
@@ -12,10 +14,10 @@ use crate::format::sealed::FileKind;
 use crate::format::segment::Trailer;
 use crate::id::{SegmentId, TenantId};
 use crate::index::{IndexReader, OpenError};
-use crate::record::{Block, BlockInfo, Source, TermIndex, TermQuery};
+use crate::record::{Block, Source};
 use crate::segment::{SegmentBlock, SegmentReader, block_payload};
-use crate::vfs::{MappedFile, VfsFile};
-use roaring::RoaringBitmap;
+use crate::vfs::{HeldFile, MappedFile, VfsFile};
+use source::{DamagedSource, OpenSource};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,6 +92,8 @@ impl Drop for SegmentSource {
 struct Open {
     reader: Arc<SegmentReader>,
     index: Option<Arc<IndexReader>>,
+    /// What both are read from.
+    files: Vec<Arc<dyn VfsFile>>,
 }
 
 /// Where a segment's file is, within a tenant's directory.
@@ -194,10 +198,16 @@ impl SegmentSource {
     }
 
     /// What a query reads: the segment's blocks, or where it can't be opened since it is damaged or missing, one that
-    /// stands for all of them and fails. An error where the system refused.
-    pub(super) fn source(self: &Arc<Self>) -> Result<Arc<dyn Source>, StorageError> {
-        match self.reader() {
-            Ok(reader) => Ok(Arc::new(OpenSource { segment: self.clone(), reader: reader.clone() })),
+    /// stands for all of them and fails. An error where the system refused. `is_held`: its files stay open until the
+    /// source is dropped, since a writer in another process waits for nobody before it removes them.
+    pub(super) fn source(self: &Arc<Self>, is_held: bool) -> Result<Arc<dyn Source>, StorageError> {
+        let held = |open: &Open| -> Result<Vec<HeldFile>, StorageError> {
+            let held = open.files.iter().filter(|_| is_held).map(|file| file.hold());
+            let held: Result<Vec<_>, _> = held.filter_map(Result::transpose).collect();
+            held.map_err(|error| self.as_damage(error))
+        };
+        match self.opened().and_then(|open| Ok((open, held(open)?))) {
+            Ok((open, held)) => Ok(Arc::new(OpenSource::new(self, &open.reader, held))),
             Err(damage) if damage.is_damage() => Ok(Arc::new(DamagedSource { meta: self.meta.clone(), damage })),
             Err(error) => Err(error),
         }
@@ -323,6 +333,7 @@ impl SegmentSource {
     fn load(&self) -> Result<Open, StorageError> {
         let (file, local) = self.open_file()?;
         let path = file.path().to_path_buf();
+        let mut files = vec![file.clone()];
         let (mut file, stored) = open_segment(file, &self.options.keys)?;
         if let Some(local) = local.filter(|_| stored.is_none() && self.options.mapped) {
             file = Arc::new(MappedFile::open(&local)?);
@@ -338,29 +349,33 @@ impl SegmentSource {
             return Err(Damage { file: path, offset: 0, what: "segment", expected: expect, found: is }.into());
         }
         let index = match self.load_index(file, &trailer, stored.is_some(), reader.blocks()) {
-            Ok(index) => Some(Arc::new(index)),
+            Ok((index, beside)) => {
+                files.extend(beside);
+                Some(Arc::new(index))
+            }
             Err(e) => {
                 self.known().index = Some(e.to_string());
                 None
             }
         };
-        Ok(Open { reader: Arc::new(reader), index })
+        Ok(Open { reader: Arc::new(reader), index, files })
     }
 
     fn file(&self, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
         if self.options.mapped { Ok(Arc::new(MappedFile::open(path)?)) } else { self.options.vfs.open(path) }
     }
 
-    /// The index that was made anew where there is one, else the one in the segment.
+    /// The index that was made anew where there is one, with its file, else the one in the segment.
     fn load_index(
         &self,
         segment: Arc<dyn VfsFile>,
         trailer: &Trailer,
         is_sealed: bool,
         blocks: usize,
-    ) -> Result<IndexReader, OpenError> {
+    ) -> Result<(IndexReader, Option<Arc<dyn VfsFile>>), OpenError> {
         let path = index_path(&self.options.dir, self.meta.id);
-        let (file, offset, len, root) = match self.options.vfs.exists(&path)? {
+        let is_beside = self.options.vfs.exists(&path)?;
+        let (file, offset, len, root) = match is_beside {
             true => {
                 // The file itself does not say whose it is. There are few of these.
                 let bytes = self.options.vfs.read(&path)?;
@@ -386,107 +401,10 @@ impl SegmentSource {
         if index.blocks() as usize != blocks {
             return Err(damage(format!("{blocks} blocks"), index.blocks().to_string()).into());
         }
-        Ok(index)
+        Ok((index, is_beside.then_some(file)))
     }
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// A segment that a query has opened.
-#[derive(Debug)]
-struct OpenSource {
-    segment: Arc<SegmentSource>,
-    reader: Arc<SegmentReader>,
-}
-
-impl Source for OpenSource {
-    fn label(&self) -> String {
-        format!("segment {}", self.segment.meta.id)
-    }
-    fn len(&self) -> usize {
-        self.reader.blocks()
-    }
-    fn info(&self, block: usize) -> BlockInfo {
-        self.reader.info(block)
-    }
-    fn block(&self, block: usize) -> Result<Arc<dyn Block>, StorageError> {
-        if self.segment.is_ended() {
-            let reason = "records were deleted, and this query began too long before";
-            let path = segment_path(&self.segment.options, self.segment.meta.id);
-            return Err(StorageError::io("read on", &path, std::io::Error::other(reason)));
-        }
-        Ok(Arc::new(SegmentBlock::open(&self.reader, block)?))
-    }
-    fn terms(&self) -> Option<Arc<dyn TermIndex>> {
-        if self.segment.known().index.is_some() {
-            return None;
-        }
-        let index = self.segment.open.get()?.index.clone()?;
-        Some(Arc::new(Terms { segment: self.segment.clone(), index }))
-    }
-    fn damage(&self, block: usize) -> Option<StorageError> {
-        let known = self.segment.known();
-        let (at, damage) = known.blocks.get(&block)?;
-        (at.elapsed() < DAMAGE_KEPT).then(|| damage.clone())
-    }
-    fn note_damage(&self, block: usize, error: &StorageError) {
-        let mut known = self.segment.known();
-        match known.blocks.get(&block) {
-            Some((at, _)) if at.elapsed() < DAMAGE_KEPT => {}
-            _ => drop(known.blocks.insert(block, (Instant::now(), error.clone()))),
-        }
-    }
-}
-
-/// A segment's index. Where it turns out to be damaged, every block may have a match, and it is not used again.
-struct Terms {
-    segment: Arc<SegmentSource>,
-    index: Arc<IndexReader>,
-}
-
-impl TermIndex for Terms {
-    fn may_match(&self, query: &TermQuery<'_>) -> Result<RoaringBitmap, StorageError> {
-        match self.index.may_match(query) {
-            Err(damage) if damage.is_damage() => {
-                self.segment.known().index = Some(damage.to_string());
-                Ok((0..self.index.blocks()).collect())
-            }
-            other => other,
-        }
-    }
-}
-
-/// A segment that can't be opened: as far as the manifest knows it, a block that can't be read.
-#[derive(Debug)]
-struct DamagedSource {
-    meta: Arc<SegmentMeta>,
-    damage: StorageError,
-}
-
-impl Source for DamagedSource {
-    fn label(&self) -> String {
-        format!("segment {}", self.meta.id)
-    }
-    fn len(&self) -> usize {
-        1
-    }
-    fn info(&self, _: usize) -> BlockInfo {
-        let meta = &self.meta;
-        BlockInfo {
-            rows: u32::try_from(meta.rows).unwrap_or(u32::MAX),
-            time: (meta.min_time, meta.max_time),
-            seq: (meta.min_seq, meta.max_seq),
-        }
-    }
-    fn block(&self, _: usize) -> Result<Arc<dyn Block>, StorageError> {
-        Err(self.damage.clone())
-    }
-    fn damage(&self, _: usize) -> Option<StorageError> {
-        Some(self.damage.clone())
-    }
-    fn terms(&self) -> Option<Arc<dyn TermIndex>> {
-        None
-    }
 }

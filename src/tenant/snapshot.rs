@@ -12,11 +12,15 @@ use std::sync::Arc;
 /// than that only by chance.
 const TAKE_UP_MAX: u32 = 20;
 
-/// A tenant's records at one moment. Segments stay readable while it lives, also when they were merged since.
+/// A tenant's records at one moment. Segments stay readable while it lives, also when they were merged since; those of a
+/// reader beside a writer while what [`Snapshot::sources`] gave lives, which keeps files open, as far as the process may
+/// have so many ([`HELD_FILES_MAX`](crate::vfs::HELD_FILES_MAX)).
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     segments: Vec<Arc<SegmentSource>>,
     memory: Vec<Arc<crate::memtable::MemorySource>>,
+    /// Was it taken beside a writer in another process, which removes files that it reads?
+    is_beside: bool,
     /// Number of the last record in it.
     pub last: Seq,
 }
@@ -31,7 +35,7 @@ impl TenantCore {
         if !state.active.is_empty() {
             memory.push(Arc::new(state.active.snapshot()));
         }
-        Snapshot { segments, memory, last }
+        Snapshot { segments, memory, is_beside: self.writer.is_none(), last }
     }
 
     /// What is there now within a span of time (both ends taken in), and what execution reads of it. A reader beside a
@@ -58,7 +62,7 @@ impl Snapshot {
         for segment in &self.segments {
             let meta = segment.meta();
             if meta.max_time >= low && meta.min_time <= high {
-                sources.push(segment.source()?);
+                sources.push(segment.source(self.is_beside)?);
             }
         }
         for memory in &self.memory {

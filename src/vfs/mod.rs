@@ -13,7 +13,7 @@ mod whole;
 
 pub use aside::{aside_seal, set_aside};
 pub use map::MappedFile;
-pub use pool::OPEN_FILES_MAX;
+pub use pool::{HELD_FILES_MAX, HeldFile, OPEN_FILES_MAX};
 pub use real::RealVfs;
 pub(crate) use real::lock_text;
 pub use real::{disk_space, is_private};
@@ -132,6 +132,11 @@ pub trait VfsFile: Send + Sync + std::fmt::Debug {
     /// Is it empty?
     fn is_empty(&self) -> Result<bool, StorageError> {
         Ok(self.len()? == 0)
+    }
+    /// Keeps it open while the result is held, so that it can be read also when its name is gone. `None` where files of
+    /// this kind need no such thing, or too many are held.
+    fn hold(&self) -> Result<Option<HeldFile>, StorageError> {
+        Ok(None)
     }
     /// Reads up to `buffer.len()` bytes; fewer only at the end of the file.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError>;

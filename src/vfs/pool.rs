@@ -8,12 +8,44 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 /// How many files stay open, besides those that are in use at this moment. The usual limit of a process is 1,024, and
 /// sockets need some of it.
 pub const OPEN_FILES_MAX: usize = 256;
+
+/// How many files queries beside a writer keep open, of the whole process; but no more than half of what the system lets it
+/// have open. What is read beyond may be closed, and is then gone for the query if the writer removed it meanwhile.
+pub const HELD_FILES_MAX: usize = 512;
+
+/// How many are held.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// A file that stays open as long as this lives.
+#[derive(Debug)]
+pub struct HeldFile {
+    /// The pool closes none that somebody else has.
+    _file: Arc<File>,
+}
+
+impl Drop for HeldFile {
+    fn drop(&mut self) {
+        HELD.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn held_max() -> usize {
+    #[cfg(unix)]
+    {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        limit.and_then(|limit| usize::try_from(limit / 2).ok()).unwrap_or(usize::MAX).min(HELD_FILES_MAX)
+    }
+    #[cfg(not(unix))]
+    {
+        HELD_FILES_MAX
+    }
+}
 
 /// Files that may be closed, in turn. One for the process, as the limit is.
 static POOL: Mutex<VecDeque<Weak<PooledFile>>> = Mutex::new(VecDeque::new());
@@ -195,6 +227,21 @@ impl PooledFile {
         self.opened(false)
     }
 
+    /// See [`super::VfsFile::hold`].
+    pub(super) fn hold(&self) -> io::Result<Option<HeldFile>> {
+        if HELD.fetch_add(1, Ordering::Relaxed) >= held_max() {
+            HELD.fetch_sub(1, Ordering::Relaxed);
+            return Ok(None);
+        }
+        match self.reading() {
+            Ok(_file) => Ok(Some(HeldFile { _file })),
+            Err(error) => {
+                HELD.fetch_sub(1, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
     pub(super) fn writing(&self) -> io::Result<Arc<File>> {
         self.opened(true)
     }
@@ -278,6 +325,29 @@ mod tests {
             let open = names.filter(|name| name.starts_with(dir.path())).count();
             assert!((1..=OPEN_FILES_MAX).contains(&open), "{open}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_held_is_read_when_its_name_is_gone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = |n: usize| dir.path().join(n.to_string());
+        let open = |n: usize| {
+            std::fs::write(path(n), format!("file {n}")).expect("written");
+            PooledFile::open(&path(n), false).expect("opened")
+        };
+        let (one, other) = (open(0), open(1));
+        let held = one.hold().expect("open").expect("few are held");
+        let more: Vec<_> = (2..OPEN_FILES_MAX + 100).map(open).collect();
+        assert!(!one.close() && other.close());
+        (0..2).for_each(|n| std::fs::remove_file(path(n)).expect("removed"));
+        assert!(one.reading().is_ok() && other.reading().is_err());
+        drop(held);
+        assert!(one.close() && one.reading().is_err());
+        // So many, and then it is for each to see.
+        let mut held: Vec<_> = more.iter().cycle().map_while(|file| file.hold().expect("open")).collect();
+        assert!(!held.is_empty() && held.len() <= HELD_FILES_MAX, "{}", held.len());
+        held.pop();
+        assert!(more[0].hold().expect("open").is_some());
     }
 
     #[test]

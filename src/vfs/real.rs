@@ -1,6 +1,6 @@
 //! The operating system's files.
 
-use super::pool::{self, PooledFile};
+use super::pool::{self, HeldFile, PooledFile};
 use super::whole::{read_whole, write_whole};
 use super::{DirEntry, Lock, LockError, Vfs, VfsFile};
 use crate::error::StorageError;
@@ -157,6 +157,9 @@ impl VfsFile for PooledFile {
     }
     fn len(&self) -> Result<u64, StorageError> {
         self.fail("read length", self.reading().and_then(|file| Ok(file.metadata()?.len())))
+    }
+    fn hold(&self) -> Result<Option<HeldFile>, StorageError> {
+        self.fail("open again", PooledFile::hold(self))
     }
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
         let file = self.fail("open again", self.reading())?;
