@@ -1,6 +1,7 @@
 //! Encryption at rest, from the outside: what is on the disk, who can read it, and what becomes of it.
 
-use duramen::store::MasterKey;
+use duramen::policy::{Policy, PolicyConfig};
+use duramen::store::{DeleteOptions, MasterKey};
 use duramen::verify::{Finding, FindingKind, Report, VerifyOptions, verify, verify_as};
 use duramen::vfs::sim::SimVfs;
 use duramen::vfs::{RealVfs, Vfs};
@@ -603,4 +604,47 @@ fn files_of_another_tenant_or_time_are_found() {
     std::fs::write(folder.join("key"), old).expect("put back");
     let report = verify(&[&folder], false);
     assert!(kinds(&report).contains(&FindingKind::Mismatch), "{report}");
+}
+
+/// A leaf that is made when records are deleted was keyed since the tenant is encrypted, also where what is left of it is in
+/// segments from before: who has no key could check it neither by that nor without, and took it for wrong.
+#[test]
+fn what_is_left_in_plain_segments_is_verified_without_keys() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path(), Some(1));
+    let tenant = store.create_tenant("t").expect("made");
+    // One batch, so one leaf.
+    let mut builder = BatchBuilder::new();
+    for n in 0..60 {
+        let labels = Labels::new([("app", ["a", "b", "c"][n % 3])]);
+        let record = Record::new().with("n", n as u64).with("message", format!("record {n}"));
+        builder.push(&record, Timestamp(1_700_000_000_000_000_000 + n as i64), &labels).expect("a record");
+    }
+    tenant.append_batch(&builder.take(), Ack::Fsync).expect("appended");
+    tenant.seal().expect("sealed");
+    drop(tenant);
+    store.close().expect("closed");
+    // Rules by label part it into segments of their own, all of one leaf.
+    let config = "[[retention]]\nlabels = { app = 'a' }\nage = '20000d'\n[[retention]]\nlabels = { app = 'b' }\nage = '30000d'\n";
+    let mut options = options(Some(1));
+    options.policy = Arc::new(Policy::new(&toml::from_str::<PolicyConfig>(config).expect("rules")).expect("rules"));
+    let store = Store::open_with(dir.path(), options).expect("a store");
+    let tenant = store.existing_tenant("t").expect("a tenant");
+    tenant.compact(None).expect("parted");
+    assert_eq!(tenant.stats().expect("read").segments, 3);
+    store.encrypt_tenant("t").expect("encrypted");
+    for (query, left) in [("app:a", 40), ("app:b n:1", 39), ("app:c n:2", 38), ("app:b", 19)] {
+        let report = tenant.delete(query, &DeleteOptions::default()).expect("deleted");
+        assert!(report.done && report.leaves_broken == 1, "{query}: {report:?}");
+        assert_eq!(count(&tenant), format!(r#"{{"n":{left}}}"#), "{query}");
+        for key in [None, Some(&master(1))] {
+            let report = verify_with_key(&[dir.path()], true, key);
+            assert!(report.ok, "after {query}, {}: {:#?}", key.is_some(), report.findings);
+        }
+    }
+    tenant.compact(None).expect("merged");
+    for key in [None, Some(&master(1))] {
+        let report = verify_with_key(&[dir.path()], true, key);
+        assert!(report.ok, "merged, {}: {:#?}", key.is_some(), report.findings);
+    }
 }

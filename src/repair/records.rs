@@ -86,10 +86,11 @@ impl<'a> Records<'a> {
         let mut is_any_sealed = false;
         let mut records: BTreeMap<u64, (Arc<Payload>, usize)> = BTreeMap::new();
         for at in self.blocks_of(of.first(), of.last()) {
-            is_any_sealed |= self.readers[at.0].is_sealed;
+            let (is_sealed, before) = (self.readers[at.0].is_sealed, records.len());
             let (payload, seqs) = self.block(at)?;
             let within = seqs.iter().enumerate().filter(|(_, seq)| of.contains(Seq(**seq)));
             records.extend(within.map(|(record, seq)| (*seq, (payload.clone(), record))));
+            is_any_sealed |= is_sealed && records.len() > before;
         }
         let Some(seqs) = SeqSet::of(records.keys().map(|seq| Seq(*seq))) else { return Ok(None) };
         let mut encoder = Reencoder::default();

@@ -16,13 +16,13 @@ use crate::format::edit::{Edit, Leaf, SegmentMeta, SeqSet};
 use crate::format::payload::{Payload, Reencoder};
 use crate::format::rows::RowRef;
 use crate::format::version::Version;
-use crate::id::Seq;
+use crate::id::{SegmentId, Seq};
 use crate::record::{Block, Source};
 use crate::segment::{SegmentBlock, SegmentReader, block_payload, encode_block};
 use crate::store::Error;
 use crate::store::error::ErrorKind;
 use roaring::RoaringTreemap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -287,6 +287,7 @@ impl TenantCore {
         }
         let mut all = RoaringTreemap::new();
         found.iter().for_each(|(_, gone)| all |= gone);
+        let rewritten: BTreeSet<SegmentId> = found.iter().map(|(segment, _)| segment.meta().id).collect();
         let broken: Vec<Leaf> = broken_leaves(version, &all);
         let mut new = Vec::new();
         let mut from = 0;
@@ -298,7 +299,7 @@ impl TenantCore {
                 fits
             });
             let to = from + len.count();
-            new.extend(leaves_of_rest(&broken[from..to], live, &all, &self.options.keys)?);
+            new.extend(leaves_of_rest(&broken[from..to], live, (&all, &rewritten), &self.options.keys)?);
             from = to;
         }
         // What a leaf begins with may have gone.
@@ -421,11 +422,12 @@ fn broken_leaves(version: &Version, gone: &RoaringTreemap) -> Vec<Leaf> {
     version.leaves().filter(is_broken).cloned().collect()
 }
 
-/// For each leaf that still has records, the leaf of these.
+/// For each leaf that still has records, the leaf of these. Where none of them is in an encrypted segment, it has no key:
+/// else who has none could not check it.
 fn leaves_of_rest(
     broken: &[Leaf],
     live: &[Arc<SegmentSource>],
-    gone: &RoaringTreemap,
+    (gone, rewritten): (&RoaringTreemap, &BTreeSet<SegmentId>),
     keys: &KeyRing,
 ) -> Result<Vec<Leaf>, StorageError> {
     let (Some(low), Some(high)) = (broken.first().map(Leaf::first), broken.iter().map(Leaf::last).max()) else {
@@ -436,9 +438,10 @@ fn leaves_of_rest(
         wanted.insert_range(from.0..=to.0);
     }
     wanted -= gone;
-    let mut rest: BTreeMap<Seq, (Arc<Payload>, usize)> = BTreeMap::new();
+    let mut rest: BTreeMap<Seq, (Arc<Payload>, usize, bool)> = BTreeMap::new();
     for segment in live.iter().filter(|s| s.meta().min_seq <= high && s.meta().max_seq >= low) {
         let reader = segment.reader()?;
+        let is_sealed = segment.is_sealed()? || keys.is_encrypted() && rewritten.contains(&segment.meta().id);
         for number in 0..reader.blocks() {
             let (from, to) = reader.info(number).seq;
             if from > high || to < low {
@@ -447,7 +450,7 @@ fn leaves_of_rest(
             let (seqs, payload) = block(reader, number)?;
             for (record, seq) in seqs.iter().enumerate() {
                 if wanted.contains(*seq) {
-                    rest.insert(Seq(*seq), (payload.clone(), record));
+                    rest.insert(Seq(*seq), (payload.clone(), record, is_sealed));
                 }
             }
         }
@@ -455,14 +458,17 @@ fn leaves_of_rest(
     let mut new = Vec::new();
     for leaf in broken {
         let mut encoder = Reencoder::default();
-        let mut left = Vec::new();
-        for (seq, (payload, record)) in leaf.seqs.runs().flat_map(|(from, to)| rest.range(from..=to)) {
+        let (mut left, mut is_any_sealed) = (Vec::new(), false);
+        for (seq, (payload, record, is_sealed)) in leaf.seqs.runs().flat_map(|(from, to)| rest.range(from..=to)) {
             let Some(record) = payload.records.get(*record) else { continue };
             encoder.push(record.time, &payload.streams[record.stream as usize], payload.fields(record));
             left.push(*seq);
+            is_any_sealed |= is_sealed;
         }
         if let Some(seqs) = SeqSet::of(left) {
-            new.push(Leaf { seqs, hash: keys.leaf(&encoder.finish().bytes) });
+            let payload = encoder.finish().bytes;
+            let hash = if is_any_sealed { keys.leaf(&payload) } else { *blake3::hash(&payload).as_bytes() };
+            new.push(Leaf { seqs, hash });
         }
     }
     Ok(new)

@@ -92,6 +92,7 @@ impl Drop for SegmentSource {
 struct Open {
     reader: Arc<SegmentReader>,
     index: Option<Arc<IndexReader>>,
+    is_sealed: bool,
     /// What both are read from.
     files: Vec<Arc<dyn VfsFile>>,
 }
@@ -195,6 +196,11 @@ impl SegmentSource {
     /// The open segment. Damage is remembered for a while; what the system refused is tried again each time.
     pub fn reader(&self) -> Result<&Arc<SegmentReader>, StorageError> {
         Ok(&self.opened()?.reader)
+    }
+
+    /// Is its file encrypted? One from before the tenant was is not.
+    pub(super) fn is_sealed(&self) -> Result<bool, StorageError> {
+        Ok(self.opened()?.is_sealed)
     }
 
     /// What a query reads: the segment's blocks, or where it can't be opened since it is damaged or missing, one that
@@ -358,7 +364,7 @@ impl SegmentSource {
                 None
             }
         };
-        Ok(Open { reader: Arc::new(reader), index, files })
+        Ok(Open { reader: Arc::new(reader), index, is_sealed: stored.is_some(), files })
     }
 
     fn file(&self, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
