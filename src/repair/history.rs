@@ -60,7 +60,7 @@ pub(super) fn read(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId) -> Result<Chain
         bad_parts: Vec::new(),
         problem,
     };
-    let mut parts: Vec<PathBuf> = parts(vfs, dir)?.into_iter().map(|(_, path)| path).collect();
+    let mut parts: Vec<PathBuf> = parts(vfs, dir)?.into_values().collect();
     parts.push(path);
     for path in &parts {
         if vfs.exists(path)? {
