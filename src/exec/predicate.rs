@@ -1,12 +1,14 @@
 //! The condition of a query, resolved: times fixed, expressions compiled, names told apart, ordered by cost.
 
+use super::filter::outline::{Found, Outlook};
 use super::filter::{FieldKind, StreamTest, ValueTest};
 use super::prune::Needs;
 use super::target::{TIME_NAME, Target, Wanted};
 use super::{ExecError, TimeSpan};
 use crate::query::ast::{FieldRef, Filter, Test, WildcardPart};
-use crate::record::{Tag, Timestamp};
+use crate::record::{Outline, Tag, Timestamp};
 use std::fmt;
+use std::sync::OnceLock;
 
 /// A condition on one record.
 #[derive(Debug)]
@@ -36,8 +38,17 @@ pub(crate) struct FieldTest {
     pub(crate) test: ValueTest,
     /// What stands in every block that has a match.
     pub(crate) needs: Needs,
+    /// The test as it looks at outlines, once one is met.
+    outlook: OnceLock<Outlook>,
     /// What was resolved, for explanations.
     filter: Filter,
+}
+
+impl FieldTest {
+    /// What is known of the values of each template of an outline; `None` where that is nothing.
+    pub(crate) fn found(&self, outline: &Outline) -> Option<Vec<Found>> {
+        self.outlook.get_or_init(|| Outlook::new(&self.test, &self.needs)).found(outline)
+    }
 }
 
 impl Predicate {
@@ -100,7 +111,7 @@ impl Predicate {
             // No fields of the record, so that no index knows them.
             Target::Time | Target::Stream | Target::StreamId | Target::Seq => Needs::Unknown,
         };
-        Ok(Predicate::Field(Box::new(FieldTest { target, test, needs, filter })))
+        Ok(Predicate::Field(Box::new(FieldTest { target, test, needs, outlook: OnceLock::new(), filter })))
     }
 
     pub(crate) fn constant(holds: bool) -> Self {

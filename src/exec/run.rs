@@ -148,6 +148,11 @@ impl<'c> Execution<'c> {
                 scan.note_metadata(rows);
                 return counted.add_rows(rows, budget);
             }
+            if grouping.keys.is_empty()
+                && let Some(rows) = scan.count_matching(&candidate)?
+            {
+                return counted.add_rows(rows, budget);
+            }
             let matching = scan.matching(&candidate)?;
             if matching.is_empty() {
                 return Ok(());

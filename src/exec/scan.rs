@@ -228,9 +228,7 @@ impl<'a> Scan<'a> {
             false => Bits::range(rows, span.rows(&candidate.view.times()?)),
         };
         let matching = if candidate.all { within } else { candidate.view.evaluate(self.plan.predicate(), &within)? };
-        self.counters.rows_matched.fetch_add(matching.count() as u64, Ordering::Relaxed);
-        self.counters.rows_scanned.fetch_add(rows as u64, Ordering::Relaxed);
-        self.counters.read.fetch_add(1, Ordering::Relaxed);
+        self.note_read(matching.count() as u32, rows as u32);
         Ok(matching)
     }
 
@@ -240,6 +238,25 @@ impl<'a> Scan<'a> {
             return Ok(None);
         }
         Ok(zone::rows_matching(self.plan.predicate(), &**candidate.view.block())?)
+    }
+
+    /// How many rows of a block match, where that is told without knowing which ones.
+    pub(crate) fn count_matching(&self, candidate: &Candidate) -> Result<Option<u32>, ExecError> {
+        if !self.plan.span().covers(candidate.info.time) {
+            return Ok(None);
+        }
+        let matching = candidate.view.rows_matching(self.plan.predicate())?;
+        if let Some(rows) = matching {
+            self.note_read(rows, candidate.view.rows());
+        }
+        Ok(matching)
+    }
+
+    /// Notes that so many rows of a block match, of so many.
+    fn note_read(&self, matching: u32, rows: u32) {
+        self.counters.rows_matched.fetch_add(matching.into(), Ordering::Relaxed);
+        self.counters.rows_scanned.fetch_add(rows.into(), Ordering::Relaxed);
+        self.counters.read.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes that a block was left out for its zone maps.

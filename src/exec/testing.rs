@@ -4,8 +4,8 @@ use crate::error::StorageError;
 use crate::id::Seq;
 use crate::record::text::{fold, is_word_char, words};
 use crate::record::{
-    Block, BlockInfo, Column, Data, Field, FixedForm, Labels, Presence, Source, Tag, Tags, TermIndex, TermQuery, Texts,
-    Timestamp, ZONE_COUNTS_MAX, Zone, ZoneMap, elements,
+    Block, BlockInfo, Column, Data, Field, Fill, FixedForm, Form, Labels, Outline, Presence, Skeleton, Source, Tag,
+    Tags, Template, TermIndex, TermQuery, Texts, Timestamp, ZONE_COUNTS_MAX, Zone, ZoneMap, elements,
 };
 use regex_automata::dfa::Automaton;
 use regex_automata::{Anchored, Input};
@@ -60,6 +60,8 @@ pub(crate) enum Style {
     Mixed,
     /// As whatever fits: constant, integers, decimals, fixed bytes, else texts.
     Typed,
+    /// As texts that come with an outline.
+    Outlined,
 }
 
 /// What zone maps a block has.
@@ -80,6 +82,7 @@ pub(crate) struct MemoryBlock {
     fields: BTreeMap<String, (Field, ZoneMap)>,
     pub(crate) columns_read: AtomicU64,
     zones: Zones,
+    outlined: bool,
 }
 
 impl MemoryBlock {
@@ -87,7 +90,7 @@ impl MemoryBlock {
         records.sort_by_key(|r| (r.time, r.seq));
         let names: BTreeSet<&String> = records.iter().flat_map(|r| r.fields.keys()).collect();
         let fields = names.into_iter().map(|name| (name.clone(), Self::field(&records, name, style, zones))).collect();
-        MemoryBlock { fields, records, columns_read: AtomicU64::new(0), zones }
+        MemoryBlock { fields, records, columns_read: AtomicU64::new(0), zones, outlined: style == Style::Outlined }
     }
 
     fn field(records: &[TestRecord], name: &str, style: Style, zones: Zones) -> (Field, ZoneMap) {
@@ -126,7 +129,7 @@ fn plain(values: &[(Tag, String)]) -> Column {
 /// A column of these values.
 pub(crate) fn column(values: &[(Tag, String)], style: Style) -> Column {
     match style {
-        Style::Plain => plain(values),
+        Style::Plain | Style::Outlined => plain(values),
         Style::Dictionary => {
             let mut entries = values.to_vec();
             entries.sort();
@@ -171,6 +174,41 @@ fn typed(values: &[(Tag, String)]) -> Option<Column> {
     let integer = integers().and_then(|v| same_texts(Data::Integer(v)));
     let number = integer.or_else(|| decimals().and_then(same_texts));
     number.or_else(|| addresses().and_then(same_texts)).or_else(|| identifiers(values))
+}
+
+/// Texts as templates: holes are numbers, and what there is of `b` and letters that fold to more or other than themselves.
+fn outline(column: &Column) -> Option<Outline> {
+    let (Data::Plain(texts), Tags::One(Tag::String | Tag::Number)) = (&column.data, &column.tags) else { return None };
+    let is_odd = |c: char| matches!(c, 'b' | 'B' | '\u{e9}' | '\u{212a}');
+    let class = |c: char| (c.is_ascii_digit(), is_odd(c));
+    let (mut others, mut numbers) = (Texts::default(), BTreeMap::new());
+    let (mut templates, mut codes) = (Vec::new(), Vec::new());
+    for i in 0..texts.len() {
+        let chars: Vec<char> = std::str::from_utf8(texts.get(i)).expect("it is text").chars().collect();
+        let mut template = Template { literals: vec![Box::default()], holes: Vec::new() };
+        for run in chars.chunk_by(|a, b| class(*a) == class(*b)) {
+            let text: String = run.iter().collect();
+            if class(run[0]) == (false, false) {
+                template.literals.pop();
+                template.literals.push(text.into_bytes().into());
+                continue;
+            }
+            let is_number = text.parse().is_ok_and(|n: i64| n.to_string() == text);
+            if !is_number {
+                others.push(text.as_bytes());
+            }
+            template.holes.push(u32::from(!is_number));
+            template.literals.push(Box::default());
+        }
+        let key = (template.literals.clone(), template.holes.clone());
+        codes.push(*numbers.entry(key).or_insert_with(|| {
+            templates.push(template);
+            templates.len() as u32 - 1
+        }));
+    }
+    let others = Column { tags: Tags::One(Tag::String), data: Data::Plain(others) };
+    let fills = vec![Fill::new(Form::Integer), Fill::new(Form::Among(others.into()))];
+    Some(Outline::new(Skeleton::new(templates, codes).into(), fills))
 }
 
 /// UUIDs, or a text and eight or twelve bytes as digits.
@@ -221,6 +259,10 @@ impl Block for MemoryBlock {
             Some(_) if self.zones == Zones::Unknown => Zone::Unknown,
             Some((_, zone)) => Zone::Known(Arc::new(zone.clone())),
         })
+    }
+    fn outline(&self, name: &str) -> Result<Option<Arc<Outline>>, StorageError> {
+        let field = self.fields.get(name).filter(|_| self.outlined);
+        Ok(field.and_then(|(field, _)| outline(&field.column)).map(Arc::new))
     }
     fn field(&self, name: &str) -> Result<Option<Field>, StorageError> {
         self.columns_read.fetch_add(1, Ordering::Relaxed);

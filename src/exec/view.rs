@@ -2,19 +2,25 @@
 
 use super::filter::bits::Bits;
 use super::filter::column::{matching_places, matching_rows, rows_at};
+use super::filter::outline::Found;
 use super::filter::{FieldKind, Scratch, ValueTest};
 use super::predicate::{FieldTest, Predicate};
 use super::prune::zone;
 use super::row::stream_id_text;
 use super::target::{MESSAGE_NAME, Target};
 use crate::error::StorageError;
-use crate::record::{Block, Column, Data, Field, Number, Presence, Quantity, Tag, Tags, Texts, Timestamp};
+use crate::record::{Block, Column, Data, Field, Number, Outline, Presence, Quantity, Tag, Tags, Texts, Timestamp};
 use rustc_hash::FxHashMap;
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 /// Up to so many rows are tested one by one, and only their part of a column is read.
 pub(crate) const FEW_ROWS_MAX: u64 = 64;
+
+/// Where more than one in so many values may pass by the outline of their column, all of them are read.
+const PERHAPS_SHARE: usize = 4;
+/// Where fewer than one in so many values of a column that was read are to be tested, these are tested one by one.
+const FEWER_THAN: usize = 8;
 
 /// A block whose columns are kept once they were read. Used by one thread.
 pub(crate) struct BlockView {
@@ -167,7 +173,7 @@ impl BlockView {
                 if verdict.all {
                     return Ok(within.clone());
                 }
-                if let Some(rows) = self.test_some(field, name, within)? {
+                if let Some(rows) = self.test_outline(field, name, within)? {
                     return Ok(rows);
                 }
             }
@@ -185,7 +191,7 @@ impl BlockView {
             if !zone::of_name(field, &name, &*self.block)?.may {
                 continue;
             }
-            let rows = match self.test_some(field, &name, &rest)? {
+            let rows = match self.test_outline(field, &name, &rest)? {
                 Some(rows) => rows,
                 None => self.test(&Target::Field(name), &field.test, &rest)?,
             };
@@ -195,25 +201,73 @@ impl BlockView {
         Ok(found)
     }
 
-    /// The rows among `within` that pass a test of a field, where the block can tell that only some of them may.
-    fn test_some(&self, field: &FieldTest, name: &str, within: &Bits) -> Result<Option<Bits>, StorageError> {
-        if within.count() as u64 <= FEW_ROWS_MAX || self.fields.borrow().contains_key(name) {
+    /// The rows among `within` that pass a test of a field, where its outline tells that of most of them.
+    fn test_outline(&self, field: &FieldTest, name: &str, within: &Bits) -> Result<Option<Bits>, StorageError> {
+        if within.count() as u64 <= FEW_ROWS_MAX {
             return Ok(None);
         }
-        let all = self.rows() as usize;
-        let mut rows_of = |folded: &str| {
-            let rows = self.block.rows_that_may_hold(name, folded)?;
-            Ok(rows.map(|rows| Bits::of_rows(all, rows.into_iter())))
-        };
-        let Some(mut rows) = field.needs.rows(all, &mut rows_of)? else { return Ok(None) };
-        rows.and(within);
+        let Some(Outlined { outline, found, always, perhaps }) = self.look(field, name)? else { return Ok(None) };
+        if always + perhaps == 0 {
+            return Ok(Some(self.none()));
+        }
+        let codes = &outline.skeleton.codes;
+        let Some(presence) = self.block.presence(name)? else { return Ok(Some(self.none())) };
+        let mut rows = self.none();
+        if always > 0 {
+            rows = both(rows_at(&presence, self.rows(), of_templates(codes, &found, Found::Always)), within);
+        }
+        if perhaps > 0 {
+            let maybe = rows_at(&presence, self.rows(), of_templates(codes, &found, Found::Perhaps));
+            rows.or(&self.test_rows(field, name, both(maybe, within))?);
+        }
+        Ok(Some(rows))
+    }
+
+    /// How many rows match, where that is told without knowing which ones; no row is read but those that may or may not
+    /// match.
+    pub(crate) fn rows_matching(&self, predicate: &Predicate) -> Result<Option<u32>, StorageError> {
+        let Predicate::Field(field) = predicate else { return Ok(None) };
+        let Target::Field(name) = &field.target else { return Ok(None) };
+        let Some(Outlined { outline, found, always, perhaps }) = self.look(field, name)? else { return Ok(None) };
+        if perhaps == 0 {
+            return Ok(Some(always));
+        }
+        let Some(presence) = self.block.presence(name)? else { return Ok(Some(0)) };
+        let maybe = of_templates(&outline.skeleton.codes, &found, Found::Perhaps);
+        let passing = self.test_rows(field, name, rows_at(&presence, self.rows(), maybe))?;
+        Ok(Some(always + passing.count() as u32))
+    }
+
+    /// What the outline of a field that was not read yet tells of its values, where that is enough.
+    fn look(&self, field: &FieldTest, name: &str) -> Result<Option<Outlined>, StorageError> {
+        if self.fields.borrow().contains_key(name) {
+            return Ok(None);
+        }
+        let Some(outline) = self.block.outline(name)? else { return Ok(None) };
+        let Some(found) = field.found(&outline) else { return Ok(None) };
+        let counts = &outline.skeleton.counts;
+        let count = |which| found.iter().zip(counts).filter(|(found, _)| **found == which).map(|(_, n)| *n).sum();
+        let (always, perhaps): (u32, u32) = (count(Found::Always), count(Found::Perhaps));
+        // All texts stay for the next search, where parts are put together for this one.
+        if perhaps as usize * PERHAPS_SHARE > outline.skeleton.codes.len() {
+            return Ok(None);
+        }
+        Ok(Some(Outlined { outline, found, always, perhaps }))
+    }
+
+    /// Of these rows those that pass a test of a field, of which no more is read.
+    fn test_rows(&self, field: &FieldTest, name: &str, mut rows: Bits) -> Result<Bits, StorageError> {
         if rows.is_empty() {
-            return Ok(Some(rows));
+            return Ok(rows);
         }
         let list: Vec<u32> = rows.rows().collect();
-        let Some(some) = self.field_of(name, &list)? else { return Ok(Some(self.none())) };
-        rows.and(&matching_rows(&some, self.rows(), &field.test, FieldKind::of(name)));
-        Ok(Some(rows))
+        let Some(some) = self.field_of(name, &list)? else { return Ok(self.none()) };
+        let kind = FieldKind::of(name);
+        if list.len() * FEWER_THAN < some.column.len() {
+            return Ok(self.passing(&some, &field.test, kind, list));
+        }
+        rows.and(&matching_rows(&some, self.rows(), &field.test, kind));
+        Ok(rows)
     }
 
     /// The rows among `within` that pass a test of a field that was not read yet, step by step: what no value passes
@@ -244,12 +298,37 @@ impl BlockView {
         }
         let Some(field) = self.resolve(target, few.as_deref())? else { return Ok(self.none()) };
         let Some(rows) = few else { return Ok(both(matching_rows(&field, self.rows(), test, kind), within)) };
+        Ok(self.passing(&field, test, kind, rows))
+    }
+
+    /// Of these rows those that pass, one by one.
+    fn passing(&self, field: &Field, test: &ValueTest, kind: FieldKind, rows: Vec<u32>) -> Bits {
         let (mut buffer, mut scratch) = (Vec::new(), Scratch::default());
         let passes = |row: &u32| {
             field.get(*row, &mut buffer).is_some_and(|(tag, text)| test.matches(tag, text, kind, &mut scratch))
         };
-        Ok(Bits::of_rows(self.rows() as usize, rows.into_iter().filter(passes)))
+        Bits::of_rows(self.rows() as usize, rows.into_iter().filter(passes))
     }
+}
+
+/// What an outline tells of a test.
+struct Outlined {
+    outline: Arc<Outline>,
+    /// Of each template.
+    found: Vec<Found>,
+    /// How many values pass, and how many of the others may.
+    always: u32,
+    perhaps: u32,
+}
+
+/// The places of the values whose templates have this answer.
+fn of_templates(codes: &[u32], found: &[Found], which: Found) -> Bits {
+    let mut chosen = (0..).zip(found).filter(|(_, found)| **found == which).map(|(code, _)| code);
+    if let (Some(only), None) = (chosen.next(), chosen.next()) {
+        return Bits::of_values(codes, |code| code == only);
+    }
+    let table: Vec<bool> = found.iter().map(|found| *found == which).collect();
+    Bits::of_values(codes, |code| table.get(code as usize).copied().unwrap_or(false))
 }
 
 /// The rows of both.

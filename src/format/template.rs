@@ -10,7 +10,9 @@
 use super::chunk::{Encoding, PAGE_BYTES_MAX, Page, decode_data, decode_integers, value_pages};
 use super::{DecodeError, Reader, put_bytes, put_varint};
 use crate::error::StorageError;
-use crate::record::{Column, Data, Texts};
+use crate::record::{Column, Data, Skeleton, Tag, Tags, Texts};
+
+pub use crate::record::Template;
 use std::sync::Arc;
 
 /// Greatest rank: each step is a column that is decoded for another one.
@@ -18,15 +20,6 @@ pub const RANK_MAX: u8 = 7;
 /// Most bytes that the texts of a column may come to when they are put together. What they are made of is small, so
 /// that nothing else bounds them; a writer takes no column apart that is larger.
 pub const REBUILT_BYTES_MAX: usize = PAGE_BYTES_MAX;
-
-/// A text with holes.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Template {
-    /// What stands before each hole, and after the last one: one more than there are holes.
-    pub literals: Vec<Box<[u8]>>,
-    /// The fill of each hole.
-    pub holes: Vec<u32>,
-}
 
 /// A templated chunk. See the head of the module.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,13 +110,12 @@ pub struct Sources<'a> {
     pub read: &'a mut dyn FnMut(&Page) -> Result<Vec<u8>, StorageError>,
     /// Puts a place to an error.
     pub fail: &'a dyn Fn(&Page, DecodeError) -> StorageError,
-    /// A column of the block, of at least the rows of these values of the own column (`None`: all), and for each of
-    /// them the place of its row's value, [`NO_PLACE`] for none.
+    /// A column of the block, and for each value of the own column the place of its row's value, [`NO_PLACE`] for none.
     pub refer: &'a mut Refer<'a>,
 }
 
 /// See [`Sources::refer`].
-pub type Refer<'a> = dyn FnMut(u32, Option<&[u32]>) -> Result<(Arc<Column>, Vec<u32>), StorageError> + 'a;
+pub type Refer<'a> = dyn FnMut(u32) -> Result<(Arc<Column>, Vec<u32>), StorageError> + 'a;
 
 /// The row has no value there.
 pub const NO_PLACE: u32 = u32::MAX;
@@ -144,15 +136,26 @@ pub fn places_of(rows: impl Iterator<Item = u32>, others: &[u32]) -> Vec<u32> {
 }
 
 /// What a hole is filled with, ready to be copied.
-struct Filling {
+#[derive(Debug)]
+pub struct Filling {
     column: Arc<Column>,
-    /// Of a column: the place for each text. Of values: the place of each next one, where not all were read.
+    /// Of a column: the place for each text. Of values: the place of each next one, where not all are taken.
     places: Option<Vec<u32>>,
     by_row: bool,
     next: usize,
 }
 
 impl Filling {
+    /// For each text the value of a column at one of these places.
+    pub fn by_row(column: Arc<Column>, places: Vec<u32>) -> Self {
+        Filling { column, places: Some(places), by_row: true, next: 0 }
+    }
+
+    /// One value after the other: those at these places, or all.
+    pub fn in_turn(column: Arc<Column>, places: Option<Vec<u32>>) -> Self {
+        Filling { column, places, by_row: false, next: 0 }
+    }
+
     /// Appends the text for a row; false where there is none.
     #[inline]
     fn put(&mut self, row: usize, out: &mut Vec<u8>) -> bool {
@@ -173,12 +176,13 @@ impl Filling {
     }
 }
 
-/// The templates of a chunk, and which one each value has.
-pub fn decode_codes(
+/// The templates of a chunk, and which one each value has: checked to be one of these, and to take all values that the
+/// fills have of their own.
+pub fn decode_skeleton(
     chunk: &TemplateChunk,
     read: &mut dyn FnMut(&Page) -> Result<Vec<u8>, StorageError>,
     fail: &dyn Fn(&Page, DecodeError) -> StorageError,
-) -> Result<(Vec<Template>, Vec<u32>), StorageError> {
+) -> Result<Skeleton, StorageError> {
     let page = &chunk.templates;
     let templates = read_templates(page, &read(page)?, chunk.fills.len()).map_err(|e| fail(page, e))?;
     let mut codes: Vec<u32> = Vec::new();
@@ -193,83 +197,106 @@ pub fn decode_codes(
             }
         }
     }
-    Ok((templates, codes))
-}
-
-/// The texts of a templated chunk: of all values, or of those at some places (ascending).
-pub fn decode_template(
-    chunk: &TemplateChunk,
-    wanted: Option<&[u32]>,
-    sources: &mut Sources<'_>,
-) -> Result<Texts, StorageError> {
-    let Sources { read, fail, refer } = sources;
-    let page = &chunk.templates;
-    let (templates, codes) = decode_codes(chunk, *read, *fail)?;
-    // Which values of which fills are taken: of all rows where only some are wanted, to know where these begin.
-    let mut taken: Vec<u32> = vec![0; chunk.fills.len()];
-    let mut needed: Vec<Vec<u32>> = vec![Vec::new(); chunk.fills.len()];
-    let mut next = wanted.map(|wanted| wanted.iter().copied().peekable());
-    for (place, &code) in codes.iter().enumerate() {
-        let wanted = match &mut next {
-            None => true,
-            Some(next) => next.next_if_eq(&(place as u32)).is_some(),
-        };
-        for &hole in &templates[code as usize].holes {
-            let fill = hole as usize;
-            if wanted && (next.is_some() || needed[fill].is_empty()) {
-                needed[fill].push(taken[fill]);
-            }
-            taken[fill] = taken[fill].saturating_add(1);
+    let skeleton = Skeleton::new(templates, codes);
+    let mut taken: Vec<u64> = vec![0; chunk.fills.len()];
+    for (template, &count) in skeleton.templates.iter().zip(&skeleton.counts) {
+        template.holes.iter().for_each(|&fill| taken[fill as usize] += u64::from(count));
+    }
+    for (fill, &taken) in chunk.fills.iter().zip(&taken) {
+        if let FillChunk::Values { count, .. } = fill
+            && taken != u64::from(*count)
+        {
+            return Err(fail(page, DecodeError::new("templates", 0, format!("{count} values of a fill"), taken)));
         }
     }
+    Ok(skeleton)
+}
+
+/// All texts of a templated chunk.
+pub fn decode_template(chunk: &TemplateChunk, sources: &mut Sources<'_>) -> Result<Texts, StorageError> {
+    let Sources { read, fail, refer } = sources;
+    let skeleton = decode_skeleton(chunk, *read, *fail)?;
     let mut fillings = Vec::with_capacity(chunk.fills.len());
-    for (fill, (needed, &taken)) in chunk.fills.iter().zip(needed.iter().zip(&taken)) {
+    for fill in &chunk.fills {
         fillings.push(match fill {
-            FillChunk::Values { count, .. } if taken != *count => {
-                return Err(fail(page, DecodeError::new("templates", 0, format!("{count} values of a fill"), taken)));
-            }
-            _ if needed.is_empty() => None,
             FillChunk::Column(number) => {
-                let (column, places) = refer(*number, wanted)?;
-                Some(Filling { column, places: Some(places), by_row: true, next: 0 })
+                let (column, places) = refer(*number)?;
+                Some(Filling::by_row(column, places))
             }
             FillChunk::Values { count, encoding } => {
-                let (data, places) = match wanted {
-                    None => (decode_data(encoding, *count, value_pages(encoding), *read, *fail)?, None),
-                    Some(_) => {
-                        let (data, held) = decode_some(encoding, *count, needed, *read, *fail)?;
-                        (data, Some(places_of(needed.iter().copied(), &held)))
-                    }
-                };
-                let tags = crate::record::Tags::One(crate::record::Tag::String);
-                Some(Filling { column: Arc::new(Column { tags, data }), places, by_row: false, next: 0 })
+                let data = decode_data(encoding, *count, value_pages(encoding), *read, *fail)?;
+                Some(Filling::in_turn(Arc::new(Column { tags: Tags::One(Tag::String), data }), None))
             }
         });
     }
-    let codes: Vec<u32> = match wanted {
-        None => codes,
-        Some(wanted) => wanted.iter().filter_map(|&place| codes.get(place as usize).copied()).collect(),
+    put_together(&skeleton, &skeleton.codes, &mut fillings).map_err(|e| fail(&chunk.templates, e))
+}
+
+/// Of each fill, the numbers of the values that the texts at these places (ascending) take, `None` where they take
+/// none; of a column the list is empty.
+pub fn values_taken(skeleton: &Skeleton, places: &[u32], fills: &[FillChunk]) -> Vec<Option<Vec<u32>>> {
+    let mut is_needed = vec![false; fills.len()];
+    let mut is_wanted = vec![false; skeleton.templates.len()];
+    places
+        .iter()
+        .filter_map(|&place| skeleton.codes.get(place as usize))
+        .for_each(|&code| is_wanted[code as usize] = true);
+    let wanted = skeleton.templates.iter().zip(&is_wanted).filter(|(_, wanted)| **wanted);
+    wanted.flat_map(|(template, _)| &template.holes).for_each(|&fill| is_needed[fill as usize] = true);
+    let values = |fill: usize| {
+        // How many values a text of each template takes.
+        let of_template = |t: &Template| t.holes.iter().filter(|hole| **hole as usize == fill).count() as u32;
+        let taking: Vec<u32> = skeleton.templates.iter().map(of_template).collect();
+        let mut takers = (0..).zip(&taking).filter(|(_, n)| **n > 0);
+        let only = takers.next().filter(|_| takers.next().is_none());
+        let (mut from, mut taken, mut values) = (0, 0u32, Vec::new());
+        for &place in places {
+            let Some(&code) = skeleton.codes.get(place as usize) else { break };
+            let before = &skeleton.codes[from..place as usize];
+            taken += match only {
+                // Counted many at a time.
+                Some((only, n)) => before.iter().map(|&code| u32::from(code == only)).sum::<u32>() * n,
+                None => before.iter().map(|&code| taking[code as usize]).sum(),
+            };
+            values.extend(taken..taken + taking[code as usize]);
+            from = place as usize;
+        }
+        values
     };
+    let taken = (0..).zip(fills).zip(is_needed).map(|((number, fill), is_needed)| match fill {
+        FillChunk::Column(_) => is_needed.then(Vec::new),
+        FillChunk::Values { .. } => is_needed.then(|| values(number)),
+    });
+    taken.collect()
+}
+
+/// Texts of these templates, one for each code. The fillings are as many as the fills; one that no text takes may be
+/// missing.
+pub fn put_together(
+    skeleton: &Skeleton,
+    codes: &[u32],
+    fillings: &mut [Option<Filling>],
+) -> Result<Texts, DecodeError> {
     let mut texts = Texts::default();
     texts.ends.reserve_exact(codes.len());
+    let too_long =
+        |len: usize| DecodeError::new("templates", 0, format!("texts of at most {REBUILT_BYTES_MAX} bytes"), len);
     for (row, &code) in codes.iter().enumerate() {
-        let template = &templates[code as usize];
+        let template = &skeleton.templates[code as usize];
         let mut literals = template.literals.iter();
         for (&hole, literal) in template.holes.iter().zip(&mut literals) {
             texts.bytes.extend_from_slice(literal);
             if !fillings[hole as usize].as_mut().is_some_and(|filling| filling.put(row, &mut texts.bytes)) {
-                return Err(fail(page, DecodeError::new("templates", 0, "a value for each hole", "none")));
+                return Err(DecodeError::new("templates", 0, "a value for each hole", "none"));
             }
             if texts.bytes.len() > REBUILT_BYTES_MAX {
-                let expected = format!("texts of at most {REBUILT_BYTES_MAX} bytes");
-                return Err(fail(page, DecodeError::new("templates", 0, expected, texts.bytes.len())));
+                return Err(too_long(texts.bytes.len()));
             }
         }
         literals.for_each(|literal| texts.bytes.extend_from_slice(literal));
         texts.ends.push(texts.bytes.len().min(u32::MAX as usize) as u32);
         if texts.bytes.len() > REBUILT_BYTES_MAX {
-            let expected = format!("texts of at most {REBUILT_BYTES_MAX} bytes");
-            return Err(fail(page, DecodeError::new("templates", 0, expected, texts.bytes.len())));
+            return Err(too_long(texts.bytes.len()));
         }
     }
     Ok(texts)

@@ -1,6 +1,6 @@
 //! What a reader of records sees: blocks of rows with columns, wherever they are kept.
 
-use super::{Column, Tag, Timestamp, ZoneMap};
+use super::{Column, Outline, Tag, Timestamp, ZoneMap};
 use crate::error::StorageError;
 use crate::id::Seq;
 use std::sync::Arc;
@@ -32,11 +32,15 @@ pub trait Block: Send + Sync {
         let _ = (name, folded);
         true
     }
-    /// The rows whose values of a field may hold a folded text, where that is told with less than reading all of its
-    /// values, and where it is not many of them; `None` else. No other row has a value that holds it.
-    fn rows_that_may_hold(&self, name: &str, folded: &str) -> Result<Option<Vec<u32>>, StorageError> {
-        let _ = (name, folded);
+    /// What is known of the values of a field before they are put together, where they are texts or numbers stored as
+    /// templates; `None` else.
+    fn outline(&self, name: &str) -> Result<Option<Arc<Outline>>, StorageError> {
+        let _ = name;
         Ok(None)
+    }
+    /// The rows that have a field; `None` where no row has it.
+    fn presence(&self, name: &str) -> Result<Option<Presence>, StorageError> {
+        Ok(self.field(name)?.map(|field| field.presence))
     }
     /// A field's values; `None` where no row has it.
     fn field(&self, name: &str) -> Result<Option<Field>, StorageError>;

@@ -10,6 +10,7 @@ mod json;
 mod labels;
 mod level;
 mod number;
+mod outline;
 mod source;
 pub(crate) mod text;
 mod time;
@@ -22,6 +23,7 @@ pub use json::{ARRAY_DEPTH_MAX, elements, for_each_element, write_json_string, w
 pub use labels::Labels;
 pub use level::Level;
 pub use number::{Number, Quantity, Unit, field_unit};
+pub use outline::{ByteSet, Bytes, Fill, Form, Outline, Skeleton, Template};
 pub use source::{BlockInfo, Source, TermIndex, TermQuery};
 pub use time::{Timestamp, TimestampError, parse_duration_ns};
 pub use zone::{ValueCount, ZONE_BOUND_BYTES_MAX, ZONE_COUNTS_MAX, ZoneMap};

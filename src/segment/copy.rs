@@ -95,7 +95,7 @@ impl Whole<'_> {
         let chunk = &header.columns[at].chunk;
         let Some(template) = chunk.encoding.template() else { return Ok(Arc::new(self.pages.column(chunk)?)) };
         let pages = self.pages;
-        let mut refer = |other: u32, _: Option<&[u32]>| {
+        let mut refer = |other: u32| {
             if self.rows.is_empty() {
                 self.rows = self.presence()?;
             }
@@ -103,7 +103,7 @@ impl Whole<'_> {
             let places = places_of(self.rows[at].iter().copied(), &self.rows[other as usize]);
             Ok((column, places))
         };
-        Ok(Arc::new(pages.templated(chunk, template, None, &mut refer)?))
+        Ok(Arc::new(pages.templated(chunk, template, &mut refer)?))
     }
 
     /// The rows that have each column.

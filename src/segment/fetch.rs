@@ -1,13 +1,12 @@
 //! Reads and decodes parts of a block's pages.
 
-use super::may::Skeleton;
 use super::overflow::Overflow;
 use crate::error::StorageError;
 use crate::format::DecodeError;
 use crate::format::block::BlockHeader;
 use crate::format::chunk::{Chunk, ChunkTags, Encoding, Page, decode_data, decode_tags, page_bytes, value_pages};
-use crate::format::template::{Refer, Sources, Template, TemplateChunk, decode_codes, decode_some, decode_template};
-use crate::record::{Column, Data, Tags, ZoneMap};
+use crate::format::template::{Refer, Sources, TemplateChunk, decode_skeleton, decode_some, decode_template};
+use crate::record::{Column, Data, Outline, Skeleton, Tag, Tags, ZoneMap};
 use crate::vfs::VfsFile;
 use std::sync::Arc;
 
@@ -28,6 +27,8 @@ pub(super) enum Loaded {
     Overflow(Arc<Overflow>),
     /// Templates, and which one each value has.
     Skeleton(Arc<Skeleton>),
+    /// The same with what is known of their holes.
+    Outline(Arc<Outline>),
 }
 
 /// A block's header, and where its pages begin in the file.
@@ -61,6 +62,7 @@ impl Loaded {
             Loaded::Rows(r) => r.len() * 4,
             Loaded::Overflow(o) => o.memory,
             Loaded::Skeleton(s) => s.memory(),
+            Loaded::Outline(o) => o.memory(),
         }
     }
 }
@@ -149,35 +151,54 @@ impl Pages<'_> {
     }
 
     /// Templates, and the number of each value's.
-    pub fn skeleton(&self, template: &TemplateChunk) -> Result<(Vec<Template>, Vec<u32>), StorageError> {
-        decode_codes(template, &mut |page| self.read(page), &|page, e| self.damage(page, e))
+    pub fn skeleton(&self, template: &TemplateChunk) -> Result<Skeleton, StorageError> {
+        decode_skeleton(template, &mut |page| self.read(page), &|page, e| self.damage(page, e))
     }
 
-    /// The values that an encoding has, of a dictionary its entries.
-    pub fn entries_of(&self, encoding: &Encoding, count: u32) -> Result<Data, StorageError> {
-        match encoding {
-            Encoding::Dictionary { entries, count, .. } => self.data(entries, *count, value_pages(entries)),
-            encoding => self.data(encoding, count, value_pages(encoding)),
-        }
+    /// Values of a fill: all of them.
+    pub fn values(&self, encoding: &Encoding, count: u32) -> Result<Column, StorageError> {
+        let data = self.data(encoding, count, value_pages(encoding))?;
+        Ok(Column { tags: Tags::One(Tag::String), data })
     }
 
-    /// A column of templates, put together: all of it, or the values at these places (ascending). `refer` gives
-    /// columns that are referred to, see [`Sources::refer`].
+    /// Values of a fill: at least those at these places (ascending), and which these are.
+    pub fn some_values(
+        &self,
+        encoding: &Encoding,
+        count: u32,
+        places: &[u32],
+    ) -> Result<(Column, Vec<u32>), StorageError> {
+        let fail = |page: &Page, e| self.damage(page, e);
+        let (data, held) = decode_some(encoding, count, places, &mut |page| self.read(page), &fail)?;
+        Ok((Column { tags: Tags::One(Tag::String), data }, held))
+    }
+
+    /// A column of templates, put together. `refer` gives columns that are referred to, see [`Sources::refer`].
     pub fn templated(
         &self,
         chunk: &Chunk,
         template: &TemplateChunk,
-        wanted: Option<&[u32]>,
         refer: &mut Refer<'_>,
     ) -> Result<Column, StorageError> {
         let fail = |page: &Page, e| self.damage(page, e);
         let mut read = |page: &Page| self.read(page);
         let mut sources = Sources { read: &mut read, fail: &fail, refer };
-        let data = Data::Plain(decode_template(template, wanted, &mut sources)?);
-        let tags = match wanted {
-            None => self.tags(chunk)?,
-            Some(wanted) => self.tags_at(chunk, &data, wanted)?,
-        };
-        Ok(Column { tags, data })
+        let data = Data::Plain(decode_template(template, &mut sources)?);
+        Ok(Column { tags: self.tags(chunk)?, data })
+    }
+
+    /// The types of the values at these places, which are texts put together from templates.
+    pub fn tags_of(&self, chunk: &Chunk, places: &[u32]) -> Result<Tags, StorageError> {
+        Ok(match self.tags(chunk)? {
+            Tags::Each(tags) => {
+                Tags::Each(places.iter().filter_map(|&place| tags.get(place as usize).copied()).collect())
+            }
+            tags => tags,
+        })
+    }
+
+    /// An error in the templates of a chunk.
+    pub fn template_damage(&self, template: &TemplateChunk, error: DecodeError) -> StorageError {
+        self.damage(&template.templates, error)
     }
 }

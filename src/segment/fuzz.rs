@@ -161,6 +161,11 @@ fn read_block(block: &SegmentBlock) -> Result<(), StorageError> {
     for name in block.names()? {
         let _ = block.zone(&name)?;
         let few = block.field_at(&name, &some);
+        if let Some(outline) = block.outline(&name)? {
+            let fills = outline.fills.len();
+            assert!(outline.skeleton.templates.iter().flat_map(|t| &t.holes).all(|fill| (*fill as usize) < fills));
+            assert_eq!(outline.skeleton.counts.iter().sum::<u32>() as usize, outline.skeleton.codes.len());
+        }
         let Some(field) = block.field(&name)? else { continue };
         let mut buffer = Vec::new();
         let values = (0..rows).filter(|row| field.get(*row, &mut buffer).is_some()).count();

@@ -13,10 +13,10 @@ mod fetch;
 #[doc(hidden)]
 pub mod fuzz;
 mod hold;
-mod may;
 mod merge;
 #[cfg(test)]
 mod merge_tests;
+mod outline;
 mod overflow;
 mod read;
 mod refer;

@@ -11,7 +11,7 @@ use crate::format::segment::{
     Footer, SEGMENT_HEADER_BYTES, SegmentHeader, TRAILER_BYTES, Trailer, read_footer, read_segment_header, read_trailer,
 };
 use crate::id::Seq;
-use crate::record::{Block, BlockInfo, Column, Data, Field, Presence, Timestamp, Zone, ZoneMap};
+use crate::record::{Block, BlockInfo, Column, Data, Field, Outline, Presence, Timestamp, Zone, ZoneMap};
 use crate::vfs::VfsFile;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -364,10 +364,16 @@ impl Block for SegmentBlock {
     fn may_hold(&self, name: &str, folded: &str) -> bool {
         self.find(name).is_none_or(|at| may_hold(&self.header.header.columns[at].chunk, folded))
     }
-    fn rows_that_may_hold(&self, name: &str, folded: &str) -> Result<Option<Vec<u32>>, StorageError> {
+    fn outline(&self, name: &str) -> Result<Option<Arc<Outline>>, StorageError> {
         match self.find(name) {
-            Some(at) => self.rows_of_templates(at, folded),
+            Some(at) => self.outline_of(at),
             None => Ok(None),
+        }
+    }
+    fn presence(&self, name: &str) -> Result<Option<Presence>, StorageError> {
+        match self.find(name) {
+            Some(at) => self.presence(at, self.header.header.columns[at].chunk.rows).map(Some),
+            None => Ok(self.overflow_field(name)?.map(|field| field.presence)),
         }
     }
     fn field(&self, name: &str) -> Result<Option<Field>, StorageError> {

@@ -3,10 +3,13 @@
 use super::fetch::Loaded;
 use super::read::SegmentBlock;
 use crate::error::StorageError;
-use crate::format::chunk::Chunk;
-use crate::format::template::{NO_PLACE, TemplateChunk, places_of};
-use crate::record::{Column, Field, Presence};
+use crate::format::chunk::{Chunk, value_pages};
+use crate::format::template::{FillChunk, Filling, NO_PLACE, TemplateChunk, places_of, put_together, values_taken};
+use crate::record::{Column, Data, Field, Presence};
 use std::sync::Arc;
+
+/// Of fewer values of a fill only the pages are read that have them.
+const FEW_VALUES: usize = 64;
 
 impl SegmentBlock {
     /// A column of the block by its number.
@@ -14,7 +17,7 @@ impl SegmentBlock {
         let chunk = &self.header().columns[at].chunk;
         let Some(template) = chunk.encoding.template() else { return self.read_column(at as u32, chunk) };
         let load = || {
-            let mut refer = |other: u32, _: Option<&[u32]>| {
+            let mut refer = |other: u32| {
                 let other = other as usize;
                 let own = self.presence(at, chunk.rows)?;
                 let places = match self.presence(other, self.header().columns[other].chunk.rows)? {
@@ -23,7 +26,7 @@ impl SegmentBlock {
                 };
                 Ok((self.column_of(other)?, places))
             };
-            Ok(Loaded::Column(Arc::new(self.pages().templated(chunk, template, None, &mut refer)?)))
+            Ok(Loaded::Column(Arc::new(self.pages().templated(chunk, template, &mut refer)?)))
         };
         match self.cached(at as u32, load)? {
             Loaded::Column(column) => Ok(column),
@@ -43,14 +46,34 @@ impl SegmentBlock {
         if self.has_cached(at as u32) {
             return Ok(Field { presence, column: self.column_of(at)? });
         }
+        let skeleton = self.skeleton(at, template)?;
         let wanted = rows.iter().filter_map(|&row| Some((row, presence.place(row)? as u32)));
         let (rows, places): (Vec<u32>, Vec<u32>) = wanted.unzip();
-        let mut refer = |other: u32, _: Option<&[u32]>| {
-            let field = self.field_of_rows(other as usize, &rows)?;
-            let places = rows.iter().map(|&row| field.presence.place(row).map_or(NO_PLACE, |place| place as u32));
-            Ok((field.column.clone(), places.collect()))
-        };
-        let column = self.pages().templated(chunk, template, Some(&places), &mut refer)?;
+        let mut fillings = Vec::with_capacity(template.fills.len());
+        for ((number, fill), taken) in (0..).zip(&template.fills).zip(values_taken(&skeleton, &places, &template.fills))
+        {
+            fillings.push(match (taken, fill) {
+                (None, _) => None,
+                (Some(_), FillChunk::Column(other)) => {
+                    let field = self.field_of_rows(*other as usize, &rows)?;
+                    let place = |&row: &u32| field.presence.place(row).map_or(NO_PLACE, |place| place as u32);
+                    Some(Filling::by_row(field.column.clone(), rows.iter().map(place).collect()))
+                }
+                (Some(taken), FillChunk::Values { count, encoding }) => {
+                    // A few of many are not kept.
+                    if taken.len() < FEW_VALUES && value_pages(encoding).len() > 1 && !self.has_fill(at, number) {
+                        let (column, held) = self.pages().some_values(encoding, *count, &taken)?;
+                        Some(Filling::in_turn(Arc::new(column), Some(places_of(taken.into_iter(), &held))))
+                    } else {
+                        Some(Filling::in_turn(self.fill_values(at, number, encoding, *count)?, Some(taken)))
+                    }
+                }
+            });
+        }
+        let codes: Vec<u32> = places.iter().filter_map(|&place| skeleton.codes.get(place as usize).copied()).collect();
+        let texts = put_together(&skeleton, &codes, &mut fillings);
+        let texts = texts.map_err(|e| self.pages().template_damage(template, e))?;
+        let column = Column { tags: self.pages().tags_of(chunk, &places)?, data: Data::Plain(texts) };
         Ok(Field { presence: Presence::Rows(rows.into()), column: Arc::new(column) })
     }
 }

@@ -296,13 +296,13 @@ impl<'a> Decoder<'a> {
         let Some(template) = chunk.encoding.template() else { return self.column(chunk) };
         let mut read = |page: &crate::format::chunk::Page| self.page(page);
         let fail = |page: &crate::format::chunk::Page, e| self.damage(page.offset, e);
-        let mut refer = |other: u32, _: Option<&[u32]>| {
+        let mut refer = |other: u32| {
             let column = self.column_of(header, presence, other as usize)?;
             let places = places_of(presence[at].iter().copied(), &presence[other as usize]);
             Ok((Arc::new(column), places))
         };
         let mut sources = Sources { read: &mut read, fail: &fail, refer: &mut refer };
-        let data = Data::Plain(decode_template(template, None, &mut sources)?);
+        let data = Data::Plain(decode_template(template, &mut sources)?);
         Ok(Column { tags: self.tags(chunk)?, data })
     }
 

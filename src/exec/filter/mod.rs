@@ -9,6 +9,7 @@ pub(crate) mod column;
 pub(crate) mod compare;
 pub(crate) mod fuzzy;
 mod near;
+pub(crate) mod outline;
 mod phrase;
 pub(crate) mod regex;
 mod scan;

@@ -26,6 +26,11 @@ impl Phrase {
         &self.folded
     }
 
+    /// At which of its ends a word must end.
+    pub(crate) fn ends(&self) -> Boundaries {
+        self.ends
+    }
+
     /// Does it stand in a folded text?
     pub(crate) fn matches_folded(&self, text: &str) -> bool {
         self.matches_from(text.as_bytes(), 0)

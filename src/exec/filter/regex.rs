@@ -14,7 +14,7 @@ pub(crate) const REGEX_BYTES_MAX: usize = 4 << 20;
 /// Bytes that the lazy automaton of an expression may take, for each thread that uses it.
 pub(crate) const REGEX_CACHE_BYTES_MAX: usize = 2 << 20;
 /// How deep parentheses may go.
-const REGEX_NEST_MAX: u32 = 100;
+pub(crate) const REGEX_NEST_MAX: u32 = 100;
 /// Most texts of which one must stand in a match.
 const ALTERNATIVES_MAX: usize = 16;
 /// Most distinct foldings of a class that is taken as a choice of texts.
@@ -30,6 +30,7 @@ pub(crate) struct RegexTest {
     own: Mutex<FxHashMap<ThreadId, Arc<regex::bytes::Regex>>>,
     required: Vec<Vec<String>>,
     search: Option<FoldedSearch>,
+    ignore_case: bool,
 }
 
 impl RegexTest {
@@ -41,11 +42,22 @@ impl RegexTest {
             regex: compile(&ast.pattern, ast.ignore_case)?,
             own: Mutex::default(),
             required,
+            ignore_case: ast.ignore_case,
         })
     }
 
     pub(crate) fn is_match(&self, text: &[u8]) -> bool {
         self.regex.is_match(text)
+    }
+
+    /// The expression as it was written.
+    pub(crate) fn pattern(&self) -> &str {
+        self.regex.as_str()
+    }
+
+    /// Does it ignore case from its beginning?
+    pub(crate) fn ignores_case(&self) -> bool {
+        self.ignore_case
     }
 
     /// The expression for many searches on this thread.

@@ -1,6 +1,6 @@
 //! Wildcards inside a word or phrase, case ignored.
 
-use super::scan::FoldedSearch;
+use super::scan::{Boundaries, FoldedSearch};
 use crate::query::ast::WildcardPart;
 use crate::record::text::{fold, is_word_char};
 
@@ -74,6 +74,17 @@ impl Wildcard {
     /// A search for a part that every match has.
     pub(crate) fn longest(&self) -> Option<&FoldedSearch> {
         self.longest.as_ref()
+    }
+
+    /// Where the pattern is one literal with at most any word characters beside it: that literal, folded, and at which of
+    /// its ends a word must end. Every text that has it so matches.
+    pub(crate) fn only_text(&self) -> Option<(&str, Boundaries)> {
+        let [literal] = &*self.literals else { return None };
+        let is_all = self.steps.len() == literal.folded.chars().count();
+        let is_word = |c: Option<char>| c.is_some_and(is_word_char);
+        let left = !literal.open_left && is_word(literal.folded.chars().next());
+        let right = !literal.open_right && is_word(literal.folded.chars().next_back());
+        is_all.then_some((&*literal.folded, Boundaries { left, right }))
     }
 
     /// The characters of the pattern, `None` for one that is any word character, and before each whether more may

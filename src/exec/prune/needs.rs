@@ -2,7 +2,6 @@
 
 use crate::error::StorageError;
 use crate::exec::filter::ValueTest;
-use crate::exec::filter::bits::Bits;
 use crate::exec::filter::fuzzy::Fuzzy;
 use crate::exec::filter::wildcard::Wildcard;
 use crate::record::text::{fold, is_word_char};
@@ -92,42 +91,6 @@ impl Needs {
             Needs::Literal { folded, .. } => holds(folded),
             Needs::All(parts) => parts.iter().all(|part| part.may_hold(holds)),
             Needs::One(parts) => parts.iter().any(|part| part.may_hold(holds)),
-        }
-    }
-
-    /// The rows of a block of so many that may have them in one value, where `rows` tells that of one text; `None` for
-    /// all of them.
-    pub(crate) fn rows(
-        &self,
-        all: usize,
-        rows: &mut dyn FnMut(&str) -> Result<Option<Bits>, StorageError>,
-    ) -> Result<Option<Bits>, StorageError> {
-        match self {
-            Needs::Unknown | Needs::Word(_) => Ok(None),
-            Needs::Literal { folded, .. } => rows(folded),
-            Needs::All(parts) => {
-                let mut both: Option<Bits> = None;
-                for part in parts {
-                    both = match (both, part.rows(all, rows)?) {
-                        (Some(mut one), Some(other)) => {
-                            one.and(&other);
-                            Some(one)
-                        }
-                        (one, None) | (None, one) => one,
-                    };
-                }
-                Ok(both)
-            }
-            Needs::One(parts) => {
-                let mut any = Bits::none(all);
-                for part in parts {
-                    match part.rows(all, rows)? {
-                        Some(found) => any.or(&found),
-                        None => return Ok(None),
-                    }
-                }
-                Ok(Some(any))
-            }
         }
     }
 

@@ -143,6 +143,24 @@ proptest! {
         prop_assert_eq!(got, expect);
     }
 
+    /// Blocks of so many rows that columns are looked at as a whole.
+    #[test]
+    fn rows_of_outlines_are_those_of_a_full_scan(
+        records in proptest::collection::vec(record(), 1..16), copies in 5usize..9,
+        filter in prop_oneof![filter(), test().prop_map(|test| field("message", test))], zones in zones(), index: bool,
+        style in prop_oneof![4 => Just(Style::Outlined), 1 => style()],
+    ) {
+        let mut records: Vec<TestRecord> = (0..copies).flat_map(|_| records.clone()).collect();
+        records.iter_mut().enumerate().for_each(|(i, r)| r.seq = i as u64 + 1);
+        let sources = [source(&records, 1000, style, zones, index)];
+        let expect = slow(&records, &filter);
+        let count = [stats(&[], vec![function(StatsKind::Count, &[])])];
+        let (counted, _) = run(&filter, &count, &sources, 1, Limits::default()).expect("the query runs");
+        prop_assert_eq!(counted, [format!("{{\"count(*)\":{}}}", expect.len())]);
+        let (got, _) = run(&filter, &[], &sources, 1, Limits::default()).expect("the query runs");
+        prop_assert_eq!(got, expect);
+    }
+
     #[test]
     fn columns_and_rows_give_the_same_results(
         mut records in proptest::collection::vec(record(), 0..24),

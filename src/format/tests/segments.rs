@@ -156,7 +156,9 @@ fn reads_back(bytes: &[u8]) {
 #[test]
 fn the_document_shows_templates() {
     use crate::format::chunk::{ChunkReader, PageWriter, page_bytes, put_chunk};
-    use crate::format::template::{FillData, Sources, Template, Templated, decode_template};
+    use crate::format::template::{
+        FillData, Filling, Sources, Template, Templated, decode_skeleton, decode_template, put_together, values_taken,
+    };
     use crate::record::{Data, Tags, Texts};
     let texts = ["GET /a in 20ms", "idle", "GET /b in 7ms"];
     let plain = |texts: &[&str]| {
@@ -183,24 +185,28 @@ fn the_document_shows_templates() {
     let again = ChunkReader::new(true).chunk(&mut crate::format::Reader::new(&descriptor, "chunk"));
     assert_eq!(again, Ok(chunk.clone()));
     assert!(ChunkReader::new(false).chunk(&mut crate::format::Reader::new(&descriptor, "chunk")).is_err());
-    // Columns 0 and 2 have values in the first and the third row alone.
-    let read_back = |wanted: Option<&[u32]>| {
-        let places = wanted.unwrap_or(&[0, 1, 2]).iter().map(|row| [0, u32::MAX, 1][*row as usize]).collect::<Vec<_>>();
-        let mut read = |page: &crate::format::chunk::Page| {
-            let at = page.offset as usize;
-            Ok(page_bytes(page, &pages.out[at..at + page.stored as usize]).expect("a page"))
-        };
-        let fail = |_: &crate::format::chunk::Page, e: crate::format::DecodeError| e.in_file(Path::new("a")).into();
-        let mut refer = |column: u32, rows: Option<&[u32]>| {
-            assert_eq!(rows, wanted);
-            let texts = if column == 0 { ["GET", "GET"] } else { ["/a", "/b"] };
-            Ok((Arc::new(plain(&texts)), places.clone()))
-        };
-        let mut sources = Sources { read: &mut read, fail: &fail, refer: &mut refer };
-        let template = chunk.encoding.template().expect("templates");
-        let found = decode_template(template, wanted, &mut sources).expect("texts");
-        (0..found.len()).map(|i| String::from_utf8_lossy(found.get(i)).into_owned()).collect::<Vec<_>>()
+    let mut read = |page: &crate::format::chunk::Page| {
+        let at = page.offset as usize;
+        Ok(page_bytes(page, &pages.out[at..at + page.stored as usize]).expect("a page"))
     };
-    assert_eq!(read_back(None), texts);
-    assert_eq!(read_back(Some(&[1, 2])), texts[1..]);
+    let fail = |_: &crate::format::chunk::Page, e: crate::format::DecodeError| e.in_file(Path::new("a")).into();
+    // Columns 0 and 2 have values in the first and the third row alone.
+    let columns = |column: u32| Arc::new(plain(if column == 0 { &["GET", "GET"] } else { &["/a", "/b"] }));
+    let mut refer = |column: u32| Ok((columns(column), vec![0, u32::MAX, 1]));
+    let template = chunk.encoding.template().expect("templates");
+    let list =
+        |found: Texts| (0..found.len()).map(|i| String::from_utf8_lossy(found.get(i)).into_owned()).collect::<Vec<_>>();
+    let found = decode_template(template, &mut Sources { read: &mut read, fail: &fail, refer: &mut refer });
+    assert_eq!(list(found.expect("texts")), texts);
+    let skeleton = decode_skeleton(template, &mut read, &fail).expect("templates");
+    let taken = values_taken(&skeleton, &[1, 2], &template.fills);
+    assert_eq!(taken, [Some(vec![]), Some(vec![]), Some(vec![1])]);
+    assert_eq!(values_taken(&skeleton, &[1], &template.fills), [None, None, None]);
+    let numbers = Column { tags: Tags::One(Tag::Number), data: Data::Integer(vec![20, 7]) };
+    let mut fillings = [
+        Some(Filling::by_row(columns(0), vec![u32::MAX, 1])),
+        Some(Filling::by_row(columns(2), vec![u32::MAX, 1])),
+        Some(Filling::in_turn(Arc::new(numbers), taken[2].clone())),
+    ];
+    assert_eq!(list(put_together(&skeleton, &[1, 0], &mut fillings).expect("texts")), texts[1..]);
 }

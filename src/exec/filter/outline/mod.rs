@@ -1,0 +1,137 @@
+//! Tests of texts that are stored as templates, before these are put together.
+//!
+//! Promises: what [`Outlook::found`] says of a template holds of every value that has it. Most templates have a text
+//! that is looked for in a literal, or can have it nowhere, so that few values are left to be put together.
+
+mod automaton;
+mod sought;
+#[cfg(test)]
+mod tests;
+
+use super::ValueTest;
+use super::scan::Boundaries;
+use crate::exec::prune::Needs;
+use crate::record::Outline;
+use crate::record::text::is_word_char;
+use automaton::Automaton;
+use sought::{Look, Sought};
+
+/// What is known of the values of a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// None passes.
+    Never,
+    /// Some may pass.
+    Perhaps,
+    /// All pass.
+    Always,
+}
+
+/// A test, ready to look at outlines.
+#[derive(Debug)]
+pub(crate) enum Outlook {
+    /// Nothing can be told.
+    Unknown,
+    /// A value passes where it has this text, and no other does.
+    Text(Box<Sought>),
+    /// A value passes that an expression matches, and has what is needed for it.
+    Expression(Required, Box<Automaton>),
+    /// A value that passes has what is needed.
+    Required(Required),
+}
+
+/// What a value needs to pass.
+#[derive(Debug)]
+pub(crate) enum Required {
+    Nothing,
+    Text(Box<Sought>),
+    All(Vec<Required>),
+    One(Vec<Required>),
+}
+
+impl Outlook {
+    /// Of a test, and of what values that pass need.
+    pub(crate) fn new(test: &ValueTest, needs: &Needs) -> Self {
+        let required = match test {
+            ValueTest::Phrase(phrase) => return Outlook::Text(Box::new(Sought::new(phrase.folded(), phrase.ends()))),
+            ValueTest::Wildcard(wildcard) => match wildcard.only_text() {
+                Some((folded, ends)) => return Outlook::Text(Box::new(Sought::new(folded, ends))),
+                None => Required::new(needs),
+            },
+            ValueTest::Exists | ValueTest::Compare(_) | ValueTest::IpRange(_) => return Outlook::Unknown,
+            _ => Required::new(needs),
+        };
+        match (test, required) {
+            (ValueTest::Regex(regex), required) => match Automaton::new(regex.pattern(), regex.ignores_case()) {
+                Some(automaton) => Outlook::Expression(required, Box::new(automaton)),
+                None => Outlook::Required(required),
+            },
+            (_, Required::Nothing) => Outlook::Unknown,
+            (_, required) => Outlook::Required(required),
+        }
+    }
+
+    /// What is known of the values of each template; `None` where that is nothing.
+    pub(crate) fn found(&self, outline: &Outline) -> Option<Vec<Found>> {
+        let templates = 0..outline.skeleton.templates.len();
+        Some(match self {
+            Outlook::Unknown => return None,
+            Outlook::Text(sought) => {
+                let mut look = Look::new(sought, outline);
+                templates.map(|template| look.found(template, sought.ends())).collect()
+            }
+            Outlook::Required(required) => required.found(outline),
+            Outlook::Expression(required, automaton) => {
+                let mut found = required.found(outline);
+                automaton.look_closer(outline, &mut found);
+                found
+            }
+        })
+    }
+}
+
+impl Required {
+    fn new(needs: &Needs) -> Self {
+        match needs {
+            // What an automaton accepts is a word, of which nothing is told here.
+            Needs::Unknown | Needs::Word(_) => Required::Nothing,
+            Needs::Literal { folded, open_left, open_right } => {
+                let is_word = |c: Option<char>| c.is_some_and(is_word_char);
+                let ends = Boundaries {
+                    left: !open_left && is_word(folded.chars().next()),
+                    right: !open_right && is_word(folded.chars().next_back()),
+                };
+                Required::Text(Box::new(Sought::new(folded, ends)))
+            }
+            Needs::All(parts) => Required::All(parts.iter().map(Required::new).collect()),
+            Needs::One(parts) => Required::One(parts.iter().map(Required::new).collect()),
+        }
+    }
+
+    /// For each template whether none of its values has what is needed.
+    fn found(&self, outline: &Outline) -> Vec<Found> {
+        let all = |found: Found| vec![found; outline.skeleton.templates.len()];
+        let no_more_than = |found: &mut Vec<Found>, others: Vec<Found>, which: Found| {
+            found.iter_mut().zip(others).filter(|(_, other)| *other == which).for_each(|(own, _)| *own = which);
+        };
+        match self {
+            Required::Nothing => all(Found::Perhaps),
+            Required::Text(sought) => {
+                let mut look = Look::new(sought, outline);
+                let may = |template| match look.found(template, sought.ends()) {
+                    Found::Never => Found::Never,
+                    Found::Perhaps | Found::Always => Found::Perhaps,
+                };
+                (0..outline.skeleton.templates.len()).map(may).collect()
+            }
+            Required::All(parts) => parts.iter().fold(all(Found::Perhaps), |mut found, part| {
+                no_more_than(&mut found, part.found(outline), Found::Never);
+                found
+            }),
+            Required::One(parts) => parts.iter().fold(all(Found::Never), |mut found, part| {
+                no_more_than(&mut found, part.found(outline), Found::Perhaps);
+                found
+            }),
+        }
+    }
+}
