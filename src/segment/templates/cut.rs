@@ -62,13 +62,29 @@ pub(super) fn holes<'a>(
     scratch.clear();
     let alphanumeric = |at: usize| text.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
     let fits = |value: &&[u8]| (FIELD_BYTES_MIN..=text.len()).contains(&value.len());
+    // Few bytes of a text begin words, and what no byte begins as needs no search.
+    let begins = |at: usize| at == 0 || !(alphanumeric(at - 1) && alphanumeric(at));
+    let mut firsts = [0u64; 4];
+    (0..text.len()).filter(|at| begins(*at)).for_each(|at| firsts[text[at] as usize / 64] |= 1 << (text[at] % 64));
     for value in fields.filter(fits).take(FIELDS_MAX) {
-        for start in memchr::memmem::find_iter(text, value).take(PLACES_MAX) {
+        let first = value[0];
+        if firsts[first as usize / 64] >> (first % 64) & 1 == 0 {
+            continue;
+        }
+        let mut places = 0;
+        let mut from = 0;
+        for start in memchr::memchr_iter(first, text) {
             let end = start + value.len();
-            let begins = start == 0 || !(alphanumeric(start - 1) && alphanumeric(start));
-            let ends = !(alphanumeric(end - 1) && alphanumeric(end));
-            if begins && ends {
+            if start < from || !begins(start) || text.get(start..end) != Some(value) {
+                continue;
+            }
+            from = end;
+            if !(alphanumeric(end - 1) && alphanumeric(end)) {
                 scratch.push(start..end);
+                places += 1;
+                if places == PLACES_MAX {
+                    break;
+                }
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Learns patterns from rows: texts that are cut alike make one, and words that alone tell many apart become holes.
 
 use super::cut::{holes, words};
-use super::pattern::{Kind, Pattern};
+use super::pattern::{Fields, Kind, Pattern};
+use crate::record::Tag;
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 
@@ -20,10 +21,30 @@ const ROUNDS: usize = 3;
 /// With so many rows, what a hole has in common in all of them is taken for part of the text around it.
 const COMMON_ROWS_MIN: usize = 6;
 
-/// A row to learn from: the text, and the other fields' numbers and texts.
-pub(super) struct Sample<'a> {
+/// A row to learn from: the text, and the fields that it may refer to.
+pub(super) struct Sample<'r, 'a> {
     pub text: &'a [u8],
-    pub fields: Vec<(u32, &'a [u8])>,
+    /// The row's fields, with types and texts.
+    pub row: &'r [(u32, Tag, &'a [u8])],
+    /// By the number of a field: may the text refer to it?
+    pub may: &'r [bool],
+}
+
+impl<'a> Sample<'_, 'a> {
+    fn fields(&self) -> impl Iterator<Item = (u32, &'a [u8])> {
+        let fields = self.row.iter().filter(|(field, tag, text)| {
+            matches!(tag, Tag::String | Tag::Number)
+                && !text.is_empty()
+                && self.may.get(*field as usize).is_some_and(|may| *may)
+        });
+        fields.map(|(field, _, text)| (*field, *text))
+    }
+}
+
+impl Fields for Sample<'_, '_> {
+    fn text(&self, field: u32) -> Option<&[u8]> {
+        self.fields().find(|(other, _)| *other == field).map(|(_, text)| text)
+    }
 }
 
 /// Rows that are cut alike.
@@ -35,7 +56,7 @@ struct Group {
 }
 
 /// The patterns of texts, the most frequent first, and how many rows each one has.
-pub(super) fn learn(samples: &[Sample<'_>]) -> Vec<(Pattern, usize)> {
+pub(super) fn learn(samples: &[Sample<'_, '_>]) -> Vec<(Pattern, usize)> {
     let mut groups: FxHashMap<Vec<u8>, Group> = FxHashMap::default();
     let (mut found, mut scratch) = (Vec::new(), Vec::new());
     let mut key = Vec::new();
@@ -43,7 +64,7 @@ pub(super) fn learn(samples: &[Sample<'_>]) -> Vec<(Pattern, usize)> {
         if sample.text.is_empty() || sample.text.len() > TEXT_BYTES_MAX {
             continue;
         }
-        holes(sample.text, sample.fields.iter().map(|(_, text)| *text), &mut found, &mut scratch);
+        holes(sample.text, sample.fields().map(|(_, text)| text), &mut found, &mut scratch);
         if found.len() > HOLES_MAX {
             continue;
         }
@@ -89,7 +110,7 @@ fn put_key<'a>(literals: impl Iterator<Item = &'a [u8]>, key: &mut Vec<u8>) {
 type Place = (u32, u32, Range<u32>);
 
 /// Makes one of groups that a single word tells apart; whether there were any.
-fn join(groups: &mut Vec<Group>, samples: &[Sample<'_>]) -> bool {
+fn join(groups: &mut Vec<Group>, samples: &[Sample<'_, '_>]) -> bool {
     // For each group and each of its words: the literals with the word cut out.
     let mut families: FxHashMap<Vec<u8>, Vec<Place>> = FxHashMap::default();
     let mut key = Vec::new();
@@ -156,7 +177,7 @@ fn join(groups: &mut Vec<Group>, samples: &[Sample<'_>]) -> bool {
 }
 
 /// What the holes of a group take.
-fn pattern(group: &Group, samples: &[Sample<'_>]) -> Pattern {
+fn pattern(group: &Group, samples: &[Sample<'_, '_>]) -> Pattern {
     let mut literals: Vec<Vec<u8>> = vec![group.literals[0].to_vec()];
     let mut kinds = Vec::new();
     for hole in 0..group.literals.len() - 1 {
@@ -184,15 +205,15 @@ fn pattern(group: &Group, samples: &[Sample<'_>]) -> Pattern {
 }
 
 /// A field whose value is a hole's text in all rows.
-fn common_field(group: &Group, samples: &[Sample<'_>], hole: usize) -> Option<u32> {
+fn common_field(group: &Group, samples: &[Sample<'_, '_>], hole: usize) -> Option<u32> {
     let mut rows = group.rows.iter().map(|(row, holes)| {
         let sample = &samples[*row as usize];
-        (&sample.text[holes[hole].clone()], &sample.fields)
+        (&sample.text[holes[hole].clone()], sample)
     });
-    let (text, fields) = rows.next()?;
-    let mut candidates: Vec<u32> = fields.iter().filter(|(_, value)| *value == text).map(|(field, _)| *field).collect();
-    for (text, fields) in rows {
-        candidates.retain(|candidate| fields.iter().any(|(field, value)| field == candidate && *value == text));
+    let (text, sample) = rows.next()?;
+    let mut candidates: Vec<u32> = sample.fields().filter(|(_, value)| *value == text).map(|(f, _)| f).collect();
+    for (text, sample) in rows {
+        candidates.retain(|candidate| sample.text(*candidate).is_some_and(|value| value == text));
         if candidates.is_empty() {
             break;
         }
