@@ -236,11 +236,8 @@ impl<'a> Frame<'a> {
     /// The payload, uncompressed, where `is_leaf` says of the leaf and it that they fit.
     pub fn payload_where(&self, is_leaf: &dyn Fn(&[u8; 32], &[u8]) -> bool) -> Result<Vec<u8>, DecodeError> {
         let at = FRAME_HEADER_BYTES + self.request_bytes();
-        let payload = match self.codec {
-            Codec::Raw => self.stored.to_vec(),
-            Codec::Zstd => decompress(self.stored, self.raw_bytes as usize)
-                .map_err(|found| DecodeError::new(WHAT, at, format!("{} bytes in zstd", self.raw_bytes), found))?,
-        };
+        let payload = unpack(self.codec, self.stored, self.raw_bytes as usize)
+            .map_err(|found| DecodeError::new(WHAT, at, format!("{} bytes in zstd", self.raw_bytes), found))?;
         if is_leaf(&self.leaf, &payload) {
             Ok(payload)
         } else {
@@ -418,6 +415,14 @@ pub fn compress(payload: &[u8]) -> (Codec, Vec<u8>) {
         }
     }
     (Codec::Raw, payload.to_vec())
+}
+
+/// What [`compress`] was given, of so many bytes; an error says what was found.
+pub fn unpack(codec: Codec, stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, String> {
+    match codec {
+        Codec::Raw => Ok(stored.to_vec()),
+        Codec::Zstd => decompress(stored, raw_bytes),
+    }
 }
 
 fn decompress(stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, String> {

@@ -3,12 +3,13 @@
 use super::LogError;
 use crate::format::frame::{ANSWER_BYTES_MAX, ChainHash, Codec, Frame, Idempotency, PAYLOAD_BYTES_MAX, compress};
 use crate::id::Seq;
+use std::sync::Arc;
 
 /// A batch as a log will store it.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     codec: Codec,
-    stored: Vec<u8>,
+    stored: Arc<Vec<u8>>,
     raw_bytes: u32,
     records: u32,
     leaf: [u8; 32],
@@ -34,7 +35,7 @@ impl Prepared {
         }
         let (codec, stored) = compress(payload);
         let (raw_bytes, leaf) = (payload.len() as u32, leaf(payload));
-        Ok(Prepared { codec, stored, raw_bytes, records, leaf, request: None })
+        Ok(Prepared { codec, stored: Arc::new(stored), raw_bytes, records, leaf, request: None })
     }
 
     /// Keeps the BLAKE3 hash of an idempotency key with the batch, and what is answered to it: at most
@@ -56,6 +57,11 @@ impl Prepared {
     /// How many records it has.
     pub fn records(&self) -> u32 {
         self.records
+    }
+
+    /// The payload as it is stored: how it is compressed, its bytes, and how many it has uncompressed.
+    pub fn stored(&self) -> (Codec, Arc<Vec<u8>>, u32) {
+        (self.codec, self.stored.clone(), self.raw_bytes)
     }
 
     /// Length as stored, in bytes, without the frame's header.

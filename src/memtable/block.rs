@@ -1,11 +1,10 @@
 //! Batches seen as a block.
 
-use super::CommittedBatch;
 use crate::error::StorageError;
 use crate::format::payload::Payload;
 use crate::format::rows::{RowRef, order_rows};
 use crate::id::Seq;
-use crate::record::{Block, Column, Data, Field, Presence, Tags, Texts, Timestamp, Zone};
+use crate::record::{Block, BlockInfo, Column, Data, Field, Presence, Tags, Texts, Timestamp, Zone};
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
@@ -15,28 +14,15 @@ use std::sync::{Arc, OnceLock};
 #[derive(Debug)]
 pub struct MemoryBlock {
     batches: Vec<(Seq, Arc<Payload>)>,
-    count: u32,
-    time: (Timestamp, Timestamp),
-    seq: (Seq, Seq),
+    info: BlockInfo,
     /// In order, made by the first query that needs it.
     rows: OnceLock<Vec<RowRef>>,
 }
 
 impl MemoryBlock {
-    /// A block over batches that follow each other.
-    pub fn new(batches: &[CommittedBatch]) -> Self {
-        let times = || batches.iter().flat_map(|b| b.payload.records.iter().map(|r| r.time));
-        let batch_list = batches.iter().map(|b| (b.first, b.payload.clone())).collect();
-        MemoryBlock {
-            batches: batch_list,
-            count: batches.iter().map(|b| b.payload.records.len() as u32).sum(),
-            time: (times().min().unwrap_or_default(), times().max().unwrap_or_default()),
-            seq: (
-                batches.first().map(|b| b.first).unwrap_or_default(),
-                batches.last().map(CommittedBatch::last).unwrap_or_default(),
-            ),
-            rows: OnceLock::new(),
-        }
+    /// A block over batches that follow each other, each with the number of its first record; `info` is of all of them.
+    pub fn new(batches: Vec<(Seq, Arc<Payload>)>, info: BlockInfo) -> Self {
+        MemoryBlock { batches, info, rows: OnceLock::new() }
     }
 
     fn ordered(&self) -> &[RowRef] {
@@ -75,20 +61,20 @@ impl MemoryBlock {
             Some(&first) if tags.iter().all(|&t| t == first) => Tags::One(first),
             _ => Tags::Each(tags.into()),
         };
-        let presence = if held.len() == self.count as usize { Presence::All } else { Presence::Rows(held.into()) };
+        let presence = if held.len() == self.info.rows as usize { Presence::All } else { Presence::Rows(held.into()) };
         Some(Field { presence, column: Arc::new(Column { tags, data: Data::Plain(texts) }) })
     }
 }
 
 impl Block for MemoryBlock {
     fn rows(&self) -> u32 {
-        self.count
+        self.info.rows
     }
     fn time_range(&self) -> (Timestamp, Timestamp) {
-        self.time
+        self.info.time
     }
     fn seq_range(&self) -> (Seq, Seq) {
-        self.seq
+        self.info.seq
     }
     fn times(&self) -> Result<Arc<Vec<i64>>, StorageError> {
         Ok(Arc::new(self.ordered().iter().map(|r| r.time.0).collect()))
@@ -121,7 +107,7 @@ impl Block for MemoryBlock {
         Ok(if there { Zone::Unknown } else { Zone::Absent })
     }
     fn field(&self, name: &str) -> Result<Option<Field>, StorageError> {
-        Ok(self.collect(name, 0..self.count))
+        Ok(self.collect(name, 0..self.info.rows))
     }
     fn field_at(&self, name: &str, rows: &[u32]) -> Result<Option<Field>, StorageError> {
         Ok(self.collect(name, rows.iter().copied()))

@@ -1,49 +1,34 @@
 //! Committed batches that are not yet in a segment, searchable at once.
 //!
 //! Promises: a snapshot sees whole batches, each once, in the order of commits; it costs no copy of records.
-//! Batches stay in their canonical bytes; columns are made for the queries that ask for them.
+//! Batches stay in their canonical bytes, those of stores with many tenants compressed; columns are made for the queries
+//! that ask for them.
 //! May not know: disk.
 
+mod batch;
 mod block;
 
+pub use batch::{CommittedBatch, Kept, Packed};
 pub use block::MemoryBlock;
 
 use crate::error::StorageError;
 use crate::format::block::{BLOCK_BYTES_MAX, BLOCK_ROWS_MAX};
-use crate::format::payload::Payload;
 use crate::id::Seq;
 use crate::record::{Block, BlockInfo, Source, TermIndex};
-use std::sync::Arc;
-
-/// A committed batch.
-#[derive(Clone, Debug)]
-pub struct CommittedBatch {
-    /// Number of its first record.
-    pub first: Seq,
-    /// Its records.
-    pub payload: Arc<Payload>,
-    /// BLAKE3 of its canonical bytes.
-    pub leaf: [u8; 32],
-}
-
-impl CommittedBatch {
-    /// Number of its last record.
-    pub fn last(&self) -> Seq {
-        Seq(self.first.0 + (self.payload.records.len() as u64).saturating_sub(1))
-    }
-}
+use std::sync::{Arc, OnceLock};
 
 /// Batches in the order of commits.
 #[derive(Debug, Default)]
 pub struct Memtable {
-    batches: Vec<CommittedBatch>,
+    batches: Vec<Kept>,
     /// Groups of batches that fill a block, made once; the batches behind the last one are grouped by each snapshot.
-    blocks: Vec<Arc<MemoryBlock>>,
+    groups: Vec<Arc<Group>>,
     grouped: usize,
     open_rows: usize,
     open_bytes: usize,
     rows: u64,
     bytes: usize,
+    unpacked_bytes: usize,
 }
 
 impl Memtable {
@@ -53,15 +38,16 @@ impl Memtable {
     }
 
     /// Adds a batch, which follows the last one in number.
-    pub fn push(&mut self, batch: CommittedBatch) {
+    pub fn push(&mut self, batch: Kept) {
         debug_assert!(self.batches.last().is_none_or(|b| b.last().0 + 1 == batch.first.0), "batches follow each other");
-        self.rows += batch.payload.records.len() as u64;
-        self.bytes += batch.payload.memory();
-        let (rows, bytes) = (batch.payload.records.len(), batch.payload.bytes.len());
+        self.rows += u64::from(batch.records());
+        self.bytes += batch.memory();
+        self.unpacked_bytes += batch.unpacked_bytes;
+        let (rows, bytes) = (batch.records() as usize, batch.unpacked_bytes);
         // A group is closed by the batch that would take it over a block's limits.
         let over = self.open_rows + rows > BLOCK_ROWS_MAX || self.open_bytes + bytes > BLOCK_BYTES_MAX;
         if over && self.grouped < self.batches.len() {
-            self.blocks.push(Arc::new(MemoryBlock::new(&self.batches[self.grouped..])));
+            self.groups.push(Arc::new(Group::new(&self.batches[self.grouped..])));
             self.grouped = self.batches.len();
             (self.open_rows, self.open_bytes) = (0, 0);
         }
@@ -78,40 +64,79 @@ impl Memtable {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+    /// Bytes of memory where nothing were packed, about: what sealing takes.
+    pub fn unpacked_bytes(&self) -> usize {
+        self.unpacked_bytes
+    }
     /// No records?
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
     /// The batches.
-    pub fn batches(&self) -> &[CommittedBatch] {
+    pub fn batches(&self) -> &[Kept] {
         &self.batches
     }
     /// Number of the last record.
     pub fn last(&self) -> Option<Seq> {
-        self.batches.last().map(CommittedBatch::last)
+        self.batches.last().map(Kept::last)
     }
 
     /// What is here now, for queries.
     pub fn snapshot(&self) -> MemorySource {
-        let mut blocks = self.blocks.clone();
+        let mut groups = self.groups.clone();
         if self.grouped < self.batches.len() {
-            blocks.push(Arc::new(MemoryBlock::new(&self.batches[self.grouped..])));
+            groups.push(Arc::new(Group::new(&self.batches[self.grouped..])));
         }
-        MemorySource { blocks }
+        MemorySource { groups }
     }
 }
 
 /// The blocks of a memtable at one moment.
 #[derive(Debug, Clone)]
 pub struct MemorySource {
-    blocks: Vec<Arc<MemoryBlock>>,
+    groups: Vec<Arc<Group>>,
+}
+
+/// Batches that a block is made of.
+#[derive(Debug)]
+struct Group {
+    batches: Vec<Kept>,
+    info: BlockInfo,
+    /// Made by the first query that looks at it. One of packed batches goes with its query.
+    block: OnceLock<Arc<MemoryBlock>>,
+}
+
+impl Group {
+    fn new(batches: &[Kept]) -> Self {
+        let times = batches.iter().map(|b| b.time);
+        let time = times.reduce(|all, time| (all.0.min(time.0), all.1.max(time.1))).unwrap_or_default();
+        let seq = (batches.first().map(|b| b.first), batches.last().map(Kept::last));
+        let info = BlockInfo {
+            rows: batches.iter().map(Kept::records).sum(),
+            time,
+            seq: (seq.0.unwrap_or_default(), seq.1.unwrap_or_default()),
+        };
+        Group { batches: batches.to_vec(), info, block: OnceLock::new() }
+    }
+
+    fn block(&self) -> Result<Arc<MemoryBlock>, StorageError> {
+        if let Some(block) = self.block.get() {
+            return Ok(block.clone());
+        }
+        let batches = self.batches.iter().map(|kept| Ok((kept.first, kept.batch()?.payload)));
+        let block = Arc::new(MemoryBlock::new(batches.collect::<Result<_, StorageError>>()?, self.info));
+        if self.batches.iter().any(Kept::is_packed) {
+            return Ok(block);
+        }
+        Ok(self.block.get_or_init(|| block).clone())
+    }
 }
 
 impl MemorySource {
     /// A source of batches that are in no memtable.
     pub fn of(batches: &[CommittedBatch]) -> Self {
         let mut memtable = Memtable::new();
-        batches.iter().for_each(|b| memtable.push(b.clone()));
+        batches.iter().for_each(|b| memtable.push(Kept::new(b.clone(), None)));
         memtable.snapshot()
     }
 }
@@ -121,16 +146,18 @@ impl Source for MemorySource {
         "memtable".into()
     }
     fn len(&self) -> usize {
-        self.blocks.len()
+        self.groups.len()
     }
     fn info(&self, block: usize) -> BlockInfo {
-        let b = &self.blocks[block];
-        BlockInfo { rows: b.rows(), time: b.time_range(), seq: b.seq_range() }
+        self.groups[block].info
     }
     fn block(&self, block: usize) -> Result<Arc<dyn Block>, StorageError> {
-        Ok(self.blocks[block].clone())
+        Ok(self.groups[block].block()?)
     }
     fn terms(&self) -> Option<Arc<dyn TermIndex>> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

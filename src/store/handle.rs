@@ -74,6 +74,7 @@ impl Tenant {
     pub fn append_batch(&self, batch: &Batch, ack: Ack) -> Result<Appended, Error> {
         self.store.has_room()?;
         self.core.admit(batch)?;
+        self.store.make_room();
         self.core.make_room()?;
         let appended = self.core.append(batch, ack)?;
         self.after_append();
@@ -84,6 +85,7 @@ impl Tenant {
     /// their order. For who collects small batches of many callers; an error of all says that none was appended.
     pub fn append_batches(&self, batches: &[(Batch, Ack)]) -> Result<Vec<Result<Appended, Error>>, Error> {
         self.store.has_room()?;
+        self.store.make_room();
         self.core.make_room()?;
         let results = self.core.append_all(batches)?;
         self.after_append();
@@ -97,6 +99,7 @@ impl Tenant {
     pub fn append_batch_with(&self, batch: &Batch, options: AppendOptions) -> Result<Committed, Error> {
         let ack = options.ack.unwrap_or(self.store.options().ack);
         self.store.has_room()?;
+        self.store.make_room();
         self.core.make_room()?;
         let committed = match options.idempotency {
             Some(idempotency) => self.core.append_once(batch, ack, idempotency)?,
@@ -112,7 +115,7 @@ impl Tenant {
     /// Where a memtable waits to be sealed, sees to it.
     fn after_append(&self) {
         self.store.workers().busy();
-        if self.core.has_frozen() {
+        if self.core.has_frozen() || self.store.is_over_room() {
             if self.store.workers().any() {
                 self.store.workers().ask();
             } else {

@@ -72,6 +72,8 @@ pub(crate) struct Inner {
     read_only: bool,
     cache: Arc<Cache>,
     memtable_bytes: Arc<AtomicU64>,
+    /// Held by who makes room for memtables.
+    relief: Mutex<()>,
     tenants: Tenants,
     catalog: OnceLock<Catalog>,
     catalog_open: Mutex<()>,
@@ -127,6 +129,7 @@ impl Store {
             cache: Arc::new(Cache::new(options.cache_bytes_max)),
             read_only: !write,
             memtable_bytes: Arc::default(),
+            relief: Mutex::default(),
             tenants: Tenants::default(),
             catalog: OnceLock::new(),
             catalog_open: Mutex::default(),
@@ -284,6 +287,7 @@ impl Inner {
             dir: dir.clone(),
             cache: self.cache.clone(),
             memtable_bytes: self.memtable_bytes.clone(),
+            memtables_bytes_max: self.options.memtables_bytes_max as u64,
             memtable_bytes_max: self.options.memtable_bytes_max,
             mapped: self.options.mapped,
             merge_bytes_max: self.options.merge_bytes_max,
@@ -371,14 +375,49 @@ impl Inner {
                 first_error = first_error.and(Err(e));
             }
         }
-        let total = self.memtable_bytes.load(Ordering::Relaxed);
-        if total > self.options.memtables_bytes_max as u64
-            && let Some(largest) = open.iter().max_by_key(|t| t.active_bytes())
-            && let Err(e) = largest.seal()
-        {
-            first_error = first_error.and(Err(e));
+        first_error.and(self.seal_largest(open, self.options.memtables_bytes_max as u64))
+    }
+
+    /// Seals the largest memtables until all together have at most so many bytes. One that can't be sealed is left.
+    fn seal_largest(&self, open: &[Arc<TenantCore>], bytes_max: u64) -> Result<(), Error> {
+        let is_over = || self.memtable_bytes.load(Ordering::Relaxed) > bytes_max;
+        if !is_over() {
+            return Ok(());
+        }
+        let mut first_error = Ok(());
+        let mut largest: Vec<(usize, &Arc<TenantCore>)> = open.iter().map(|t| (t.active_bytes(), t)).collect();
+        largest.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        for (bytes, tenant) in largest {
+            if bytes == 0 || !is_over() {
+                break;
+            }
+            // No tenant's merge or deletion is what all the others wait for.
+            if !tenant.is_sealing()
+                && let Err(e) = tenant.seal()
+            {
+                first_error = first_error.and(Err(e));
+            }
         }
         first_error
+    }
+
+    /// Before an append: where memtables have outgrown their room by more than a quarter, whoever appends waits until
+    /// there is room again, which one of them makes. Where sealing fails, which is no fault of the appended records,
+    /// each tenant's own bound is left.
+    fn make_room(&self) {
+        let bytes_max = self.options.memtables_bytes_max as u64;
+        let is_over = || self.memtable_bytes.load(Ordering::Relaxed) > bytes_max + bytes_max / 4;
+        if is_over() {
+            let _turn = self.relief.lock().unwrap_or_else(|e| e.into_inner());
+            if is_over() {
+                let _ = self.seal_largest(&self.tenants.open(), bytes_max);
+            }
+        }
+    }
+
+    /// Have memtables outgrown their room?
+    fn is_over_room(&self) -> bool {
+        self.memtable_bytes.load(Ordering::Relaxed) > self.options.memtables_bytes_max as u64
     }
 
     fn close(&self) -> Result<(), Error> {

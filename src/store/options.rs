@@ -21,7 +21,8 @@ pub struct Options {
     pub query_threads: usize,
     /// A tenant's memtable is sealed at so many bytes.
     pub memtable_bytes_max: usize,
-    /// All memtables together; over it the largest one is sealed.
+    /// All memtables together; over it the largest ones are sealed, and over it by a quarter appends wait for that. Of
+    /// many tenants batches are kept compressed, once memtables have an eighth of this.
     pub memtables_bytes_max: usize,
     /// Records are sealed at the latest so long after they came, where maintenance runs.
     pub seal_age_max: Duration,

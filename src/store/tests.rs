@@ -159,3 +159,39 @@ fn figures_open_no_tenant() {
     a.append_batch(&batch(100, 5), Ack::Fsync).unwrap();
     assert_eq!(seen(), (2, 1, 0, 45, 1));
 }
+
+/// A budget that one tenant's memtable does not come near to, and a hundred's do.
+#[test]
+fn memtables_of_many_tenants_keep_within_their_room_and_lose_nothing() {
+    let vfs = SimVfs::new();
+    for background_threads in [0, 1] {
+        let dir = format!("/s{background_threads}");
+        let room = 250_000;
+        let options = Options { memtables_bytes_max: room, background_threads, ..Options::default() };
+        let store = Store::open_on(Arc::new(vfs.clone()), Path::new(&dir), options.clone(), true).unwrap();
+        let tenants: Vec<_> = (0..100).map(|n| store.tenant(&format!("t{n}")).unwrap()).collect();
+        let (mut plain, mut most) = (0, 0);
+        for round in 0..5 {
+            for tenant in &tenants {
+                let batch = batch(round * 40, 40);
+                plain += crate::format::payload::encode(&batch).memory();
+                tenant.append_batch(&batch, Ack::Os).unwrap();
+                most = most.max(store.memory().0 as usize);
+            }
+        }
+        assert!(plain > 3 * room, "{plain} bytes are no test");
+        assert!(most < room * 5 / 4 + 20_000, "{most} bytes");
+        for tenant in &tenants {
+            assert_eq!(count(tenant), 200);
+        }
+        // What was not sealed comes back from the log.
+        let killed = Arc::new(vfs.after_kill());
+        let again = Store::open_on(killed, Path::new(&dir), options, true).unwrap();
+        for n in 0..100 {
+            assert_eq!(count(&again.tenant(&format!("t{n}")).unwrap()), 200);
+            assert!((again.memory().0 as usize) < room * 3 / 2, "{}", again.memory().0);
+        }
+        drop(tenants);
+        store.close().unwrap();
+    }
+}

@@ -7,7 +7,7 @@ use crate::format::payload::{self, Payload};
 use crate::format::receipt::{Filed, Receipt};
 use crate::id::Seq;
 use crate::log::{Ack, Append, Prepared};
-use crate::memtable::CommittedBatch;
+use crate::memtable::{CommittedBatch, Kept, Packed};
 use crate::record::{Batch, Timestamp};
 use crate::store::Error;
 use crate::store::error::ErrorKind;
@@ -65,6 +65,11 @@ pub struct Committed {
     /// The answer that was kept with the key, where this request was done before; nothing was stored now.
     pub replayed: Option<Box<[u8]>>,
 }
+
+/// Batches are kept packed where all memtables take more than this part of their room, ...
+const PACKED_ABOVE: u64 = 8;
+/// ... in memtables that have less than this part of the whole.
+const PACKED_SHARE: u64 = 16;
 
 /// How levels of acknowledgement are numbered in receipts.
 const ACKS: [Ack; 3] = [Ack::Fsync, Ack::Os, Ack::Buffered];
@@ -163,9 +168,11 @@ impl TenantCore {
         let (leaf, records) = (prepared.leaf(), prepared.records());
         let payload = Arc::new(payload);
         let (state, receipts) = (self.state.clone(), writer.receipts.clone());
-        let total = self.options.memtable_bytes.clone();
+        let (codec, stored, raw_bytes) = prepared.stored();
+        let (total, room) = (self.options.memtable_bytes.clone(), self.options.memtables_bytes_max);
         let commit = Box::new(move |first: Seq| {
-            let added = insert(&state, CommittedBatch { first, payload, leaf });
+            let batch = CommittedBatch { first, payload, leaf };
+            let added = insert(&state, batch, Packed { codec, stored, raw_bytes }, total.load(Ordering::Relaxed), room);
             total.fetch_add(added, Ordering::Relaxed);
             if let Some((key, receipt)) = receipt {
                 receipts.keep(Filed { key, first, records, receipt });
@@ -198,7 +205,7 @@ impl TenantCore {
 
 impl State {
     pub(super) fn last_seq(&self) -> Seq {
-        let frozen = self.frozen.last().and_then(|f| f.batches.last()).map(CommittedBatch::last);
+        let frozen = self.frozen.last().and_then(|f| f.batches.last()).map(Kept::last);
         self.active.last().or(frozen).unwrap_or(self.version.sealed_below)
     }
 }
@@ -211,12 +218,21 @@ fn prepare(batch: &Batch, keys: &KeyRing) -> Result<(Payload, Prepared), Error> 
     Ok((payload, prepared))
 }
 
-/// Adds a committed batch; gives the bytes that it takes.
-fn insert(state: &Mutex<State>, batch: CommittedBatch) -> u64 {
-    let bytes = batch.payload.memory() as u64;
+/// Adds a committed batch; gives the bytes that it takes. `total` are those of all memtables, for which there is `room`.
+fn insert(state: &Mutex<State>, batch: CommittedBatch, packed: Packed, total: u64, room: u64) -> u64 {
     let mut state = state.lock().unwrap_or_else(|e| e.into_inner());
+    let packs = keeps_packed(state.counted, total, room);
+    let batch = Kept::new(batch, packs.then_some(packed));
+    let bytes = batch.memory() as u64;
     state.active_since.get_or_insert_with(Timestamp::now);
     state.active.push(batch);
     state.counted += bytes;
     bytes
+}
+
+/// Does a tenant whose memtables have so many bytes keep batches packed? One of many does, once all of them take a good
+/// part of their room: otherwise a thousand tenants would be sealed when each has a hundred records. What is large is
+/// sealed soon, and what is not packed need not be unpacked.
+pub(super) fn keeps_packed(bytes: u64, total: u64, room: u64) -> bool {
+    total > room / PACKED_ABOVE && bytes < total / PACKED_SHARE
 }

@@ -46,7 +46,7 @@ use crate::format::version::Version;
 use crate::id::{LogId, SegmentId, TenantId};
 use crate::log::Log;
 use crate::manifest::Manifest;
-use crate::memtable::{CommittedBatch, MemorySource, Memtable};
+use crate::memtable::{Kept, MemorySource, Memtable};
 use crate::record::Timestamp;
 use crate::segment::Cache;
 use crate::vfs::Vfs;
@@ -71,6 +71,8 @@ pub struct TenantOptions {
     pub cache: Arc<Cache>,
     /// Bytes of all memtables of the store together; each tenant keeps its share up to date.
     pub memtable_bytes: Arc<AtomicU64>,
+    /// Room for all of them.
+    pub memtables_bytes_max: u64,
     /// A memtable is sealed at so many bytes.
     pub memtable_bytes_max: usize,
     /// Read segments through a memory map.
@@ -140,7 +142,7 @@ struct State {
 /// A memtable that takes no more batches.
 #[derive(Debug)]
 struct Frozen {
-    batches: Vec<CommittedBatch>,
+    batches: Vec<Kept>,
     source: Arc<MemorySource>,
     bytes: usize,
     /// The log file that was begun when it was frozen: older ones are not needed once it is sealed.

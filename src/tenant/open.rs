@@ -1,5 +1,6 @@
 //! Opening a tenant: manifest, segments, log; and what a crash left behind.
 
+use super::append::keeps_packed;
 use super::archived::ArchivedList;
 use super::compact::Merges;
 use super::receipts::Receipts;
@@ -8,12 +9,13 @@ use super::usage::Daily;
 use super::{State, TenantCore, TenantOptions, Writer};
 use crate::crypt::{open_segment, remove_unfinished};
 use crate::error::{Damage, StorageError};
+use crate::format::frame::compress;
 use crate::format::payload::Payload;
 use crate::format::version::Version;
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::log::{Log, LogOptions, PREALLOCATE_BYTES, ReadOnlyError, Recovery, Replayed};
 use crate::manifest::{Manifest, ManifestRecovery};
-use crate::memtable::{CommittedBatch, Memtable};
+use crate::memtable::{CommittedBatch, Kept, Memtable, Packed};
 use crate::record::Timestamp;
 use crate::segment::{Cache, SegmentReader};
 use crate::store::Error;
@@ -162,12 +164,19 @@ fn state_of(
     before: &BTreeMap<SegmentId, Arc<SegmentSource>>,
 ) -> Result<State, Error> {
     let mut active = Memtable::new();
+    let total = options.memtable_bytes.load(std::sync::atomic::Ordering::Relaxed);
     for batch in replay {
         let payload = Payload::decode(batch.payload).map_err(|e| {
             // The frame's checksum held, so these bytes were written so.
             StorageError::from(e.in_file(&options.dir.join("log")))
         })?;
-        active.push(CommittedBatch { first: batch.first, payload: Arc::new(payload), leaf: batch.leaf });
+        let bytes = active.bytes() as u64;
+        let packed = keeps_packed(bytes, total + bytes, options.memtables_bytes_max).then(|| {
+            let (codec, stored) = compress(&payload.bytes);
+            Packed { codec, stored: Arc::new(stored), raw_bytes: payload.bytes.len() as u32 }
+        });
+        let batch = CommittedBatch { first: batch.first, payload: Arc::new(payload), leaf: batch.leaf };
+        active.push(Kept::new(batch, packed));
     }
     let counted = active.bytes() as u64;
     options.memtable_bytes.fetch_add(counted, std::sync::atomic::Ordering::Relaxed);

@@ -12,13 +12,13 @@ use crate::format::rows::{order_rows, split_rows};
 use crate::format::version::Version;
 use crate::id::{LogId, Seq};
 use crate::manifest::ManifestError;
-use crate::memtable::CommittedBatch;
+use crate::memtable::{CommittedBatch, Kept};
 use crate::record::Timestamp;
 use crate::segment::BlockEncoder;
 use crate::store::Error;
 use crate::store::error::ErrorKind;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, TryLockError};
 use std::time::Duration;
 
 /// At most so many memtables wait to be sealed; whoever appends more seals one first.
@@ -58,7 +58,7 @@ impl TenantCore {
             let state = self.state();
             let age = Timestamp::now().0 - state.active_since.map_or(i64::MAX, |t| t.0);
             let old = age > i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX);
-            (old || state.active.bytes() >= self.options.memtable_bytes_max, !state.frozen.is_empty())
+            (old || state.active.unpacked_bytes() >= self.options.memtable_bytes_max, !state.frozen.is_empty())
         };
         match () {
             () if due || abandoned => self.seal(),
@@ -75,7 +75,7 @@ impl TenantCore {
     pub fn make_room(&self) -> Result<(), Error> {
         let writer = self.writer()?;
         let bytes_max = self.options.memtable_bytes_max;
-        if self.state().active.bytes() < bytes_max {
+        if self.state().active.unpacked_bytes() < bytes_max {
             return Ok(());
         }
         let result = {
@@ -83,7 +83,7 @@ impl TenantCore {
             let _turn = writer.freeze.lock().unwrap_or_else(|e| e.into_inner());
             let (bytes, waiting) = {
                 let state = self.state();
-                (state.active.bytes(), state.frozen.len())
+                (state.active.unpacked_bytes(), state.frozen.len())
             };
             match () {
                 () if bytes < bytes_max => return Ok(()),
@@ -92,7 +92,7 @@ impl TenantCore {
             }
         };
         match result {
-            Err(e) if self.state().active.bytes() >= 2 * bytes_max => Err(e),
+            Err(e) if self.state().active.unpacked_bytes() >= 2 * bytes_max => Err(e),
             _ => Ok(()),
         }
     }
@@ -100,6 +100,11 @@ impl TenantCore {
     /// Does a memtable wait to be sealed?
     pub fn has_frozen(&self) -> bool {
         !self.state().frozen.is_empty()
+    }
+
+    /// Are segments made or replaced just now, which sealing would wait for?
+    pub fn is_sealing(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| matches!(writer.seal.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     /// Ends the merge that runs, if one does; none begins any more.
@@ -172,7 +177,7 @@ impl TenantCore {
             let result = self.seal_one(writer, &frozen);
             self.state().seal_error = result.as_ref().err().map(ToString::to_string);
             result?;
-            records += frozen.batches.iter().map(|b| b.payload.records.len() as u64).sum::<u64>();
+            records += frozen.batches.iter().map(|b| u64::from(b.records())).sum::<u64>();
         }
     }
 
@@ -184,7 +189,8 @@ impl TenantCore {
 
     fn seal_one(&self, writer: &Writer, frozen: &Frozen) -> Result<(), Error> {
         let version = writer.manifest.version();
-        let batches: Vec<(Seq, Arc<Payload>)> = frozen.batches.iter().map(|b| (b.first, b.payload.clone())).collect();
+        let committed: Vec<CommittedBatch> = frozen.batches.iter().map(Kept::batch).collect::<Result<_, _>>()?;
+        let batches: Vec<(Seq, Arc<Payload>)> = committed.iter().map(|b| (b.first, b.payload.clone())).collect();
         let rules = self.options.rules.policy();
         let (mut segments, mut leaves, mut attempt) = (Vec::new(), Vec::new(), self.attempt());
         for group in group_rows(order_rows(&batches), &batches, &rules, self.options.rules.clock.now()) {
@@ -192,13 +198,13 @@ impl TenantCore {
             let mut from = 0;
             for meta in self.seal_group(writer, &mut attempt, &group, &batches, bytes_max)? {
                 let to = group.rows.len().min(from + meta.rows as usize);
-                leaves.extend(leaves_of(&group.rows[from..to], &frozen.batches, &self.options.keys));
+                leaves.extend(leaves_of(&group.rows[from..to], &committed, &self.options.keys));
                 segments.push(meta);
                 from = to;
             }
         }
         leaves.sort_by_key(Leaf::first);
-        let sealed_below = frozen.batches.last().map_or(version.sealed_below, CommittedBatch::last);
+        let sealed_below = frozen.batches.last().map_or(version.sealed_below, Kept::last);
         // Before the entry, which lets the log go: what of it is not sealed after all is still in the log.
         writer.receipts.save(&self.id, &self.options, sealed_below)?;
         let bytes = segments.iter().map(|s: &SegmentMeta| s.bytes).sum();

@@ -17,6 +17,7 @@ fn options(vfs: &SimVfs) -> TenantOptions {
         dir: PathBuf::from("/disk/t"),
         cache: Arc::new(Cache::new(1 << 20)),
         memtable_bytes: Arc::default(),
+        memtables_bytes_max: 2 << 20,
         memtable_bytes_max: 1 << 20,
         mapped: false,
         merge_bytes_max: 1 << 20,
