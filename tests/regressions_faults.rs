@@ -6,7 +6,7 @@ use duramen::crypt::MasterKey;
 use duramen::policy::{ArchiveRule, Policy, PolicyConfig};
 use duramen::repair::{RepairOptions, repair_on};
 use duramen::store::DeleteOptions;
-use duramen::vfs::sim::SimVfs;
+use duramen::vfs::sim::{SimFault, SimOp, SimVfs};
 use duramen::vfs::{Vfs, set_aside};
 use duramen::{Ack, AppendOptions, BatchBuilder, Idempotency, Labels, Options, Record, Store, Tenant, Timestamp};
 use std::path::{Path, PathBuf};
@@ -192,4 +192,76 @@ fn a_change_of_keys_that_a_crash_ended_leaves_no_file() {
         assert!(!left.files().contains(&unfinished), "at {at}");
     }
     assert!(left_one);
+}
+
+/// An entry of the manifest was in doubt after two syncs that failed, so that its files were kept. A deletion that came
+/// next said done, and a file of the one before still had the records until the store was opened again.
+#[test]
+fn a_deletion_leaves_no_file_of_one_that_was_in_doubt() {
+    for is_found in [true, false] {
+        let vfs = SimVfs::new();
+        let store = open(&vfs);
+        let tenant = store.tenant("acme").unwrap();
+        let record = |n: u64| Record::new().with("n", n).with("text", format!("needle{n}"));
+        tenant.append(&(0..20).map(record).collect::<Vec<_>>()).unwrap();
+        tenant.seal().unwrap();
+        // The entry is written, and so is the manifest that is to take its place: neither is known to be durable.
+        vfs.inject(SimFault::new(SimOp::Sync).under(folder("acme").join("manifest")).times(1));
+        vfs.inject(SimFault::new(SimOp::Sync).under(folder("acme").join("manifest.tmp")).times(1));
+        assert!(tenant.delete("n:<10", &DeleteOptions::default()).is_err());
+        assert_eq!(vfs.list(&folder("acme").join("segments")).unwrap().len(), 2, "what may be named stays");
+        let query = if is_found { "n:5" } else { "n:77" };
+        let report = tenant.delete(query, &DeleteOptions::default()).unwrap();
+        assert_eq!((report.done, report.records), (true, u64::from(is_found)));
+        let (version, _) = duramen::manifest::open_read_only(
+            &vfs,
+            &folder("acme").join("manifest"),
+            &duramen::TenantId::new("acme").unwrap(),
+        )
+        .unwrap();
+        let named: Vec<String> = version.segments.keys().map(|id| format!("{id}.seg")).collect();
+        let there: Vec<String> =
+            vfs.list(&folder("acme").join("segments")).unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(there, named);
+        assert_eq!(count(&tenant), Some(20 - u64::from(is_found)));
+    }
+}
+
+/// A repair wrote a segment of frames that were not synced, and then their keys. The power went in between and took the
+/// frames: the next repair found the records and no keys, so that a request that came again was stored twice.
+#[test]
+fn a_repair_that_loses_power_keeps_records_and_keys_together() {
+    let vfs = SimVfs::new();
+    let store = open(&vfs);
+    let append = |store: &Store| {
+        let mut builder = BatchBuilder::new();
+        for n in 0..3 {
+            builder.push(&Record::new().with("n", n), Timestamp(n), &Labels::default()).unwrap();
+        }
+        let key = Idempotency::new("key").unwrap();
+        let options = AppendOptions::new().ack(Ack::Os).idempotency(key);
+        store.tenant("acme").unwrap().append_batch_with(&builder.take(), options).map(drop)
+    };
+    append(&store).unwrap();
+    let repair =
+        |vfs: &SimVfs| repair_on(&(Arc::new(vfs.clone()) as Arc<dyn Vfs>), Path::new(DIR), &RepairOptions::default());
+    let mut is_down = true;
+    let mut operation = 0;
+    while is_down {
+        operation += 1;
+        for seed in 0..12 {
+            let left = vfs.after_kill();
+            assert!(left.damage(&folder("acme").join("manifest"), 8 * 300));
+            left.crash_at(operation);
+            let _ = repair(&left);
+            is_down = left.is_down();
+            let left = left.after_crash(seed);
+            repair(&left).unwrap();
+            let store = open(&left);
+            append(&store).unwrap();
+            let found = count(&store.tenant("acme").unwrap());
+            assert_eq!(found, Some(3), "operation {operation}, seed {seed}");
+        }
+    }
+    assert!(operation > 20, "a repair of {operation} operations");
 }

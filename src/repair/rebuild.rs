@@ -94,8 +94,9 @@ impl Tenant<'_> {
         }
         look.parts.extend(overlapping);
         look.aside.extend(history.bad_parts.iter().map(|(path, why)| (path.clone(), why.clone(), "set aside")));
-        let made = self.recover(&look, &mut taken, history.sealed_below)?;
+        // First: a loss of power amid this may take the frames and leave a segment, which the next repair takes records of.
         self.keep_receipts(&look)?;
+        let made = self.recover(&look, &mut taken, history.sealed_below)?;
         self.losses(&look, floor)?;
         self.gaps(&history, &taken, floor)?;
         let path = self.dir.join("manifest");

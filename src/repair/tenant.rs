@@ -133,8 +133,9 @@ impl Tenant<'_> {
             return Ok(());
         }
         let mut taken = RoaringTreemap::new();
-        let made = self.recover(&look, &mut taken, version.sealed_below)?;
+        // First: a loss of power amid this may take the frames and leave a segment, which the next repair takes records of.
         self.keep_receipts(&look)?;
+        let made = self.recover(&look, &mut taken, version.sealed_below)?;
         let lost = self.losses(&look, version.sealed_below)?;
         if self.report.dry_run {
             self.clear_parts(&parts, &[])?;

@@ -178,7 +178,8 @@ impl TenantCore {
         if found.is_empty() {
             // It may go on with one that a crash ended between its entry and its end.
             report.quarantine_removed = self.clear_quarantine()?;
-            // Or with one that could not remove a file.
+            // Or with one that could not remove a file, or whose entry is in doubt.
+            self.settle(writer)?;
             self.options.leftover.retry(&*self.options.vfs)?;
             self.options.vfs.sync_dir(&self.options.dir.join("segments"))?;
             report.done = true;

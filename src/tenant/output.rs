@@ -75,6 +75,11 @@ impl Attempt {
     pub fn keep(mut self) {
         self.files.clear();
     }
+
+    /// Keeps the files until it is known whether an entry names them.
+    pub fn keep_undecided(mut self) {
+        self.leftover.keep_undecided(std::mem::take(&mut self.files));
+    }
 }
 
 impl Drop for Attempt {

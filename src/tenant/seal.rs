@@ -36,14 +36,33 @@ impl TenantCore {
 
     /// Applies an edit that names no new segments.
     pub(super) fn apply(&self, writer: &Writer, edit: Edit) -> Result<Arc<Version>, Error> {
-        Ok(writer.manifest.apply(Timestamp::now(), vec![edit])?)
+        self.apply_all(writer, vec![edit]).map_err(Error::from)
+    }
+
+    /// Applies edits. Where the manifest is certain after it, files go that entries in doubt had named.
+    fn apply_all(&self, writer: &Writer, edits: Vec<Edit>) -> Result<Arc<Version>, ManifestError> {
+        let result = writer.manifest.apply(Timestamp::now(), edits);
+        if !matches!(result, Err(ManifestError::Uncertain(_))) {
+            self.options.leftover.decide(&*self.options.vfs);
+        }
+        result
+    }
+
+    /// Sees to it that no entry is in doubt, so that no file is there that only one of these names.
+    pub(super) fn settle(&self, writer: &Writer) -> Result<(), Error> {
+        if self.options.leftover.is_undecided() {
+            self.apply_all(writer, Vec::new())?;
+        }
+        Ok(())
     }
 
     /// Applies an edit that names the segments of an attempt. Where it certainly did not happen, their files are removed.
     pub(super) fn apply_made(&self, writer: &Writer, edit: Edit, attempt: Attempt) -> Result<Arc<Version>, Error> {
-        let result = writer.manifest.apply(Timestamp::now(), vec![edit]);
-        if !matches!(result, Err(ManifestError::Unfit { .. } | ManifestError::Unchanged(_))) {
-            attempt.keep();
+        let result = self.apply_all(writer, vec![edit]);
+        match &result {
+            Ok(_) => attempt.keep(),
+            Err(ManifestError::Uncertain(_)) => attempt.keep_undecided(),
+            Err(_) => {}
         }
         Ok(result?)
     }

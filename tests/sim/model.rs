@@ -269,8 +269,13 @@ impl Tenant {
         for records in std::mem::take(&mut self.deletions) {
             let is_missing = |(number, place): &&RecordAt| {
                 self.batches.get(number).is_some_and(|batch| {
-                    let is_needed = need.is_some_and(|need| batch.survives >= need) && !batch.may_expire;
-                    is_needed && !batch.gone.contains(place) && !there.contains(&(*number, *place))
+                    // What is not needed, and yet there in part, is there with what was deleted of it gone.
+                    let is_needed = need.is_some_and(|need| batch.survives >= need);
+                    let is_seen = there.range((*number, 0)..=(*number, u32::MAX)).next().is_some();
+                    (is_needed || is_seen)
+                        && !batch.may_expire
+                        && !batch.gone.contains(place)
+                        && !there.contains(&(*number, *place))
                 })
             };
             let missing = records.iter().find(is_missing);
