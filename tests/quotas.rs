@@ -1,5 +1,7 @@
 //! The quota of a day over restarts and crashes.
 
+mod support;
+
 use duramen::policy::{Policy, PolicyConfig};
 use duramen::tenant::Clock;
 use duramen::verify::{FindingKind, verify};
@@ -74,8 +76,11 @@ fn a_restart_goes_on_with_the_sum() {
     day.fetch_add(1, Ordering::SeqCst);
     append(&tenant).unwrap();
     assert_eq!(tenant.usage().ingest_bytes_today, each, "another day");
-    store.close().unwrap();
-    // What is damaged is found, and says nothing.
+    // What is damaged is found; what the log has counts for today, and it is told.
+    let crashed = tempfile::tempdir().unwrap();
+    support::folder::copy(dir.path(), crashed.path());
+    drop((tenant, store));
+    let dir = crashed;
     let path = dir.path().join("tenants/t/usage");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[200] ^= 1;
@@ -83,7 +88,21 @@ fn a_restart_goes_on_with_the_sum() {
     let report = verify(&[dir.path()], false);
     assert!(matches!(&report.findings[..], [f] if f.kind == FindingKind::Corruption && f.file.ends_with("usage")));
     let store = Store::open_with(dir.path(), options(&day, 10 * each)).unwrap();
-    assert_eq!(store.tenant("t").unwrap().usage().ingest_bytes_today, 0);
+    let tenant = store.tenant("t").unwrap();
+    let known = tenant.usage().ingest_bytes_today;
+    assert!(known >= each && store.usage_damaged() == 1, "{known} of {each}");
+    let told = tenant.stats().unwrap().usage_error.expect("told");
+    assert!(told.contains("usage") && told.contains(&format!("{known} bytes")), "{told}");
+    // It holds over the next restart, and another day is another sum.
+    while append(&tenant).is_ok() {}
+    assert!(tenant.usage().ingest_bytes_today > 9 * each);
+    store.close().unwrap();
+    let store = Store::open_with(dir.path(), options(&day, 10 * each)).unwrap();
+    let tenant = store.tenant("t").unwrap();
+    assert!(is_refused(&append(&tenant).unwrap_err()) && verify(&[dir.path()], false).ok);
+    day.fetch_add(1, Ordering::SeqCst);
+    append(&tenant).unwrap();
+    assert_eq!((tenant.usage().ingest_bytes_today, tenant.stats().unwrap().usage_error), (each, None));
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn start() -> SimVfs {
     let vfs = SimVfs::new();
     // The control log has no marks: it tells a torn frame from a damaged one by whole sectors of zeros, and refuses
     // what is neither, since what it loses may be that a token was revoked.
-    vfs.orderly(true);
+    vfs.orderly(|_| true);
     vfs.create_dir_all(Path::new("/disk/store")).expect("folders");
     vfs.sync_dir(Path::new("/disk")).expect("synced");
     vfs

@@ -66,20 +66,24 @@ impl ControlLog {
         }
         if self.dirty {
             self.file.set_len(self.head.bytes)?;
+            // Durable before anything else stands there: sectors of two frames in one can't be told from damage.
+            self.sync()?;
             self.dirty = false;
         }
         let mut frame = Vec::new();
         let head = control::encode_frame(&self.header, &self.head, event, &mut frame);
         self.dirty = true;
         self.file.write_all_at(self.head.bytes, &frame)?;
-        if let Err(error) = self.file.sync() {
-            // Linux drops the pages of a failed sync and reports success the next time, so that trying again would
-            // acknowledge what was never written.
-            self.stopped = true;
-            return Err(error.into());
-        }
+        self.sync()?;
         self.dirty = false;
         self.head = head;
         Ok(head)
+    }
+
+    fn sync(&mut self) -> Result<(), CatalogError> {
+        // Linux drops the pages of a failed sync and reports success the next time, so that trying again would
+        // acknowledge what was never written.
+        self.file.sync().inspect_err(|_| self.stopped = true)?;
+        Ok(())
     }
 }

@@ -83,7 +83,11 @@ async fn checks(app: Arc<App>) -> Vec<Check> {
     let looked = tokio::task::spawn_blocking(move || {
         let mut all = vec![
             check("store", || match app.store.tenants() {
-                Ok(tenants) => ("healthy", json!({"tenants": tenants.len()})),
+                Ok(tenants) => {
+                    let damaged = app.store.usage_damaged();
+                    let status = if damaged == 0 { "healthy" } else { "degraded" };
+                    (status, json!({"tenants": tenants.len(), "usage_damaged": damaged}))
+                }
                 // The reason has paths in it, which probes must not tell.
                 Err(_) => ("unhealthy", json!({})),
             }),

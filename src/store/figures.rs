@@ -57,6 +57,12 @@ fn of(tenant: &TenantCore) -> Option<StoreFigures> {
 }
 
 impl Store {
+    /// How many of the open tenants have a sum for the quota of today that may be too low, since their file `usage` was
+    /// damaged.
+    pub fn usage_damaged(&self) -> u64 {
+        self.0.tenants.open().iter().filter(|tenant| tenant.usage_damage().is_some()).count() as u64
+    }
+
     /// What the store holds. No tenant is opened for it: of those that were not open since the store was, only that they
     /// are there is known.
     pub fn figures(&self) -> Result<StoreFigures, Error> {

@@ -70,6 +70,11 @@ impl TenantCore {
         usage
     }
 
+    /// Why the sum of today may be too low, where the file that has it was damaged.
+    pub fn usage_damage(&self) -> Option<String> {
+        self.daily.damage(self.options.rules.today())
+    }
+
     /// Is there room for a batch under the tenant's quotas? Where there is, it counts as having come, also after a
     /// restart or a crash.
     pub fn admit(&self, batch: &Batch) -> Result<(), Error> {

@@ -4,11 +4,13 @@ use super::append::keeps_packed;
 use super::archived::ArchivedList;
 use super::compact::Merges;
 use super::receipts::Receipts;
+use super::rules::DAY_NS;
 use super::segments::{SegmentSource, segment_path};
 use super::usage::Daily;
 use super::{State, TenantCore, TenantOptions, Writer};
 use crate::crypt::{open_segment, remove_unfinished};
 use crate::error::{Damage, StorageError};
+use crate::format::edit::SegmentMeta;
 use crate::format::frame::compress;
 use crate::format::payload::Payload;
 use crate::format::version::Version;
@@ -126,7 +128,14 @@ impl TenantCore {
         writer: Option<Writer>,
         report: OpenReport,
     ) -> Result<TenantCore, Error> {
-        let daily = Daily::open(id, &options, writer.is_some())?;
+        // What is in the log came lately; of what was sealed the files say less than came, since they are compressed.
+        let in_log: u64 = replay.iter().map(|batch| batch.payload.len() as u64).sum();
+        let sealed = |day: i64| {
+            let of_day = |s: &&Arc<SegmentMeta>| s.level == 0 && s.created_at_ns.div_euclid(DAY_NS) == day;
+            version.segments.values().filter(of_day).map(|s| s.bytes).sum::<u64>()
+        };
+        let known = |day| in_log.saturating_add(sealed(day));
+        let daily = Daily::open(id, &options, writer.is_some(), known)?;
         let state = state_of(id, &options, version, replay, &BTreeMap::new())?;
         Ok(TenantCore { id: id.clone(), options, writer, state: Arc::new(Mutex::new(state)), daily, report })
     }

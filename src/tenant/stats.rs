@@ -50,6 +50,8 @@ pub struct TenantStats {
     pub archived_bytes: u64,
     /// Why the tenant's rules do not count, if they do not: nothing goes meanwhile.
     pub rules_error: Option<String>,
+    /// Why the sum for the quota of today may be too low, if it may: the file that has it was damaged.
+    pub usage_error: Option<String>,
     /// Bytes of segments that seals wrote since the tenant was opened; 0 where it was opened to be read only.
     pub sealed_bytes_written: u64,
     /// Bytes of segments that merges wrote since then. With those of seals, divided by those of seals, that is the
@@ -123,6 +125,7 @@ impl TenantCore {
         stats.memtable_bytes = state.counted;
         stats.seal_error = state.seal_error.clone();
         stats.rules_error = self.options.rules.error();
+        stats.usage_error = self.usage_damage();
         drop(state);
         if let Some(writer) = &self.writer {
             let written = &writer.merges.written;

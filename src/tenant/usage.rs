@@ -28,6 +28,8 @@ struct State {
     came: u64,
     /// What the file says for it; 0 where it says nothing.
     written: u64,
+    /// Why no more is known of it than what the log and the segments of that day have.
+    damage: Option<String>,
 }
 
 impl State {
@@ -39,22 +41,43 @@ impl State {
 }
 
 impl Daily {
-    /// Reads a tenant's file, which is missing where no quota of a day ever counted. One that is damaged says nothing:
-    /// a verification finds it, and the day's sum begins anew.
-    pub fn open(id: &TenantId, options: &TenantOptions, write: bool) -> Result<Daily, StorageError> {
+    /// Reads a tenant's file, which is missing where no quota of a day ever counted. Where it is damaged, as much counts
+    /// as having come today as `known` says, which is asked then alone; [`Daily::damage`] tells of it for the day.
+    pub fn open(
+        id: &TenantId,
+        options: &TenantOptions,
+        write: bool,
+        known: impl FnOnce(i64) -> u64,
+    ) -> Result<Daily, StorageError> {
         let (vfs, path) = (&options.vfs, options.dir.join("usage"));
         let beside = options.dir.join("usage.tmp");
         if write && vfs.exists(&beside)? {
             vfs.remove(&beside)?;
         }
         let mut state = State::default();
-        if vfs.exists(&path)?
-            && let Ok(header) = UsageHeader::decode(&vfs.read(&path)?)
-            && header.tenant == *id
-        {
-            state = State { day: header.day, came: header.bytes, written: header.bytes };
+        if vfs.exists(&path)? {
+            let damage = match UsageHeader::decode(&vfs.read(&path)?) {
+                Ok(header) if header.tenant == *id => {
+                    state = State { day: header.day, came: header.bytes, written: header.bytes, damage: None };
+                    None
+                }
+                Ok(header) => Some(format!("it is that of {}", header.tenant)),
+                Err(error) => Some(error.in_file(&path).to_string()),
+            };
+            if let Some(damage) = damage {
+                let day = options.rules.today();
+                let came = known(day);
+                let damage = Some(format!("{damage}: {came} bytes are taken for what came today, by log and segments"));
+                state = State { day, came, written: 0, damage };
+            }
         }
         Ok(Daily { state: Mutex::new(state) })
+    }
+
+    /// Why the sum of a day may be too low, where its file was damaged.
+    pub fn damage(&self, day: i64) -> Option<String> {
+        let state = self.state();
+        state.damage.clone().filter(|_| state.day == day)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -40,12 +40,6 @@ pub fn mend(
     tally: &mut Tally,
 ) -> Result<(SimVfs, Lost), Stop> {
     let is_store = left.exists(&Path::new(DIR).join("tenants")).is_ok_and(|is| is);
-    if std::mem::take(&mut world.control_failed) && is_store {
-        let report = repair(world, &left, false)?;
-        if !report.failures.is_empty() || !report.lost.is_empty() {
-            return Err(Stop::Wrong(format!("a repair of the control log: {report}")));
-        }
-    }
     let tenants: Vec<&'static str> =
         world.tenants.iter().filter(|(_, m)| !m.is_half_deleted).map(|(n, _)| *n).collect();
     let name = tenants.get(world.random.below(tenants.len() as u64) as usize).copied();

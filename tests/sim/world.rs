@@ -81,9 +81,6 @@ pub struct World {
     /// Have tenants rules, archives and keys? What says so is in the control log, which refuses what a disk may leave
     /// of it that does not write whole sectors: then the disk does.
     pub is_managed: bool,
-    /// Did a sync of the control log fail, perhaps, so that part of a decision may be on the disk? Then it is refused
-    /// until it is repaired: what it lost might have been a token that was revoked.
-    pub control_failed: bool,
     /// Where a fault was asked for since the store was opened. There operations may fail, each with a reason.
     pub trouble: Trouble,
     /// What the store held when it was last backed up, and how often it was.
@@ -114,7 +111,7 @@ impl World {
         let vfs = SimVfs::seeded(random.next_u64());
         let is_managed = random.coin();
         if is_managed {
-            vfs.orderly(true);
+            vfs.orderly(|path| path.ends_with("control.log"));
             options.master_key = Some(MasterKey::from_bytes(std::array::from_fn(|i| i as u8)));
             options.encrypt_tenants = random.below(3) == 0;
             options.lifecycle_every = Duration::ZERO;
@@ -131,7 +128,6 @@ impl World {
             options,
             next_batch: 0,
             is_managed,
-            control_failed: false,
             trouble: Trouble::None,
             backed_up: None,
             backups: 0,

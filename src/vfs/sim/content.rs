@@ -121,8 +121,11 @@ impl Inode {
     /// What is there after the power went. `stale` is what other files' blocks held.
     pub(super) fn after_crash(&self, random: &mut SimRandom, stale: &Content, is_orderly: bool) -> Content {
         use Fate::*;
+        if is_orderly {
+            return self.by_sectors(random);
+        }
         let fates = [Lost, Prefix, Some, TornSectors, Kept, TornBytes, Stale];
-        let fate = fates[random.index(if is_orderly { 5 } else { fates.len() })];
+        let fate = fates[random.index(fates.len())];
         let mut content = self.durable.clone();
         let kept = random.index(self.unsynced.len() + 1);
         for (n, change) in self.unsynced.iter().enumerate() {
@@ -150,13 +153,48 @@ impl Inode {
         content
     }
 
+    /// What is there after the power went of a file on a disk that writes sectors whole, from memory that has all changes
+    /// up to then: each sector is as it was after some of the first changes, and so is the length.
+    fn by_sectors(&self, random: &mut SimRandom) -> Content {
+        let n = self.unsynced.len();
+        // None, all, or each as it comes.
+        let kept = [Some(0), Some(n), None, None][random.index(4)];
+        let kept_of = |random: &mut SimRandom| kept.unwrap_or_else(|| random.index(n + 1));
+        let end = self.unsynced.iter().fold(self.durable.len, |len, change| len.max(change.len_after(len)));
+        let wanted: Vec<usize> = (0..end.div_ceil(SECTOR_BYTES)).map(|_| kept_of(random)).collect();
+        let len_kept = kept_of(random);
+        let (mut state, mut out) = (self.durable.clone(), Content::default());
+        let mut len = 0;
+        for made in 0..=n {
+            for (sector, _) in wanted.iter().enumerate().filter(|(_, wanted)| **wanted == made) {
+                let from = sector * SECTOR_BYTES;
+                if from < state.bytes.len() {
+                    let to = (from + SECTOR_BYTES).min(state.bytes.len());
+                    out.write(from, &state.bytes[from..to]);
+                }
+            }
+            if made == len_kept {
+                len = state.len;
+            }
+            if let Some(change) = self.unsynced.get(made) {
+                change.apply(&mut state);
+            }
+        }
+        out.set_len(len);
+        out
+    }
+
     /// A sync that failed: some of what was unsynced is on the disk all the same, and what is not never will be,
     /// though it may still be seen.
-    pub(super) fn failed_sync(&mut self, random: &mut SimRandom) {
+    pub(super) fn failed_sync(&mut self, random: &mut SimRandom, is_orderly: bool) {
         let how = random.below(4);
         if how == 0 {
             // It failed before anything was written, and all is still to be written.
             return;
+        }
+        if is_orderly {
+            self.durable = self.by_sectors(random);
+            self.unsynced.clear();
         }
         for change in std::mem::take(&mut self.unsynced) {
             if random.coin() {

@@ -166,10 +166,10 @@ impl SimVfs {
         self.state().short = short;
     }
 
-    /// Makes a loss of power tear writes only between sectors, and show zeros where nothing was written, as ext4 with
-    /// `data=ordered` and XFS do on a disk that keeps its word.
-    pub fn orderly(&self, is_orderly: bool) {
-        self.state().is_orderly = is_orderly;
+    /// Makes a loss of power tear writes to these files only between sectors, and show zeros where nothing was written, as
+    /// ext4 with `data=ordered` and XFS do on a disk that keeps its word.
+    pub fn orderly(&self, which: fn(&Path) -> bool) {
+        self.state().orderly = Some(which);
     }
 
     /// From now on this bit of the file, counted from its beginning, reads flipped; `None` for none.

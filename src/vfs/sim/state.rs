@@ -27,7 +27,7 @@ pub(super) struct State {
     pub(super) space_bytes: Option<u64>,
     pub(super) faults: Faults,
     pub(super) short: bool,
-    pub(super) is_orderly: bool,
+    pub(super) orderly: Option<fn(&Path) -> bool>,
     pub(super) flip: Option<(PathBuf, u64)>,
     pub(super) flip_once: Option<(PathBuf, u64)>,
     pub(super) random: SimRandom,
@@ -110,7 +110,7 @@ impl State {
         if let Some(inode) = self.files.get_mut(&number) {
             match fault {
                 Err(e) => {
-                    inode.failed_sync(&mut self.random);
+                    inode.failed_sync(&mut self.random, self.orderly.is_some_and(|is| is(path)));
                     return Err(e);
                 }
                 // A crash in a sync leaves it to chance what got there.
@@ -274,7 +274,7 @@ impl State {
             name_changes: self.name_changes.clone(),
             last_number: self.last_number,
             skips: self.skips,
-            is_orderly: self.is_orderly,
+            orderly: self.orderly,
             random: self.random.clone(),
             ..State::default()
         }
@@ -286,12 +286,12 @@ impl State {
         let tree = names_after_crash(&self.durable, &self.name_changes, &mut random);
         let others: Vec<&Inode> = self.files.values().collect();
         let mut files = BTreeMap::new();
-        for (_, number) in tree.files() {
+        for (path, number) in tree.files() {
             let Some(inode) = self.files.get(&number) else { continue };
             // Each file has chances of its own, whatever the others are called.
             let mut random = SimRandom(seed ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93));
             let stale = &others[random.index(others.len())].live;
-            let content = inode.after_crash(&mut random, stale, self.is_orderly);
+            let content = inode.after_crash(&mut random, stale, self.orderly.is_some_and(|is| is(&path)));
             files.insert(number, Inode { durable: content.clone(), live: content, unsynced: Vec::new() });
         }
         State {
@@ -300,7 +300,7 @@ impl State {
             durable: tree,
             last_number: self.last_number,
             skips: self.skips,
-            is_orderly: self.is_orderly,
+            orderly: self.orderly,
             random,
             ..State::default()
         }
