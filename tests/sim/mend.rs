@@ -47,7 +47,12 @@ pub fn mend(
     let Some(name) = name.filter(|_| is_asked && is_store) else {
         return Ok((left, None));
     };
+    look_at_keys(world, &left, name)?;
     let damaged = damage(world, &left, name);
+    if damaged.iter().any(|(path, _)| path.ends_with("control.log")) {
+        // Any decision may be lost.
+        world.tenants.values_mut().for_each(|model| model.may_lose_settings = true);
+    }
     if damaged.iter().any(|(path, _)| path.to_string_lossy().contains(".log")) {
         // A last frame that no mark follows can't be told from one that a crash tore.
         if let Some(model) = world.tenants.get_mut(name) {
@@ -112,7 +117,48 @@ pub fn mend(
     Ok((left, Some((name, said.into_iter().chain(found).collect()))))
 }
 
-/// Flips up to two bits in files of a tenant; gives these files as they are then.
+/// A bit of a tenant's keys that is flipped: it is refused, nothing of it is changed, and the others are as they were.
+fn look_at_keys(world: &mut World, left: &SimVfs, name: &'static str) -> Result<(), Stop> {
+    let key = World::tenant_dir(name).join("key");
+    let Some(len) = left.bytes(&key).map(|bytes| bytes.len() as u64).filter(|_| world.random.below(4) == 0) else {
+        return Ok(());
+    };
+    let (left, bit) = (left.after_kill(), world.random.below(8 * len));
+    let before: Vec<(PathBuf, Option<Vec<u8>>)> = tenant_files(&left, name);
+    if !left.damage(&key, bit) {
+        return Ok(());
+    }
+    let what = format!("bit {bit} of the keys of {name} is flipped");
+    let report = repair(world, &left, false).map_err(|e| format!("{what}: {e}"))?;
+    let is_told = report.failures.iter().any(|failure| failure.tenant.as_deref() == Some(name));
+    let is_acted = report.actions.iter().any(|action| action.tenant.as_deref() == Some(name));
+    if !is_told || is_acted || !report.lost.is_empty() {
+        return Err(Stop::Wrong(format!("{what}: {report}")));
+    }
+    let store = world.open_on(&left, true).map_err(|e| format!("{what}: {e}"))?;
+    for (other, model) in &world.tenants {
+        let opened = store.tenant(other);
+        if opened.is_ok() != (*other != name) && !model.is_half_deleted {
+            return Err(Stop::Wrong(format!("{what}: {other}: {:?}", opened.err())));
+        }
+    }
+    left.crash_at(0);
+    drop(store);
+    let mut after = tenant_files(&left, name);
+    left.damage(&key, bit);
+    after.iter_mut().filter(|(path, _)| *path == key).for_each(|(_, bytes)| *bytes = left.bytes(&key));
+    match before == after {
+        true => Ok(()),
+        false => Err(Stop::Wrong(format!("{what}, and its files change"))),
+    }
+}
+
+fn tenant_files(vfs: &SimVfs, name: &str) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+    let files = vfs.files().into_iter().filter(|path| path.starts_with(World::tenant_dir(name)));
+    files.map(|path| (path.clone(), vfs.bytes(&path))).collect()
+}
+
+/// Flips up to two bits in files of a tenant, or in the control log; gives these files as they are then.
 fn damage(world: &mut World, left: &SimVfs, name: &'static str) -> Vec<(PathBuf, Vec<u8>)> {
     let dir = World::tenant_dir(name);
     let mut damaged: Vec<PathBuf> = Vec::new();
@@ -123,7 +169,8 @@ fn damage(world: &mut World, left: &SimVfs, name: &'static str) -> Vec<(PathBuf,
             // Nothing brings back a tenant whose keys are lost.
             path.starts_with(&dir)
                 && !path.starts_with(dir.join("quarantine"))
-                && (is_known || file == "receipts" || file.starts_with("manifest"))
+                && (is_known || file == "receipts" || file == "archived" || file.starts_with("manifest"))
+                || *path == Path::new(DIR).join("control.log")
         };
         let mut files: Vec<PathBuf> = left.files().into_iter().filter(is_of).collect();
         let segments = files.iter().filter(|file| file.extension().is_some_and(|e| e == "seg")).count();

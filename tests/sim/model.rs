@@ -73,6 +73,8 @@ pub struct Tenant {
     pub settings: BTreeMap<&'static str, &'static str>,
     /// A setting that was asked for, and may or may not count.
     pub asked: Option<Setting>,
+    /// Was the control log damaged, so that settings may be lost, or come back that were taken back?
+    pub may_lose_settings: bool,
     /// The last Seq that was given, as far as it is known.
     pub last: u64,
     /// Up to here a tail was read.

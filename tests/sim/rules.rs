@@ -38,6 +38,7 @@ impl World {
             return Ok(());
         }
         model.asked = Some((setting, value));
+        self.ever_asked.extend(value.map(|value| (setting, value)));
         let id = TenantId::new(name).map_err(|e| e.to_string())?;
         let store = self.store()?;
         let result = store.catalog().and_then(|catalog| {
@@ -68,6 +69,14 @@ impl World {
         let found = catalog.tenant(&id).map_err(|e| e.to_string())?.map(|info| info.settings).unwrap_or_default();
         let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (&**name, &**value)).collect();
         let Some(model) = self.tenants.get_mut(name) else { return Ok(()) };
+        if std::mem::take(&mut model.may_lose_settings) {
+            let known = self.ever_asked.iter().filter(|known| found.contains(known)).copied();
+            (model.settings, model.asked) = (known.collect(), None);
+            return match model.settings.len() == found.len() {
+                true => Ok(()),
+                false => Err(format!("has the settings {found:?}, of {:?} that were ever given", self.ever_asked)),
+            };
+        }
         let mut asked = model.settings.clone();
         if let Some((setting, value)) = model.asked.take() {
             asked.remove(setting);

@@ -7,7 +7,7 @@ use duramen::crypt::MasterKey;
 use duramen::policy::{Policy, PolicyConfig};
 use duramen::vfs::sim::{SimRandom, SimVfs};
 use duramen::{Error, Options, Store, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +81,8 @@ pub struct World {
     /// Have tenants rules, archives and keys? What says so is in the control log, which refuses what a disk may leave
     /// of it that does not write whole sectors: then the disk does.
     pub is_managed: bool,
+    /// All settings that any tenant was ever asked to have.
+    pub ever_asked: BTreeSet<(&'static str, &'static str)>,
     /// Where a fault was asked for since the store was opened. There operations may fail, each with a reason.
     pub trouble: Trouble,
     /// What the store held when it was last backed up, and how often it was.
@@ -128,6 +130,7 @@ impl World {
             options,
             next_batch: 0,
             is_managed,
+            ever_asked: BTreeSet::new(),
             trouble: Trouble::None,
             backed_up: None,
             backups: 0,

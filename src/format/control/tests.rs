@@ -121,6 +121,24 @@ fn a_sector_that_was_never_written_is_torn_at_the_end_and_damage_before() {
 }
 
 #[test]
+fn a_frame_whose_end_was_not_written_is_torn() {
+    let all = events();
+    for count in 1..all.len() {
+        let (bytes, ends) = log(&all[..count]);
+        let last = ends[count - 1];
+        for from in last + 1..bytes.len() - 1 {
+            let mut bad = bytes.clone();
+            bad[from..].fill(0);
+            let contents = decode(&bad).expect("a torn tail");
+            assert_eq!(contents.torn.map(|t| t.offset), Some(last as u64), "{count} frames, zeros from {from}");
+            let (mut longer, _) = log(&all[..count + 1]);
+            longer[from..bytes.len()].fill(0);
+            assert!(decode(&longer).is_err(), "{count} frames and one more, zeros from {from}");
+        }
+    }
+}
+
+#[test]
 fn frames_left_out_moved_or_of_another_log_are_damage() {
     let (bytes, ends) = log(&events());
     let frame = |i: usize| bytes[ends[i]..ends[i + 1]].to_vec();
