@@ -181,6 +181,10 @@ impl BlockView {
         };
         let names = match few(within) {
             Some(rows) => self.block.names_at(&rows)?,
+            // Most fields have few values, and most texts stand in none of them.
+            None if !field.needs.may_hold(&mut |folded| self.block.few_values_may_hold(folded)) => {
+                self.block.names_of_many_values()?
+            }
             None => self.block.names()?,
         };
         let (mut found, mut rest) = (self.none(), within.clone());
@@ -323,12 +327,18 @@ struct Outlined {
 
 /// The places of the values whose templates have this answer.
 fn of_templates(codes: &[u32], found: &[Found], which: Found) -> Bits {
-    let mut chosen = (0..).zip(found).filter(|(_, found)| **found == which).map(|(code, _)| code);
-    if let (Some(only), None) = (chosen.next(), chosen.next()) {
-        return Bits::of_values(codes, |code| code == only);
+    let chosen: Vec<u32> = (0..).zip(found).filter(|(_, found)| **found == which).map(|(code, _)| code).collect();
+    // Compared many at a time, which a table is not.
+    match *chosen {
+        [] => Bits::none(codes.len()),
+        [a] => Bits::of_values(codes, |code| code == a),
+        [a, b] => Bits::of_values(codes, |code| code == a || code == b),
+        [a, b, c] => Bits::of_values(codes, |code| code == a || code == b || code == c),
+        _ => {
+            let table: Vec<bool> = found.iter().map(|found| *found == which).collect();
+            Bits::of_values(codes, |code| table.get(code as usize).copied().unwrap_or(false))
+        }
     }
-    let table: Vec<bool> = found.iter().map(|found| *found == which).collect();
-    Bits::of_values(codes, |code| table.get(code as usize).copied().unwrap_or(false))
 }
 
 /// The rows of both.

@@ -21,6 +21,9 @@ pub const RANK_MAX: u8 = 7;
 /// that nothing else bounds them; a writer takes no column apart that is larger.
 pub const REBUILT_BYTES_MAX: usize = PAGE_BYTES_MAX;
 
+/// Values that more templates take than this are counted one by one.
+const TAKERS_MAX: usize = 4;
+
 /// A templated chunk. See the head of the module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TemplateChunk {
@@ -247,17 +250,20 @@ pub fn values_taken(skeleton: &Skeleton, places: &[u32], fills: &[FillChunk]) ->
         // How many values a text of each template takes.
         let of_template = |t: &Template| t.holes.iter().filter(|hole| **hole as usize == fill).count() as u32;
         let taking: Vec<u32> = skeleton.templates.iter().map(of_template).collect();
-        let mut takers = (0..).zip(&taking).filter(|(_, n)| **n > 0);
-        let only = takers.next().filter(|_| takers.next().is_none());
+        let takers: Vec<(u32, u32)> = (0..).zip(&taking).filter(|(_, n)| **n > 0).map(|(t, n)| (t, *n)).collect();
         let (mut from, mut taken, mut values) = (0, 0u32, Vec::new());
         for &place in places {
             let Some(&code) = skeleton.codes.get(place as usize) else { break };
             let before = &skeleton.codes[from..place as usize];
-            taken += match only {
+            let more: u32 = match takers.len() {
                 // Counted many at a time.
-                Some((only, n)) => before.iter().map(|&code| u32::from(code == only)).sum::<u32>() * n,
-                None => before.iter().map(|&code| taking[code as usize]).sum(),
+                0..=TAKERS_MAX => {
+                    let of_taker = |t: u32| before.iter().map(|&code| u32::from(code == t)).sum::<u32>();
+                    takers.iter().map(|&(t, n)| of_taker(t) * n).sum()
+                }
+                _ => before.iter().map(|&code| taking[code as usize]).sum(),
             };
+            taken += more;
             values.extend(taken..taken + taking[code as usize]);
             from = place as usize;
         }

@@ -32,6 +32,16 @@ pub trait Block: Send + Sync {
         let _ = (name, folded);
         true
     }
+    /// May this folded text stand in a value, folded, of a field that has few values: of one that is not among
+    /// [`Block::names_of_many_values`]?
+    fn few_values_may_hold(&self, folded: &str) -> bool {
+        let _ = folded;
+        true
+    }
+    /// The names of the fields that [`Block::few_values_may_hold`] tells nothing of, in order of their bytes.
+    fn names_of_many_values(&self) -> Result<Vec<Arc<str>>, StorageError> {
+        self.names()
+    }
     /// What is known of the values of a field before they are put together, where they are texts or numbers stored as
     /// templates; `None` else.
     fn outline(&self, name: &str) -> Result<Option<Arc<Outline>>, StorageError> {

@@ -6,6 +6,7 @@
 mod batch;
 mod block;
 mod column;
+mod grams;
 mod json;
 mod labels;
 mod level;
@@ -19,6 +20,7 @@ mod zone;
 pub use batch::{Batch, BatchBuilder, Head, RecordError, Span};
 pub use block::{Block, Field, Presence, Zone};
 pub use column::{Column, Data, FixedForm, Tags, Texts, write_decimal, write_integer};
+pub use grams::Grams;
 pub use json::{ARRAY_DEPTH_MAX, elements, for_each_element, write_json_string, write_json_value};
 pub use labels::Labels;
 pub use level::Level;

@@ -1,8 +1,11 @@
 //! Outlines of texts: what is known of the values of a column that is stored as templates, before they are put together.
 
 use super::text::fold;
-use super::{Column, Data, FixedForm};
+use super::{Column, Data, FixedForm, Grams};
 use std::sync::Arc;
+
+/// Texts of fewer bytes are searched as they are.
+const GRAMS_BYTES_MIN: usize = 512;
 
 /// A text with holes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -54,29 +57,83 @@ impl Template {
 pub struct Outline {
     /// The templates, and the values that have them.
     pub skeleton: Arc<Skeleton>,
-    /// The literals of each template, folded (see `record::text`).
-    pub folded: Vec<Vec<Box<[u8]>>>,
+    /// The literals of all templates, folded.
+    pub literals: Literals,
     /// What holes are filled with, by the numbers that templates have of these.
     pub fills: Vec<Fill>,
+}
+
+/// Literals, folded (see `record::text`), one behind the other: one search goes through all.
+#[derive(Debug, Default)]
+pub struct Literals {
+    bytes: Vec<u8>,
+    /// Where each one begins. Between two is a byte that stands in no text.
+    starts: Vec<u32>,
+    /// Which template each one is of.
+    templates: Vec<u32>,
+    /// The first one of each template.
+    first: Vec<u32>,
+}
+
+/// Stands in no text.
+const NO_TEXT: u8 = 0xff;
+
+impl Literals {
+    fn of(templates: &[Template]) -> Self {
+        let mut all = Literals::default();
+        for (number, template) in (0..).zip(templates) {
+            all.first.push(all.starts.len() as u32);
+            for literal in &template.literals {
+                all.starts.push(all.bytes.len() as u32);
+                all.templates.push(number);
+                // Literals were checked to be UTF-8 when they were read.
+                all.bytes.extend_from_slice(fold(std::str::from_utf8(literal).unwrap_or_default()).as_bytes());
+                all.bytes.push(NO_TEXT);
+            }
+        }
+        all
+    }
+
+    /// All of them. Whatever is a text stands in one of them alone.
+    pub fn all(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What stands at a place in all of them: the template, the number of its literal, and where this one begins.
+    pub fn at(&self, place: usize) -> (usize, usize, usize) {
+        let literal = self.starts.partition_point(|&start| start as usize <= place).saturating_sub(1);
+        let template = self.templates[literal] as usize;
+        (template, literal - self.first[template] as usize, self.starts[literal] as usize)
+    }
+
+    /// A literal of a template.
+    pub fn get(&self, template: usize, at: usize) -> &[u8] {
+        let literal = self.first[template] as usize + at;
+        let end = self.starts.get(literal + 1).map_or(self.bytes.len(), |&next| next as usize);
+        &self.bytes[self.starts[literal] as usize..end - 1]
+    }
+
+    fn memory(&self) -> usize {
+        self.bytes.len() + self.starts.len() * 8 + self.first.len() * 4
+    }
 }
 
 impl Outline {
     /// Folds the literals.
     pub fn new(skeleton: Arc<Skeleton>, fills: Vec<Fill>) -> Self {
-        // Literals were checked to be UTF-8 when they were read.
-        let fold = |literal: &[u8]| fold(std::str::from_utf8(literal).unwrap_or_default()).into_bytes().into();
-        let folded = skeleton.templates.iter().map(|t| t.literals.iter().map(|l| fold(l)).collect()).collect();
-        Outline { skeleton, folded, fills }
+        Outline { literals: Literals::of(&skeleton.templates), skeleton, fills }
     }
 
     /// The bytes of all texts of these templates.
     pub fn bytes(&self) -> Bytes {
-        let templates = self.skeleton.templates.iter().zip(&self.folded);
-        let literals = templates.map(|(template, folded)| Bytes {
-            plain: template.literals.iter().fold(ByteSet::default(), |all, l| all.with(ByteSet::of(l))),
-            folded: folded.iter().fold(ByteSet::default(), |all, l| all.with(ByteSet::of(l))),
-        });
-        literals.chain(self.fills.iter().map(|fill| fill.bytes)).fold(Bytes::default(), |all, other| Bytes {
+        let mut folded = self.literals.bytes.clone();
+        folded.retain(|b| *b != NO_TEXT);
+        let plain = self.skeleton.templates.iter().flat_map(|t| &t.literals);
+        let literals = Bytes {
+            plain: plain.fold(ByteSet::default(), |all, l| all.with(ByteSet::of(l))),
+            folded: ByteSet::of(&folded),
+        };
+        self.fills.iter().map(|fill| fill.bytes).fold(literals, |all, other| Bytes {
             plain: all.plain.with(other.plain),
             folded: all.folded.with(other.folded),
         })
@@ -84,13 +141,13 @@ impl Outline {
 
     /// Bytes of memory, about: of its columns also those that others have as well, but of none that templates are of.
     pub fn memory(&self) -> usize {
-        let of_literals =
-            |folded: &Vec<Box<[u8]>>| folded.iter().map(|l| size_of::<Box<[u8]>>() + l.len()).sum::<usize>();
         let of_fill = |fill: &Fill| match &fill.form {
-            Form::Among(column) => size_of::<Fill>() + column.data.memory(),
-            _ => size_of::<Fill>(),
+            Form::Among(column) => column.data.memory(),
+            _ => 0,
         };
-        self.folded.iter().map(of_literals).sum::<usize>() + self.fills.iter().map(of_fill).sum::<usize>()
+        let of_fill =
+            |fill: &Fill| size_of::<Fill>() + of_fill(fill) + fill.grams.as_ref().map_or(0, |grams| grams.memory());
+        self.literals.memory() + self.fills.iter().map(of_fill).sum::<usize>()
     }
 }
 
@@ -101,6 +158,8 @@ pub struct Fill {
     pub form: Form,
     /// The bytes that they have.
     pub bytes: Bytes,
+    /// Three bytes in a row that they have, folded, where they are many texts of any form.
+    grams: Option<Grams>,
 }
 
 /// How the texts in a hole are made. There may be texts of a form that no value has.
@@ -116,6 +175,18 @@ pub enum Form {
     Among(Arc<Column>),
     /// A text of these templates.
     Templates(Arc<Outline>),
+}
+
+/// Of texts that are long enough for it together.
+fn grams_of(data: &Data) -> Option<Grams> {
+    match data {
+        Data::Dictionary { entries, .. } => grams_of(entries),
+        // What is found across two of them is one too many.
+        Data::Plain(texts) if texts.bytes.len() >= GRAMS_BYTES_MIN => {
+            Some(Grams::of(&fold(std::str::from_utf8(&texts.bytes).ok()?)))
+        }
+        _ => None,
+    }
 }
 
 /// Bytes of texts: as they are, and folded.
@@ -143,7 +214,17 @@ impl Fill {
             Form::Among(column) => Bytes::of_data(&column.data),
             Form::Templates(outline) => outline.bytes(),
         };
-        Fill { form, bytes }
+        let grams = match &form {
+            Form::Among(column) => grams_of(&column.data),
+            _ => None,
+        };
+        Fill { form, bytes, grams }
+    }
+
+    /// May a folded text stand in one of its texts, folded, by the bytes that these have?
+    pub fn may_hold(&self, folded: &str) -> bool {
+        folded.bytes().all(|b| self.bytes.folded.has(b))
+            && self.grams.as_ref().is_none_or(|grams| grams.may_hold(folded))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads and decodes parts of a block's pages.
 
+use super::counted::Counted;
 use super::overflow::Overflow;
 use crate::error::StorageError;
 use crate::format::DecodeError;
@@ -8,7 +9,7 @@ use crate::format::chunk::{Chunk, ChunkTags, Encoding, Page, decode_data, decode
 use crate::format::template::{Refer, Sources, TemplateChunk, decode_skeleton, decode_some, decode_template};
 use crate::record::{Column, Data, Outline, Skeleton, Tag, Tags, ZoneMap};
 use crate::vfs::VfsFile;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A decoded part of a segment.
 #[derive(Clone, Debug)]
@@ -43,6 +44,15 @@ pub(super) struct Header {
     /// Bytes of the header, stored and decoded.
     pub stored_and_raw: (u64, u64),
     pub bytes: usize,
+    /// Made when it is asked for: less than the counts that it is made of.
+    pub counted: OnceLock<Counted>,
+}
+
+impl Header {
+    /// What stands in fields of few values.
+    pub fn counted(&self) -> &Counted {
+        self.counted.get_or_init(|| Counted::of(self))
+    }
 }
 
 impl Loaded {

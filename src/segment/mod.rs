@@ -8,6 +8,7 @@ mod cache;
 mod column;
 mod copy;
 mod cost;
+mod counted;
 mod fetch;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

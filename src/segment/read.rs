@@ -14,8 +14,8 @@ use crate::id::Seq;
 use crate::record::{Block, BlockInfo, Column, Data, Field, Outline, Presence, Timestamp, Zone, ZoneMap};
 use crate::vfs::VfsFile;
 use rustc_hash::FxHashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Numbers of the parts of a block that are no columns, in the cache.
 const PART_HEADER: u32 = u32::MAX;
@@ -298,7 +298,8 @@ fn load_header(segment: &SegmentReader, block: usize) -> Result<Header, StorageE
     let pages_at = header_at + u64::from(head.header_stored);
     // Parsed, a header takes about four times its bytes: boxes and lists for each value it counts.
     let stored_and_raw = (u64::from(head.header_stored), u64::from(head.header_raw));
-    Ok(Header { header, zones, names, same_rows, pages_at, stored_and_raw, bytes: head.header_raw as usize * 4 })
+    let bytes = head.header_raw as usize * 4;
+    Ok(Header { header, zones, names, same_rows, pages_at, stored_and_raw, bytes, counted: OnceLock::new() })
 }
 
 /// For each column the first one that the same shapes have, and so the same rows.
@@ -363,6 +364,12 @@ impl Block for SegmentBlock {
     }
     fn may_hold(&self, name: &str, folded: &str) -> bool {
         self.find(name).is_none_or(|at| may_hold(&self.header.header.columns[at].chunk, folded))
+    }
+    fn few_values_may_hold(&self, folded: &str) -> bool {
+        self.header.counted().may_hold(folded)
+    }
+    fn names_of_many_values(&self) -> Result<Vec<Arc<str>>, StorageError> {
+        Ok(self.header.counted().others().to_vec())
     }
     fn outline(&self, name: &str) -> Result<Option<Arc<Outline>>, StorageError> {
         match self.find(name) {

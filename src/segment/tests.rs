@@ -141,6 +141,14 @@ fn check_parts(block: &SegmentBlock, name: &str, whole: &Column) {
             assert!(fits(&outline, code as usize, text.as_bytes()).contains(&text.len()), "{name}: {text}");
         }
     }
+    let many = block.names_of_many_values().unwrap();
+    assert!(many.is_sorted());
+    if many.binary_search_by(|other| (**other).cmp(name)).is_err() {
+        for (tag, text) in &expect {
+            assert_ne!(*tag, Tag::Array);
+            assert!(block.few_values_may_hold(&fold(text)), "{name}: {text}");
+        }
+    }
     for (_, text) in expect.iter().step_by(97) {
         assert!(block.may_hold(name, &crate::record::text::fold(text)), "{name}: {text}");
     }

@@ -115,8 +115,7 @@ impl ValueTest {
 
     fn matches_text(&self, text: &str, kind: FieldKind, scratch: &mut Scratch) -> bool {
         match self {
-            // A text of ASCII is as long as its folded form.
-            ValueTest::Phrase(phrase) if text.len() < phrase.folded().len() && text.is_ascii() => false,
+            _ if self.is_too_short(text.as_bytes()) => false,
             ValueTest::Phrase(phrase) => phrase.matches_folded(scratch.fold(text)),
             ValueTest::Near(near) => near.matches_folded(scratch.fold(text)),
             ValueTest::Fuzzy(fuzzy) => fuzzy.matches_folded(scratch.fold(text)),
@@ -127,6 +126,12 @@ impl ValueTest {
             ValueTest::Regex(regex) => regex.is_match(text.as_bytes()),
             ValueTest::IpRange(range) => address::contains(*range, text),
         }
+    }
+
+    /// Is a text too short to pass, if it is no array?
+    pub(crate) fn is_too_short(&self, text: &[u8]) -> bool {
+        // A text of ASCII is as long as its folded form.
+        matches!(self, ValueTest::Phrase(phrase) if text.len() < phrase.folded().len() && text.is_ascii())
     }
 
     /// About how much a value costs, in arbitrary steps; cheap tests go first.

@@ -71,6 +71,11 @@ impl RegexTest {
         &self.required
     }
 
+    /// Texts that each stand, folded, in every text that matches: of each list what its texts have in common.
+    pub(crate) fn common(&self) -> impl Iterator<Item = &str> {
+        self.required.iter().map(|texts| common(texts))
+    }
+
     /// A search for a text that stands in everything that matches.
     pub(crate) fn search(&self) -> Option<&FoldedSearch> {
         self.search.as_ref()

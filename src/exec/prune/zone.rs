@@ -5,7 +5,7 @@ use crate::exec::filter::compare::ZoneUnit;
 use crate::exec::filter::{FieldKind, Scratch, ValueTest};
 use crate::exec::predicate::{FieldTest, Predicate};
 use crate::exec::target::{MESSAGE_NAME, Target};
-use crate::record::{Block, Timestamp, Zone, ZoneMap};
+use crate::record::{Block, Tag, Timestamp, Zone, ZoneMap};
 
 /// What is known of the rows of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +153,9 @@ fn of_map(test: &ValueTest, map: &ZoneMap, kind: FieldKind, rows: u32) -> Verdic
     if let Some(counts) = &map.counts {
         let mut scratch = Scratch::default();
         let passing = counts.iter().filter(|(tag, text, _)| {
+            if *tag != Tag::Array && test.is_too_short(text) {
+                return false;
+            }
             // A text that can't be read is no reason to leave its block out.
             std::str::from_utf8(text).map_or(true, |text| test.matches(*tag, text, kind, &mut scratch))
         });

@@ -74,12 +74,23 @@ struct Ways {
 }
 
 impl Ways {
-    fn join(&mut self, other: Ways) {
-        self.open.extend(other.open);
-        self.open.sort_unstable();
-        self.open.dedup();
+    /// Of the same texts, with other states.
+    fn without_states(&self) -> Ways {
+        Ways { open: Vec::with_capacity(self.open.len()), ..*self }
+    }
+
+    /// Takes in others, which are then to be put in order.
+    fn take(&mut self, other: &Ways) {
+        self.open.extend_from_slice(&other.open);
         self.matched |= other.matched;
         self.failed |= other.failed;
+    }
+
+    fn put_in_order(&mut self) {
+        if self.open.len() > 1 {
+            self.open.sort_unstable();
+            self.open.dedup();
+        }
     }
 
     /// Is it known that some match and some do not?
@@ -141,7 +152,7 @@ impl Run<'_> {
     fn through(&mut self, outline: &Outline, template: usize, mut ways: Ways) -> Option<Ways> {
         let template = outline.skeleton.templates.get(template)?;
         for (at, literal) in template.literals.iter().enumerate() {
-            ways = self.text(literal, ways)?;
+            self.text(literal, &mut ways)?;
             if let Some(&hole) = template.holes.get(at) {
                 ways = self.hole(outline.fills.get(hole as usize)?, ways)?;
             }
@@ -152,21 +163,31 @@ impl Run<'_> {
         Some(ways)
     }
 
-    fn text(&mut self, text: &[u8], ways: Ways) -> Option<Ways> {
-        let mut after = Ways { open: Vec::with_capacity(ways.open.len()), ..ways };
-        self.steps = self.steps.checked_sub((text.len() * ways.open.len()) as u32)?;
-        for mut state in ways.open {
+    fn text(&mut self, text: &[u8], ways: &mut Ways) -> Option<()> {
+        self.steps = self.steps.checked_sub(u32::try_from(text.len() * ways.open.len()).ok()?)?;
+        let mut kept = 0;
+        for i in 0..ways.open.len() {
+            let mut state = ways.open[i];
             for &b in text {
                 state = self.dfa.next_state(&mut self.cache, state, b).ok()?;
-                // Quitting, matching or dead.
+                // Giving up, a match, or dead.
                 if state.is_tagged() && (state.is_match() || state.is_dead() || state.is_quit()) {
                     break;
                 }
             }
-            self.note(state, &mut after)?;
+            match (state.is_quit(), state.is_match(), state.is_dead()) {
+                (true, ..) => return None,
+                (_, true, _) => ways.matched = true,
+                (.., true) => ways.failed = true,
+                _ => {
+                    ways.open[kept] = state;
+                    kept += 1;
+                }
+            }
         }
-        after.join(Ways::default());
-        Some(after)
+        ways.open.truncate(kept);
+        ways.put_in_order();
+        Some(())
     }
 
     /// All that may stand in a hole.
@@ -199,7 +220,8 @@ impl Run<'_> {
                 self.parts(&parts, ways)?
             }
             Form::Fixed(FixedForm::Hex { prefix, width }) => {
-                let ways = self.text(prefix, ways)?;
+                let mut ways = ways;
+                self.text(prefix, &mut ways)?;
                 self.parts(&[just(hex(), 2 * usize::from(*width))], ways)?
             }
             Form::Among(column) => match self.each(&column.data, &ways)? {
@@ -210,9 +232,10 @@ impl Run<'_> {
                 let mut after = Ways::default();
                 for (template, &count) in outline.skeleton.counts.iter().enumerate() {
                     if count > 0 {
-                        after.join(self.through(outline, template, ways.clone())?);
+                        after.take(&self.through(outline, template, ways.clone())?);
                     }
                 }
+                after.put_in_order();
                 after
             }
         };
@@ -222,18 +245,31 @@ impl Run<'_> {
 
     /// Texts one by one, where they are not too long together.
     fn each(&mut self, data: &Data, ways: &Ways) -> Option<Option<Ways>> {
-        let mut after = Ways::default();
         match data {
-            Data::Dictionary { entries, .. } => return self.each(entries, ways),
-            Data::Constant { text, .. } => after = self.text(text, ways.clone())?,
-            Data::Plain(texts) if texts.bytes.len() <= EACH_BYTES_MAX => {
-                for i in 0..texts.len() {
-                    after.join(self.text(texts.get(i), ways.clone())?);
-                }
+            Data::Dictionary { entries, .. } => self.each(entries, ways),
+            Data::Constant { text, .. } => {
+                let mut after = ways.clone();
+                self.text(text, &mut after)?;
+                Some(Some(after))
             }
-            _ => return Some(None),
+            Data::Plain(texts) if texts.bytes.len() <= EACH_BYTES_MAX => {
+                let (mut after, mut one) = (Ways::default(), ways.clone());
+                for i in 0..texts.len() {
+                    one.open.clear();
+                    one.take(ways);
+                    self.text(texts.get(i), &mut one)?;
+                    // Most lead to the same.
+                    if one.open != after.open {
+                        after.take(&one);
+                        after.put_in_order();
+                    }
+                    after.matched |= one.matched;
+                    after.failed |= one.failed;
+                }
+                Some(Some(after))
+            }
+            _ => Some(None),
         }
-        Some(Some(after))
     }
 
     fn parts(&mut self, parts: &[Part], mut ways: Ways) -> Option<Ways> {
@@ -246,15 +282,14 @@ impl Run<'_> {
                 ways = self.any_of(&classes, &ways)?;
             }
             // With no further byte, or one, or two, until nothing new comes of it.
-            let mut next = ways.clone();
             for _ in part.least..part.most.unwrap_or(usize::MAX) {
-                next = self.any_of(&classes, &next)?;
-                let before = ways.clone();
-                ways.join(next);
-                if ways == before {
+                let mut more = self.any_of(&classes, &ways)?;
+                more.take(&ways);
+                more.put_in_order();
+                if more == ways {
                     break;
                 }
-                next = ways.clone();
+                ways = more;
             }
         }
         Some(ways)
@@ -262,15 +297,15 @@ impl Run<'_> {
 
     /// One of these bytes.
     fn any_of(&mut self, bytes: &[u8], ways: &Ways) -> Option<Ways> {
-        let mut after = Ways { open: Vec::new(), ..*ways };
-        self.steps = self.steps.checked_sub((bytes.len() * ways.open.len()) as u32)?;
+        let mut after = ways.without_states();
+        self.steps = self.steps.checked_sub(u32::try_from(bytes.len() * ways.open.len()).ok()?)?;
         for &state in &ways.open {
             for &b in bytes {
                 let state = self.dfa.next_state(&mut self.cache, state, b).ok()?;
                 self.note(state, &mut after)?;
             }
         }
-        after.join(Ways::default());
+        after.put_in_order();
         Some(after)
     }
 }

@@ -16,6 +16,9 @@ use crate::record::text::is_word_char;
 use automaton::Automaton;
 use sought::{Look, Sought};
 
+/// Shorter texts are in many literals.
+const COMMON_BYTES_MIN: usize = 4;
+
 /// What is known of the values of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -59,27 +62,30 @@ impl Outlook {
                 None => Required::new(needs),
             },
             ValueTest::Exists | ValueTest::Compare(_) | ValueTest::IpRange(_) => return Outlook::Unknown,
+            // What alternatives have in common is looked for once, and the rest is told by the expression itself.
+            ValueTest::Regex(regex) if regex.common().any(|text| text.len() >= COMMON_BYTES_MIN) => {
+                let common = regex.common().filter(|text| text.len() >= COMMON_BYTES_MIN);
+                let anywhere = Boundaries { left: false, right: false };
+                Required::All(common.map(|text| Required::Text(Box::new(Sought::new(text, anywhere)))).collect())
+            }
             _ => Required::new(needs),
         };
-        match (test, required) {
-            (ValueTest::Regex(regex), required) => match Automaton::new(regex.pattern(), regex.ignores_case()) {
-                Some(automaton) => Outlook::Expression(required, Box::new(automaton)),
-                None => Outlook::Required(required),
-            },
-            (_, Required::Nothing) => Outlook::Unknown,
-            (_, required) => Outlook::Required(required),
+        let automaton = match test {
+            ValueTest::Regex(regex) => Automaton::new(regex.pattern(), regex.ignores_case()),
+            _ => None,
+        };
+        match (automaton, required) {
+            (Some(automaton), required) => Outlook::Expression(required, Box::new(automaton)),
+            (None, Required::Nothing) => Outlook::Unknown,
+            (None, required) => Outlook::Required(required),
         }
     }
 
     /// What is known of the values of each template; `None` where that is nothing.
     pub(crate) fn found(&self, outline: &Outline) -> Option<Vec<Found>> {
-        let templates = 0..outline.skeleton.templates.len();
         Some(match self {
             Outlook::Unknown => return None,
-            Outlook::Text(sought) => {
-                let mut look = Look::new(sought, outline);
-                templates.map(|template| look.found(template, sought.ends())).collect()
-            }
+            Outlook::Text(sought) => Look::new(sought, outline).found(sought.ends()),
             Outlook::Required(required) => required.found(outline),
             Outlook::Expression(required, automaton) => {
                 let mut found = required.found(outline);
@@ -117,12 +123,9 @@ impl Required {
         match self {
             Required::Nothing => all(Found::Perhaps),
             Required::Text(sought) => {
-                let mut look = Look::new(sought, outline);
-                let may = |template| match look.found(template, sought.ends()) {
-                    Found::Never => Found::Never,
-                    Found::Perhaps | Found::Always => Found::Perhaps,
-                };
-                (0..outline.skeleton.templates.len()).map(may).collect()
+                let mut found = Look::new(sought, outline).found(sought.ends());
+                found.iter_mut().filter(|found| **found == Found::Always).for_each(|found| *found = Found::Perhaps);
+                found
             }
             Required::All(parts) => parts.iter().fold(all(Found::Perhaps), |mut found, part| {
                 no_more_than(&mut found, part.found(outline), Found::Never);

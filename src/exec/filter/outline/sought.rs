@@ -73,41 +73,45 @@ impl<'a> Look<'a> {
         Look { sought, outline, inside: vec![None; fills], places: vec![None; fills] }
     }
 
-    /// What is known of the texts of a template. No text has an empty one.
-    pub(crate) fn found(&mut self, template: usize, ends: Boundaries) -> Found {
-        let len = self.sought.folded.len();
+    /// What is known of the texts of each template. No text has an empty one.
+    pub(crate) fn found(&mut self, ends: Boundaries) -> Vec<Found> {
+        let (len, templates) = (self.sought.folded.len(), &self.outline.skeleton.templates);
+        let mut found = vec![Found::Never; templates.len()];
         if len == 0 {
-            return Found::Never;
+            return found;
         }
-        let literals = &self.outline.folded[template];
-        let holes = &self.outline.skeleton.templates[template].holes;
-        let mut found = Found::Never;
-        for (at, literal) in literals.iter().enumerate() {
-            let mut from = 0;
-            let find = |from: usize| self.sought.search.find_folded(literal.get(from..)?).map(|at| from + at);
-            while let Some(start) = find(from) {
-                let end = start + len;
-                from = start + 1;
-                // Is there a word character beside it? Of what fills a hole that is not always known.
-                let before = match at.checked_sub(1).and_then(|hole| holes.get(hole)) {
-                    Some(&hole) if start == 0 => self.edges(hole).1,
-                    _ => Some(word_char_before(literal, start)),
-                };
-                let after = match holes.get(at) {
-                    Some(&hole) if end == literal.len() => self.edges(hole).0,
-                    _ => Some(word_char_after(literal, end)),
-                };
-                let left = if ends.left { before } else { Some(false) };
-                let right = if ends.right { after } else { Some(false) };
-                match (left, right) {
-                    (Some(false), Some(false)) => return Found::Always,
-                    (Some(true), _) | (_, Some(true)) => {}
-                    _ => found = Found::Perhaps,
-                }
+        let all = self.outline.literals.all();
+        let mut from = 0;
+        let find = |from: usize| self.sought.search.find_folded(all.get(from..)?).map(|at| from + at);
+        while let Some(place) = find(from) {
+            from = place + 1;
+            let (template, at, start) = self.outline.literals.at(place);
+            let (literal, start) = (self.outline.literals.get(template, at), place - start);
+            let holes = &templates[template].holes;
+            // Is there a word character beside it? Of what fills a hole that is not always known.
+            let before = match at.checked_sub(1).and_then(|hole| holes.get(hole)) {
+                Some(&hole) if start == 0 => self.edges(hole).1,
+                _ => Some(word_char_before(literal, start)),
+            };
+            let after = match holes.get(at) {
+                Some(&hole) if start + len == literal.len() => self.edges(hole).0,
+                _ => Some(word_char_after(literal, start + len)),
+            };
+            let left = if ends.left { before } else { Some(false) };
+            let right = if ends.right { after } else { Some(false) };
+            match (left, right) {
+                (Some(false), Some(false)) => found[template] = Found::Always,
+                (Some(true), _) | (_, Some(true)) => {}
+                _ if found[template] == Found::Never => found[template] = Found::Perhaps,
+                _ => {}
             }
         }
-        if found == Found::Never && (holes.iter().any(|&hole| self.is_inside(hole)) || self.crosses(literals, holes)) {
-            found = Found::Perhaps;
+        for (number, template) in templates.iter().enumerate().filter(|(_, template)| !template.holes.is_empty()) {
+            if found[number] == Found::Never
+                && (template.holes.iter().any(|&hole| self.is_inside(hole)) || self.crosses(number, &template.holes))
+            {
+                found[number] = Found::Perhaps;
+            }
         }
         found
     }
@@ -134,14 +138,14 @@ impl<'a> Look<'a> {
         if let Some(inside) = self.inside[fill] {
             return inside;
         }
-        let inside = self.sought.folded.bytes().all(|b| self.outline.fills[fill].bytes.folded.has(b))
+        let inside = self.outline.fills[fill].may_hold(&self.sought.folded)
             && match &self.outline.fills[fill].form {
                 Form::Integer | Form::Decimal(_) | Form::Fixed(_) => true,
                 Form::Among(column) => self.sought.stands_in(&column.data),
                 Form::Templates(outline) => {
                     let mut look = Look::new(self.sought, outline);
                     let anywhere = Boundaries { left: false, right: false };
-                    (0..outline.skeleton.templates.len()).any(|t| look.found(t, anywhere) != Found::Never)
+                    look.found(anywhere).iter().any(|found| *found != Found::Never)
                 }
             };
         self.inside[fill] = Some(inside);
@@ -163,14 +167,14 @@ impl<'a> Look<'a> {
 
     /// May the text stand across a border of a hole? Follows all beginnings of it at once, a bit for each byte that
     /// was met last. In a hole any of its bytes may follow any other.
-    fn crosses(&mut self, literals: &[Box<[u8]>], holes: &[u32]) -> bool {
+    fn crosses(&mut self, template: usize, holes: &[u32]) -> bool {
         let len = self.sought.followed;
         // A long text may go on behind what is followed.
         let is_whole = len == self.sought.folded.len();
         let last = 1u128 << (len - 1);
         let mut met = 0u128;
-        for (at, literal) in literals.iter().enumerate() {
-            let mut bytes = &**literal;
+        for at in 0..=holes.len() {
+            let mut bytes = self.outline.literals.get(template, at);
             if is_whole && bytes.len() > 2 * len {
                 // In the middle stands nothing of what crosses a border.
                 if self.follow(&bytes[..len - 1], &mut met, last, len) {
