@@ -32,6 +32,11 @@ impl DecodeError {
         let DecodeError { offset, what, expected, found } = self;
         Damage { file: file.to_path_buf(), offset, what, expected, found }
     }
+
+    /// The error as one of bytes that never were in a file.
+    pub fn in_memory(self) -> Damage {
+        self.in_file(Path::new("memory"))
+    }
 }
 
 /// Appends a u16.

@@ -9,9 +9,12 @@
 //! before (zig-zag; the first one to 0), and its values in the order of the shape: a varint of
 //! `length << 3 | type`, then the text.
 
+use super::frame::{Codec, compress, unpack};
 use super::{DecodeError, Reader, put_bytes, put_varint, put_zigzag};
+use crate::error::StorageError;
 use crate::record::{Batch, Labels, Tag, Timestamp};
 use rustc_hash::FxHashMap;
+use std::sync::Arc;
 
 /// A decoded batch: the tables, and where each record's values are.
 #[derive(Debug, Clone)]
@@ -212,6 +215,32 @@ impl Payload {
             + self.records.len() * size_of::<RecordAt>()
             + self.names.iter().map(|n| n.len() + 16).sum::<usize>()
             + self.shapes.iter().map(|s| s.len() * 4 + 16).sum::<usize>()
+    }
+}
+
+/// The canonical bytes of a batch as the log stores them: compressed where that makes them smaller.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// How they are compressed.
+    pub codec: Codec,
+    /// The bytes, which others may have as well.
+    pub stored: Arc<Vec<u8>>,
+    /// Length when they are not compressed, at most [`super::frame::PAYLOAD_BYTES_MAX`].
+    pub raw_bytes: u32,
+}
+
+impl Packed {
+    /// Packs canonical bytes.
+    pub fn new(bytes: &[u8]) -> Self {
+        let (codec, stored) = compress(bytes);
+        Packed { codec, stored: Arc::new(stored), raw_bytes: bytes.len() as u32 }
+    }
+
+    /// The records. Memory is trusted: an error is a bug, or memory that failed.
+    pub fn unpack(&self) -> Result<Payload, StorageError> {
+        let raw = unpack(self.codec, &self.stored, self.raw_bytes as usize);
+        let raw = raw.map_err(|found| DecodeError::new("packed batch", 0, format!("{} bytes", self.raw_bytes), found));
+        raw.and_then(Payload::decode).map_err(|e| e.in_memory().into())
     }
 }
 

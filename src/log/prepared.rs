@@ -1,16 +1,14 @@
 //! A batch that is ready to be written: compressed and hashed before any lock is taken.
 
 use super::LogError;
-use crate::format::frame::{ANSWER_BYTES_MAX, ChainHash, Codec, Frame, Idempotency, PAYLOAD_BYTES_MAX, compress};
+use crate::format::frame::{ANSWER_BYTES_MAX, ChainHash, Frame, Idempotency, PAYLOAD_BYTES_MAX};
+use crate::format::payload::Packed;
 use crate::id::Seq;
-use std::sync::Arc;
 
 /// A batch as a log will store it.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    codec: Codec,
-    stored: Arc<Vec<u8>>,
-    raw_bytes: u32,
+    packed: Packed,
     records: u32,
     leaf: [u8; 32],
     request: Option<([u8; 32], Box<[u8]>)>,
@@ -33,9 +31,7 @@ impl Prepared {
             let (bytes, bytes_max) = (payload.len(), PAYLOAD_BYTES_MAX);
             return Err(LogError::TooLarge { what: "a batch", bytes, bytes_max });
         }
-        let (codec, stored) = compress(payload);
-        let (raw_bytes, leaf) = (payload.len() as u32, leaf(payload));
-        Ok(Prepared { codec, stored: Arc::new(stored), raw_bytes, records, leaf, request: None })
+        Ok(Prepared { packed: Packed::new(payload), records, leaf: leaf(payload), request: None })
     }
 
     /// Keeps the BLAKE3 hash of an idempotency key with the batch, and what is answered to it: at most
@@ -59,21 +55,22 @@ impl Prepared {
         self.records
     }
 
-    /// The payload as it is stored: how it is compressed, its bytes, and how many it has uncompressed.
-    pub fn stored(&self) -> (Codec, Arc<Vec<u8>>, u32) {
-        (self.codec, self.stored.clone(), self.raw_bytes)
+    /// The payload as it is stored.
+    pub fn packed(&self) -> &Packed {
+        &self.packed
     }
 
     /// Length as stored, in bytes, without the frame's header.
     pub fn stored_bytes(&self) -> usize {
-        self.stored.len()
+        self.packed.stored.len()
     }
 
     /// The frame that it becomes.
     pub(super) fn frame(&self, first: Seq, durable: Seq, previous: ChainHash) -> Frame<'_> {
-        let &Prepared { codec, raw_bytes, records, leaf, .. } = self;
+        let &Prepared { ref packed, records, leaf, .. } = self;
+        let &Packed { codec, raw_bytes, ref stored } = packed;
         let request = self.request.as_ref();
         let idempotency = request.map(|(key_hash, answer)| Idempotency { key_hash: *key_hash, answer });
-        Frame { first, records, durable, previous, leaf, codec, raw_bytes, stored: &self.stored, idempotency }
+        Frame { first, records, durable, previous, leaf, codec, raw_bytes, stored, idempotency }
     }
 }

@@ -1,12 +1,9 @@
 //! A committed batch: as it is, or packed.
 
 use crate::error::StorageError;
-use crate::format::DecodeError;
-use crate::format::frame::{Codec, unpack};
-use crate::format::payload::Payload;
+use crate::format::payload::{Packed, Payload};
 use crate::id::Seq;
 use crate::record::Timestamp;
-use std::path::Path;
 use std::sync::Arc;
 
 /// A committed batch.
@@ -29,17 +26,6 @@ impl CommittedBatch {
 
 fn last(first: Seq, records: usize) -> Seq {
     Seq(first.0 + (records as u64).saturating_sub(1))
-}
-
-/// The canonical bytes of a batch as the log stores them: a fifth of what they take decoded, or less.
-#[derive(Debug)]
-pub struct Packed {
-    /// How they are compressed.
-    pub codec: Codec,
-    /// The bytes, which the log has as well.
-    pub stored: Arc<Vec<u8>>,
-    /// Length when they are not compressed.
-    pub raw_bytes: u32,
 }
 
 /// A batch in a memtable.
@@ -106,13 +92,7 @@ impl Kept {
     pub fn batch(&self) -> Result<CommittedBatch, StorageError> {
         let payload = match &self.body {
             Body::Plain(payload) => payload.clone(),
-            Body::Packed(packed) => {
-                let raw = unpack(packed.codec, &packed.stored, packed.raw_bytes as usize);
-                let raw = raw.map_err(|found| DecodeError::new("packed batch", 0, "what was packed", found));
-                // Memory is trusted as far as every other structure in it: this is an error where a bug would be.
-                let payload = raw.and_then(Payload::decode);
-                Arc::new(payload.map_err(|e| StorageError::from(e.in_file(Path::new("memtable"))))?)
-            }
+            Body::Packed(packed) => Arc::new(packed.unpack()?),
         };
         Ok(CommittedBatch { first: self.first, payload, leaf: self.leaf })
     }

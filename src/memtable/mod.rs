@@ -8,7 +8,7 @@
 mod batch;
 mod block;
 
-pub use batch::{CommittedBatch, Kept, Packed};
+pub use batch::{CommittedBatch, Kept};
 pub use block::MemoryBlock;
 
 use crate::error::StorageError;

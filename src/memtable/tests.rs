@@ -1,8 +1,7 @@
 //! Batches that are packed against the same that are not.
 
 use super::*;
-use crate::format::frame::compress;
-use crate::format::payload;
+use crate::format::payload::{self, Packed};
 use crate::record::{BatchBuilder, Labels, Record, Timestamp};
 use proptest::prelude::*;
 
@@ -19,8 +18,7 @@ fn batch(first: u64, records: &[(i64, Vec<(String, String)>)]) -> CommittedBatch
 }
 
 fn pack(batch: &CommittedBatch) -> Packed {
-    let (codec, stored) = compress(&batch.payload.bytes);
-    Packed { codec, stored: Arc::new(stored), raw_bytes: batch.payload.bytes.len() as u32 }
+    Packed::new(&batch.payload.bytes)
 }
 
 /// All that a query can ask of a memtable.

@@ -3,11 +3,11 @@
 use super::receipts::{Claim, Idempotency};
 use super::{State, TenantCore, Writer};
 use crate::crypt::KeyRing;
-use crate::format::payload::{self, Payload};
+use crate::format::payload::{self, Packed, Payload};
 use crate::format::receipt::{Filed, Receipt};
 use crate::id::Seq;
 use crate::log::{Ack, Append, Prepared};
-use crate::memtable::{CommittedBatch, Kept, Packed};
+use crate::memtable::{CommittedBatch, Kept};
 use crate::record::{Batch, Timestamp};
 use crate::store::Error;
 use crate::store::error::ErrorKind;
@@ -168,11 +168,11 @@ impl TenantCore {
         let (leaf, records) = (prepared.leaf(), prepared.records());
         let payload = Arc::new(payload);
         let (state, receipts) = (self.state.clone(), writer.receipts.clone());
-        let (codec, stored, raw_bytes) = prepared.stored();
+        let packed = prepared.packed().clone();
         let (total, room) = (self.options.memtable_bytes.clone(), self.options.memtables_bytes_max);
         let commit = Box::new(move |first: Seq| {
             let batch = CommittedBatch { first, payload, leaf };
-            let added = insert(&state, batch, Packed { codec, stored, raw_bytes }, total.load(Ordering::Relaxed), room);
+            let added = insert(&state, batch, packed, total.load(Ordering::Relaxed), room);
             total.fetch_add(added, Ordering::Relaxed);
             if let Some((key, receipt)) = receipt {
                 receipts.keep(Filed { key, first, records, receipt });

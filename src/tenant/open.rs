@@ -11,13 +11,12 @@ use super::{State, TenantCore, TenantOptions, Writer};
 use crate::crypt::{open_segment, remove_unfinished};
 use crate::error::{Damage, StorageError};
 use crate::format::edit::SegmentMeta;
-use crate::format::frame::compress;
-use crate::format::payload::Payload;
+use crate::format::payload::{Packed, Payload};
 use crate::format::version::Version;
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::log::{Log, LogOptions, PREALLOCATE_BYTES, ReadOnlyError, Recovery, Replayed};
 use crate::manifest::{Manifest, ManifestRecovery};
-use crate::memtable::{CommittedBatch, Kept, Memtable, Packed};
+use crate::memtable::{CommittedBatch, Kept, Memtable};
 use crate::record::Timestamp;
 use crate::segment::{Cache, SegmentReader};
 use crate::store::Error;
@@ -180,10 +179,8 @@ fn state_of(
             StorageError::from(e.in_file(&options.dir.join("log")))
         })?;
         let bytes = active.bytes() as u64;
-        let packed = keeps_packed(bytes, total + bytes, options.memtables_bytes_max).then(|| {
-            let (codec, stored) = compress(&payload.bytes);
-            Packed { codec, stored: Arc::new(stored), raw_bytes: payload.bytes.len() as u32 }
-        });
+        let packs = keeps_packed(bytes, total + bytes, options.memtables_bytes_max);
+        let packed = packs.then(|| Packed::new(&payload.bytes));
         let batch = CommittedBatch { first: batch.first, payload: Arc::new(payload), leaf: batch.leaf };
         active.push(Kept::new(batch, packed));
     }
