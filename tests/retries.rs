@@ -2,13 +2,17 @@
 
 mod support;
 
+use duramen::repair::{RepairOptions, repair_on};
+use duramen::tenant::Clock;
 use duramen::verify::FindingKind;
+use duramen::vfs::Vfs;
 use duramen::vfs::sim::{SimOp, SimRandom, SimVfs};
 use duramen::{
     Ack, AppendOptions, BatchBuilder, Error, Idempotency, Labels, Options, Record, Store, Tenant, Timestamp,
 };
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use support::bin::Server;
 use support::http::{self, Answer};
 
@@ -45,6 +49,63 @@ fn again(tenant: &Tenant, key: &str, batch: &duramen::Batch) -> Result<bool, Err
         assert_eq!(**answer, *format!("answer to {key}").as_bytes());
     }
     Ok(committed.replayed.is_some())
+}
+
+/// A key is free after 24 hours and not before, wherever its receipt is: in memory, in the log or in the file; and in a
+/// repair as well.
+#[test]
+fn a_key_is_remembered_for_a_day() {
+    const HOUR: i64 = 3600 * 1_000_000_000;
+    for (is_sealed, is_reopened, is_repaired) in
+        [(false, false, false), (true, false, false), (false, true, false), (true, true, false), (true, true, true)]
+    {
+        let what = format!("sealed {is_sealed}, reopened {is_reopened}, repaired {is_repaired}");
+        let (vfs, time) = (SimVfs::new(), Arc::new(AtomicI64::new(Timestamp::now().0)));
+        let open = || {
+            let mut options = Options::default();
+            options.background_threads = 0;
+            let time = time.clone();
+            options.clock = Clock::new(move || Timestamp(time.load(Ordering::SeqCst)));
+            Store::open_on(Arc::new(vfs.clone()), Path::new(DIR), options, true).unwrap()
+        };
+        let store = std::cell::RefCell::new(Some(open()));
+        let settle = || {
+            if is_sealed {
+                store.borrow().as_ref().unwrap().tenant("t").unwrap().seal().unwrap();
+            }
+            if is_reopened {
+                store.take().unwrap().close().unwrap();
+                if is_repaired {
+                    // The manifest's header.
+                    assert!(vfs.damage(&Path::new(DIR).join("tenants/t/manifest"), 8 * 20));
+                    let report =
+                        repair_on(&(Arc::new(vfs.clone()) as Arc<dyn Vfs>), Path::new(DIR), &RepairOptions::default());
+                    assert!(report.unwrap().lost.is_empty());
+                }
+                store.replace(Some(open()));
+            }
+        };
+        let again = |key: &str, batch: &duramen::Batch| {
+            again(&store.borrow().as_ref().unwrap().tenant("t").unwrap(), key, batch)
+        };
+        assert!(!again("k", &batch(0, 3)).unwrap());
+        settle();
+        time.fetch_add(12 * HOUR, Ordering::SeqCst);
+        assert!(!again("later", &batch(100, 3)).unwrap());
+        settle();
+        time.fetch_add(12 * HOUR - 1, Ordering::SeqCst);
+        assert!(again("k", &batch(0, 3)).unwrap(), "{what}: a moment before");
+        assert!(again("k", &batch(7, 3)).is_err_and(|e| e.is_key_reused()), "{what}");
+        time.fetch_add(2, Ordering::SeqCst);
+        assert!(!again("k", &batch(7, 3)).unwrap(), "{what}: it is free");
+        settle();
+        assert!(again("k", &batch(7, 3)).unwrap(), "{what}: and then another request's");
+        assert!(again("later", &batch(100, 3)).unwrap(), "{what}");
+        time.fetch_add(12 * HOUR, Ordering::SeqCst);
+        settle();
+        assert!(!again("later", &batch(8, 1)).unwrap() && again("k", &batch(7, 3)).unwrap(), "{what}");
+        assert_eq!(count(&store.borrow().as_ref().unwrap().tenant("t").unwrap()), 10, "{what}");
+    }
 }
 
 #[test]

@@ -122,8 +122,8 @@ impl TenantCore {
             true => *blake3::hash(&payload.bytes).as_bytes(),
             false => prepared.leaf(),
         };
-        let receipt = idempotency.receipt(request, number)?;
-        let _in_flight = match writer.receipts.claim(key)? {
+        let receipt = idempotency.receipt(request, number, self.options.rules.now())?;
+        let _in_flight = match writer.receipts.claim(key, self.options.rules.now())? {
             Claim::Open(in_flight) => {
                 // What is answered as before needs no room.
                 self.admit(batch)?;

@@ -68,13 +68,13 @@ impl Idempotency {
         self.key
     }
 
-    /// The receipt for a batch of this leaf.
-    pub(super) fn receipt(self, leaf: [u8; 32], ack: u8) -> Result<Receipt, Error> {
+    /// The receipt for a batch of this leaf, of a request that came now.
+    pub(super) fn receipt(self, leaf: [u8; 32], ack: u8, at: Timestamp) -> Result<Receipt, Error> {
         if self.answer.len() > RECEIPT_ANSWER_BYTES_MAX {
             let (bytes, bytes_max) = (self.answer.len(), RECEIPT_ANSWER_BYTES_MAX);
             return Err(LogError::TooLarge { what: "the answer to a keyed request", bytes, bytes_max }.into());
         }
-        Ok(Receipt { at: Timestamp::now(), request: self.request.unwrap_or(leaf), ack, answer: self.answer })
+        Ok(Receipt { at, request: self.request.unwrap_or(leaf), ack, answer: self.answer })
     }
 }
 
@@ -184,7 +184,7 @@ impl Receipts {
                 Err(e) => state.damage = Some(e.in_file(&path).into()),
             }
         }
-        state.expire(Timestamp::now());
+        state.expire(options.rules.now());
         Ok(Receipts { state: Mutex::new(state), landed: Condvar::new() })
     }
 
@@ -194,13 +194,13 @@ impl Receipts {
     }
 
     /// Takes a key, waiting for whoever has it.
-    pub(super) fn claim(&self, key: [u8; 32]) -> Result<Claim<'_>, Error> {
+    pub(super) fn claim(&self, key: [u8; 32], now: Timestamp) -> Result<Claim<'_>, Error> {
         let mut state = self.state();
         loop {
             if let Some(damage) = &state.damage {
                 return Err(damage.clone().into());
             }
-            state.expire(Timestamp::now());
+            state.expire(now);
             if let Some(filed) = state.kept.get(&key) {
                 return Ok(Claim::Done(filed.clone()));
             }
@@ -242,7 +242,7 @@ impl Receipts {
                 state.saved = state.saved.max(up_to);
                 return Ok(());
             }
-            state.expire(Timestamp::now());
+            state.expire(options.rules.now());
             let newest = state.order.iter().filter_map(|(at, key)| state.kept.get(key).filter(|f| f.receipt.at == *at));
             newest.filter(|filed| filed.last() <= up_to).cloned().collect()
         };

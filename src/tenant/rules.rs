@@ -135,6 +135,11 @@ impl Rules {
         self.usage.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// What time it is.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Which day it is, UTC, in days since 1970.
     pub(super) fn today(&self) -> i64 {
         self.clock.now().0.div_euclid(DAY_NS)

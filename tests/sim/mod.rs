@@ -208,6 +208,7 @@ fn workload(world: &mut World) -> Result<(), Stop> {
                 heal(&world.vfs);
             }
             36 => flip(world)?,
+            38 if world.random.below(4) == 0 => world.pass_a_day(),
             _ => world.query_some()?,
         }
     }

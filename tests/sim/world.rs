@@ -5,11 +5,13 @@ use super::rules::covers;
 use duramen::backup::FolderTarget;
 use duramen::crypt::MasterKey;
 use duramen::policy::{Policy, PolicyConfig};
+use duramen::tenant::Clock;
 use duramen::vfs::sim::{SimRandom, SimVfs};
 use duramen::{Error, Options, Store, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 /// Not right below the root: the store's own folder can be lost.
@@ -81,6 +83,8 @@ pub struct World {
     /// Have tenants rules, archives and keys? What says so is in the control log, which refuses what a disk may leave
     /// of it that does not write whole sectors: then the disk does.
     pub is_managed: bool,
+    /// How many nanoseconds the store's clock is ahead.
+    pub ahead: Arc<AtomicI64>,
     /// All settings that any tenant was ever asked to have.
     pub ever_asked: BTreeSet<(&'static str, &'static str)>,
     /// Where a fault was asked for since the store was opened. There operations may fail, each with a reason.
@@ -110,6 +114,9 @@ impl World {
             // So is everything else.
             options.seal_age_max = Duration::ZERO;
         }
+        let ahead = Arc::new(AtomicI64::new(0));
+        let clock = ahead.clone();
+        options.clock = Clock::new(move || Timestamp(Timestamp::now().0 + clock.load(Ordering::SeqCst)));
         let vfs = SimVfs::seeded(random.next_u64());
         let is_managed = random.coin();
         if is_managed {
@@ -130,6 +137,7 @@ impl World {
             options,
             next_batch: 0,
             is_managed,
+            ahead,
             ever_asked: BTreeSet::new(),
             trouble: Trouble::None,
             backed_up: None,
@@ -179,6 +187,16 @@ impl World {
                     () => Err(Stop::Wrong(format!("{what}: {e}"))),
                 }
             }
+        }
+    }
+
+    /// More than a day goes by: no key of before is known.
+    pub fn pass_a_day(&mut self) {
+        self.note("a day goes by".into());
+        self.ahead.fetch_add(25 * 3600 * 1_000_000_000, Ordering::SeqCst);
+        for model in self.tenants.values_mut() {
+            model.batches.values_mut().for_each(|batch| batch.is_keyed = false);
+            model.lost.clear();
         }
     }
 
