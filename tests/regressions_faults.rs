@@ -2,6 +2,7 @@
 
 mod support;
 
+use duramen::backup::{BackupOptions, FolderTarget, backup};
 use duramen::crypt::MasterKey;
 use duramen::policy::{ArchiveRule, Policy, PolicyConfig};
 use duramen::repair::{RepairOptions, repair_on};
@@ -264,4 +265,28 @@ fn a_repair_that_loses_power_keeps_records_and_keys_together() {
         }
     }
     assert!(operation > 20, "a repair of {operation} operations");
+}
+
+/// Backups know a store by the salt of its control log. Repair gave it another one, so that the next backup was refused as
+/// that of another store.
+#[test]
+fn backups_go_on_after_a_repair_of_the_control_log() {
+    // In the header, but for the salt; in the first frame.
+    for at in [28, 300] {
+        let vfs = SimVfs::new();
+        let store = open(&vfs);
+        for name in ["acme", "bravo"] {
+            store.tenant(name).unwrap().append(&[Record::new().with("n", 1)]).unwrap();
+            let catalog = store.catalog().unwrap();
+            catalog.ensure_tenant(&duramen::TenantId::new(name).unwrap()).unwrap();
+        }
+        store.close().unwrap();
+        let target = FolderTarget::new(Arc::new(vfs.clone()), PathBuf::from("/backups"));
+        let back_up = || backup(&vfs, Path::new(DIR), &target, &BackupOptions::default());
+        back_up().unwrap();
+        assert!(vfs.damage(&Path::new(DIR).join("control.log"), 8 * at));
+        let report = repair_on(&(Arc::new(vfs.clone()) as Arc<dyn Vfs>), Path::new(DIR), &RepairOptions::default());
+        assert!(report.unwrap().failures.is_empty());
+        back_up().unwrap_or_else(|e| panic!("byte {at}: {e}"));
+    }
 }

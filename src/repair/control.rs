@@ -56,7 +56,10 @@ pub(super) fn repair(vfs: &dyn Vfs, data: &Path, report: &mut RepairReport) -> R
     if !report.dry_run {
         let reason = format!("{}\n", problem.in_file(&path));
         quarantined = Some(set_aside(vfs, &data.join("quarantine"), CONTROL_LOG, &bytes, &reason)?);
-        let header = ControlHeader { salt: random_salt(), created: found.header.created };
+        // Backups know the store by its salt. Where the header is damaged, a frame that can be read shows that it is right.
+        let is_known = ControlHeader::decode(&bytes).is_ok() || !found.events.is_empty();
+        let salt = if is_known { found.header.salt } else { random_salt() };
+        let header = ControlHeader { salt, created: found.header.created };
         let mut out = header.encode().to_vec();
         let mut head = header.start();
         let at = Timestamp::now();

@@ -20,6 +20,7 @@ impl World {
             is_keyed: self.random.below(3) == 0,
             first: None,
             gone: Default::default(),
+            may_return: false,
             may_expire: false,
         };
         self.commit(name, &tenant, number, entry)

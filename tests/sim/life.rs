@@ -19,7 +19,8 @@ impl World {
         let name = self.some_tenant();
         let Some(tenant) = self.handle(name)? else { return Ok(()) };
         let model = self.tenants.entry(name).or_default();
-        let is_ruled = !model.settings.is_empty() || model.asked.is_some();
+        let was_ruled = model.batches.values().any(|batch| batch.may_expire);
+        let is_ruled = was_ruled || !model.settings.is_empty() || model.asked.is_some();
         if is_ruled && !self.query_all(name)? {
             // What rules let go before can't be told from what goes now.
             return Ok(());

@@ -40,6 +40,13 @@ pub fn mend(
     tally: &mut Tally,
 ) -> Result<(SimVfs, Lost), Stop> {
     let is_store = left.exists(&Path::new(DIR).join("tenants")).is_ok_and(|is| is);
+    let control = Path::new(DIR).join("control.log");
+    let ends = left.bytes(&control).unwrap_or_default();
+    if ends.ends_with(&[0]) && !ends.ends_with(&[0, 0]) && is_store {
+        // All but the last byte of a frame: that may be damage as well, and is refused.
+        repair(world, &left, false)?;
+        world.note("the control log is repaired".into());
+    }
     let tenants: Vec<&'static str> =
         world.tenants.iter().filter(|(_, m)| !m.is_half_deleted).map(|(n, _)| *n).collect();
     let name = tenants.get(world.random.below(tenants.len() as u64) as usize).copied();
@@ -48,6 +55,8 @@ pub fn mend(
         return Ok((left, None));
     };
     look_at_keys(world, &left, name)?;
+    let salt = |left: &SimVfs| left.bytes(&control).and_then(|bytes| bytes.get(16..24).map(<[u8]>::to_vec));
+    let salt_before = salt(&left);
     let damaged = damage(world, &left, name);
     if damaged.iter().any(|(path, _)| path.ends_with("control.log")) {
         // Any decision may be lost.
@@ -65,6 +74,11 @@ pub fn mend(
             let in_log = model.batches.values_mut().filter(|batch| batch.last().is_none_or(|last| last > sealed));
             in_log.for_each(|batch| batch.survives = Survives::Nothing);
         }
+    }
+    let is_manifest = |path: &Path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("manifest"));
+    if damaged.iter().any(|(path, _)| is_manifest(path)) {
+        // What entries that are lost let go may come back with files whose removal the power took.
+        world.tenants.entry(name).or_default().batches.values_mut().for_each(|batch| batch.may_return = true);
     }
     if damaged.iter().any(|(path, _)| path.ends_with("receipts")) {
         world.tenants.entry(name).or_default().batches.values_mut().for_each(|batch| batch.is_keyed = false);
@@ -86,6 +100,8 @@ pub fn mend(
     // What else the report says has random bytes in it where the tenant is encrypted.
     world.note(format!("repaired, {} actions, lost {:?}", report.actions.len(), ranges(&report)));
     tally.repairs += 1;
+    // Backups know the store by the salt, which may be what was damaged.
+    world.no_backups |= salt(&left) != salt_before;
     tally.lost += report.records_lost();
     if let Some(failure) = dry.failures.iter().chain(&report.failures).next() {
         return Err(Stop::Wrong(format!("repair of {:?}: {}", failure.tenant, failure.error)));
@@ -119,10 +135,12 @@ pub fn mend(
 
 /// A bit of a tenant's keys that is flipped: it is refused, nothing of it is changed, and the others are as they were.
 fn look_at_keys(world: &mut World, left: &SimVfs, name: &'static str) -> Result<(), Stop> {
-    let key = World::tenant_dir(name).join("key");
-    let Some(len) = left.bytes(&key).map(|bytes| bytes.len() as u64).filter(|_| world.random.below(4) == 0) else {
-        return Ok(());
-    };
+    let dir = World::tenant_dir(name);
+    let key = dir.join("key");
+    // Where a crash came before its manifest, there is no tenant yet.
+    let is_tenant = left.bytes(&dir.join("manifest")).is_some();
+    let len = left.bytes(&key).map(|bytes| bytes.len() as u64).filter(|_| world.random.below(4) == 0);
+    let Some(len) = len.filter(|_| is_tenant) else { return Ok(()) };
     let (left, bit) = (left.after_kill(), world.random.below(8 * len));
     let before: Vec<(PathBuf, Option<Vec<u8>>)> = tenant_files(&left, name);
     if !left.damage(&key, bit) {

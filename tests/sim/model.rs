@@ -33,6 +33,8 @@ pub struct Batch {
     pub first: Option<u64>,
     /// The places of records that were let go because they are old, that were deleted, or that a repair lost.
     pub gone: BTreeSet<u32>,
+    /// Was the manifest damaged, so that what is gone may come back?
+    pub may_return: bool,
     /// Was expiry asked for, so that any of them may be gone when it is next looked?
     pub may_expire: bool,
 }
@@ -271,9 +273,9 @@ impl Tenant {
         for records in std::mem::take(&mut self.deletions) {
             let is_missing = |(number, place): &&RecordAt| {
                 self.batches.get(number).is_some_and(|batch| {
-                    // What is not needed, and yet there in part, is there with what was deleted of it gone.
+                    // What is not needed, and yet there in part or before others, is there with what was deleted of it gone.
                     let is_needed = need.is_some_and(|need| batch.survives >= need);
-                    let is_seen = there.range((*number, 0)..=(*number, u32::MAX)).next().is_some();
+                    let is_seen = found.iter().any(|row| batch.first.is_some_and(|first| row.seq >= first));
                     (is_needed || is_seen)
                         && !batch.may_expire
                         && !batch.gone.contains(place)
@@ -313,6 +315,9 @@ impl Batch {
     /// Are these its records: each once, with its Seq, and none missing but what may be let go?
     fn compare(&mut self, rows: &[&Found]) -> Result<(), String> {
         let places: BTreeSet<u32> = rows.iter().map(|row| row.place).collect();
+        if std::mem::take(&mut self.may_return) {
+            self.gone.retain(|place| !places.contains(place));
+        }
         let is_all = (0..self.records).all(|n| places.contains(&n) != self.gone.contains(&n));
         let is_some = (0..self.records).all(|n| !(places.contains(&n) && self.gone.contains(&n)));
         if places.len() != rows.len() || !(is_all || self.may_expire && is_some) {
