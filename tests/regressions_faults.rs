@@ -4,9 +4,11 @@ mod support;
 
 use duramen::backup::{BackupOptions, FolderTarget, backup};
 use duramen::crypt::MasterKey;
-use duramen::policy::{ArchiveRule, Policy, PolicyConfig};
-use duramen::repair::{RepairOptions, repair_on};
+use duramen::format::segment::{TRAILER_BYTES, read_trailer};
+use duramen::policy::{ArchiveRule, Place, Policy, PolicyConfig};
+use duramen::repair::{RepairOptions, repair, repair_on};
 use duramen::store::DeleteOptions;
+use duramen::verify::{VerifyOptions, verify_as};
 use duramen::vfs::sim::{SimFault, SimOp, SimVfs};
 use duramen::vfs::{Vfs, set_aside};
 use duramen::{Ack, AppendOptions, BatchBuilder, Idempotency, Labels, Options, Record, Store, Tenant, Timestamp};
@@ -289,4 +291,39 @@ fn backups_go_on_after_a_repair_of_the_control_log() {
         assert!(report.unwrap().failures.is_empty());
         back_up().unwrap_or_else(|e| panic!("byte {at}: {e}"));
     }
+}
+
+/// A segment whose index was damaged, and made anew beside it, could not go to an archive: the copy had the damage, and was
+/// refused each time.
+#[test]
+fn a_segment_whose_index_was_made_anew_goes_to_an_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, cold) = (dir.path().join("store"), dir.path().join("cold"));
+    let mut options = options();
+    let store = Store::open_with(&data, options.clone()).unwrap();
+    let records: Vec<Record> = (0..500).map(|n| Record::new().at(Timestamp(n)).with("n", n)).collect();
+    store.tenant("acme").unwrap().append(&records).unwrap();
+    store.tenant("acme").unwrap().seal().unwrap();
+    store.close().unwrap();
+    let path = data.join("tenants/acme/segments/0000000000000001.seg");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let trailer = read_trailer(&bytes[bytes.len() - TRAILER_BYTES..], bytes.len() as u64).unwrap();
+    bytes[trailer.index_offset as usize + 5] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert!(repair(&data, &RepairOptions::default()).unwrap().lost.is_empty());
+    let mut rules = PolicyConfig::default();
+    rules.archives.insert("cold".into(), cold.clone());
+    let mut rule = ArchiveRule::default();
+    (rule.after, rule.to) = ("10d".into(), "cold".into());
+    rules.archive.push(rule);
+    options.policy = Arc::new(Policy::new(&rules).unwrap());
+    let store = Store::open_with(&data, options).unwrap();
+    let tenant = store.tenant("acme").unwrap();
+    assert_eq!(tenant.compact(None).unwrap().segments_archived, 1);
+    assert_eq!(count(&tenant), Some(500));
+    store.close().unwrap();
+    let mut how = VerifyOptions::default();
+    (how.deep, how.archives) = (true, [(Place::new("cold").unwrap(), cold)].into());
+    let report = verify_as(&[&data], &how);
+    assert!(report.ok, "{:#?}", report.findings);
 }

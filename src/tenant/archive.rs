@@ -1,6 +1,6 @@
 //! A segment goes to an archive: copied, synced, compared, named by the manifest, and only then gone from the store.
 
-use super::segments::segment_path;
+use super::segments::{index_path, segment_path};
 use super::{CompactReport, TenantCore, Writer};
 use crate::archive::{ArchivedName, compare};
 use crate::format::edit::{Assignment, Edit};
@@ -52,7 +52,8 @@ impl TenantCore {
         // Until the manifest names it: whatever is there goes at the next look.
         rules.note_left_over();
         archive.put(&self.id, &name, &*source)?;
-        compare(&*archive.open_afresh(&self.id, &name)?, &meta)?;
+        let is_made_anew = self.options.vfs.exists(&index_path(&self.options.dir, meta.id))?;
+        compare(&*archive.open_afresh(&self.id, &name)?, &meta, is_made_anew)?;
         let turn = self.turn(writer);
         if writer.manifest.version().segments.get(&meta.id) == Some(&meta) {
             let assignment = Assignment { segment: meta.id, class: to.class.clone(), place: to.to.clone() };

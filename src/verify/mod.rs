@@ -91,7 +91,7 @@ fn verify_path(vfs: &dyn Vfs, path: &Path, report: &mut Report) -> Result<(), St
         if let Some(dir) = path.parent().and_then(Path::parent) {
             keys::verify_keys(vfs, dir, None, report);
         }
-        if let Some(found) = segment::verify_file(path, None, report)
+        if let Some(found) = segment::verify_file(path, None, None, report)
             && report.deep
         {
             deep::verify_segment(&found, None, report);

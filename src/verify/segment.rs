@@ -53,10 +53,11 @@ pub(super) fn chunks(header: &BlockHeader) -> Vec<&Chunk> {
     all
 }
 
-/// Verifies a file, and the index beside it that was made anew; what the manifest says of them is compared where there
-/// is one.
+/// Verifies a file, and the index that was made anew, which is beside it or, of a segment in an archive, in the tenant's
+/// folder; what the manifest says of them is compared where there is one.
 pub(super) fn verify_file(
     path: &Path,
+    index: Option<&Path>,
     expect: Option<(&Version, &SegmentMeta)>,
     report: &mut Report,
 ) -> Option<Segment> {
@@ -67,7 +68,7 @@ pub(super) fn verify_file(
             return None;
         }
     };
-    let beside = path.with_extension("idx");
+    let beside = index.map_or_else(|| path.with_extension("idx"), Path::to_path_buf);
     let index = match beside.exists().then(|| MappedFile::open(&beside)).transpose() {
         Ok(index) => index,
         Err(e) => {

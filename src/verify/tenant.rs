@@ -191,7 +191,12 @@ fn verify_segments(
         };
         match file {
             Some(path) => {
-                let found = segment::verify_file(&path, Some((version, meta)), report);
+                let found = segment::verify_file(
+                    &path,
+                    Some(&segments.join(format!("{id}.idx"))),
+                    Some((version, meta)),
+                    report,
+                );
                 if let Some(leaves) = &mut leaves
                     && found.as_ref().is_none_or(|found| found.blocks.len() < found.footer.blocks.len())
                 {
@@ -227,7 +232,7 @@ fn verify_segments(
     for path in files.into_values() {
         // What is wrong with an attempt that a crash cut short does not matter; that it is there is said once.
         let mut aside = Report::default();
-        let found = segment::verify_file(&path, None, &mut aside);
+        let found = segment::verify_file(&path, None, None, &mut aside);
         if chain.is_whole {
             let found = "one that it does not";
             report.add(Finding::new(FindingKind::Orphan, &path, 0, "a segment that the manifest names", found));

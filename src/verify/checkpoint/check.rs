@@ -328,7 +328,8 @@ fn compare_tail(
                 continue;
             }
         };
-        if let Some(found) = segment::verify_file(&path, Some((version, meta)), &mut aside) {
+        let index = dir.join("segments").join(format!("{id}.idx"));
+        if let Some(found) = segment::verify_file(&path, Some(&index), Some((version, meta)), &mut aside) {
             deep::records(&found, &mut |seq, payload, record| run.add(seq, payload, record));
         }
     }
