@@ -327,3 +327,31 @@ fn a_segment_whose_index_was_made_anew_goes_to_an_archive() {
     let report = verify_as(&[&data], &how);
     assert!(report.ok, "{:#?}", report.findings);
 }
+
+/// The list of what a tenant put into an archive was written before the archive's folder was made. Where that failed, the
+/// tenant could not be deleted: its files might have been in a folder that is not there.
+#[test]
+fn a_tenant_whose_first_move_to_an_archive_failed_can_be_deleted() {
+    let mut rules = PolicyConfig::default();
+    rules.archives.insert("cold".into(), PathBuf::from("/other/cold"));
+    let mut rule = ArchiveRule::default();
+    (rule.after, rule.to) = ("10d".into(), "cold".into());
+    rules.archive.push(rule);
+    let mut options = options();
+    options.policy = Arc::new(Policy::new(&rules).unwrap());
+    for op in [SimOp::CreateDir, SimOp::Create, SimOp::Write, SimOp::Sync, SimOp::SyncDir] {
+        for under in ["/other", "/disk/store/tenants/acme"] {
+            let vfs = SimVfs::new();
+            let store = open_with(&vfs, options.clone()).unwrap();
+            let tenant = store.tenant("acme").unwrap();
+            tenant.append(&[Record::new().at(Timestamp(1)).with("number", 1)]).unwrap();
+            tenant.seal().unwrap();
+            vfs.inject(SimFault::new(op).under(under).until_healed());
+            let _ = tenant.compact(None);
+            vfs.heal();
+            drop(tenant);
+            store.delete_tenant("acme").unwrap_or_else(|e| panic!("{op:?} fails under {under}: {e}"));
+            assert!(!vfs.exists(&folder("acme")).unwrap());
+        }
+    }
+}

@@ -34,6 +34,10 @@ impl Archive for FolderArchive {
         self.vfs.open(&self.path(tenant, name))
     }
 
+    fn prepare(&self, tenant: &TenantId) -> Result<(), StorageError> {
+        make_folder(&*self.vfs, &self.folder(tenant))
+    }
+
     fn put(&self, tenant: &TenantId, name: &ArchivedName, from: &dyn VfsFile) -> Result<(), StorageError> {
         let (folder, path) = (self.folder(tenant), self.path(tenant, name));
         make_folder(&*self.vfs, &folder)?;

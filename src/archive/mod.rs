@@ -77,6 +77,10 @@ pub trait Archive: Send + Sync + std::fmt::Debug {
     fn open_afresh(&self, tenant: &TenantId, name: &ArchivedName) -> Result<Arc<dyn VfsFile>, StorageError> {
         self.open(tenant, name)
     }
+    /// Makes durable what [`Archive::answers`] looks for, before anything says that the tenant has files there.
+    fn prepare(&self, _tenant: &TenantId) -> Result<(), StorageError> {
+        Ok(())
+    }
     /// Copies a file to the archive, over one that has the name. It is durable when this returns.
     fn put(&self, tenant: &TenantId, name: &ArchivedName, from: &dyn VfsFile) -> Result<(), StorageError>;
     /// An error where the archive does not answer, or is not where it was when the tenant's files were put there.

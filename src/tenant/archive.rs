@@ -45,6 +45,7 @@ impl TenantCore {
         let rules = &self.options.rules;
         let (archive, name) = (rules.archives().get(&to.to)?, ArchivedName::of(&meta));
         let source = self.options.vfs.open(&segment_path(&self.options, meta.id))?;
+        archive.prepare(&self.id)?;
         if !writer.archived.add(rules.archives(), &meta, &to.to)? {
             let path = archive.path(&self.id, &name);
             return Err(ErrorKind::NameTaken { segment: meta.id.to_string(), path }.into());
