@@ -60,6 +60,7 @@ pub fn mend(
     let damaged = damage(world, &left, name);
     if damaged.iter().any(|(path, _)| path.ends_with("control.log")) {
         // Any decision may be lost.
+        world.forgets_deletions = true;
         world.tenants.values_mut().for_each(|model| model.may_lose_settings = true);
     }
     if damaged.iter().any(|(path, _)| path.to_string_lossy().contains(".log")) {

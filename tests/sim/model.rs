@@ -238,6 +238,8 @@ impl Tenant {
         }
         self.last = last;
         self.cursor = self.cursor.min(last);
+        // Where manifest and log were both lost, nothing knows which Seqs were given, and these are given again.
+        self.deleted.retain(|seq, _| *seq <= last);
         Ok(())
     }
 

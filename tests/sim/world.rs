@@ -85,6 +85,8 @@ pub struct World {
     pub is_managed: bool,
     /// How many nanoseconds the store's clock is ahead.
     pub ahead: Arc<AtomicI64>,
+    /// Was the control log damaged, so that it may not know of a tenant's deletion?
+    pub forgets_deletions: bool,
     /// All settings that any tenant was ever asked to have.
     pub ever_asked: BTreeSet<(&'static str, &'static str)>,
     /// Where a fault was asked for since the store was opened. There operations may fail, each with a reason.
@@ -138,6 +140,7 @@ impl World {
             next_batch: 0,
             is_managed,
             ahead,
+            forgets_deletions: false,
             ever_asked: BTreeSet::new(),
             trouble: Trouble::None,
             backed_up: None,
