@@ -69,7 +69,13 @@ impl Tenant<'_> {
             }
         }
         for meta in history.segments.values().filter(|m| !history.removed.contains(&m.id) && !files.contains(&m.id)) {
-            if !meta.place.is_own() {
+            // An entry that is lost may have let it go.
+            if !meta.place.is_own() && self.is_gone_from_archive(meta) {
+                if taken.range_cardinality(meta.min_seq.0..=meta.max_seq.0) < meta.rows {
+                    let why = "no such file in its archive, and no entry that can be read let it go";
+                    look.gone.push((meta.clone(), why.into(), false));
+                }
+            } else if !meta.place.is_own() {
                 let segment = self.archived(meta)?;
                 if let Some(segment) = &segment {
                     taken |= Records::new(vec![segment.clone()], self.keys).seqs(Seq(0), Seq(u64::MAX))?;

@@ -218,6 +218,13 @@ impl Tenant<'_> {
         }
     }
 
+    /// Is the segment's file certainly not in its archive, which is at hand and has the tenant's folder?
+    pub(super) fn is_gone_from_archive(&self, meta: &SegmentMeta) -> bool {
+        let Ok(archive) = self.archives.get(&meta.place) else { return false };
+        let opened = archive.open_afresh(self.id, &ArchivedName::of(meta));
+        archive.answers(self.id).is_ok() && opened.is_err_and(|error| error.is_not_found())
+    }
+
     /// Keeps a segment, and looks at its index.
     pub(super) fn keep(&self, look: &mut Look, meta: SegmentMeta, segment: Readable) -> Result<(), StorageError> {
         if let Some(why) = index::problem(&**self.vfs, self.dir, (&meta, self.keys), &segment)? {
