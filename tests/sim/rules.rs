@@ -69,7 +69,8 @@ impl World {
         let found = catalog.tenant(&id).map_err(|e| e.to_string())?.map(|info| info.settings).unwrap_or_default();
         let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (&**name, &**value)).collect();
         let Some(model) = self.tenants.get_mut(name) else { return Ok(()) };
-        if std::mem::take(&mut model.may_lose_settings) {
+        // Those of a tenant whose deletion was forgotten are those of the next one of its name.
+        if std::mem::take(&mut model.may_lose_settings) || self.forgets_deletions {
             let known = self.ever_asked.iter().filter(|known| found.contains(known)).copied();
             (model.settings, model.asked) = (known.collect(), None);
             return match model.settings.len() == found.len() {
