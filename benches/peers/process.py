@@ -44,6 +44,10 @@ def free_port():
         return s.getsockname()[1]
 
 
+class Refused(Exception):
+    """What a server said no to."""
+
+
 class Client:
     """One connection that stays open."""
 
@@ -59,7 +63,7 @@ class Client:
         answer = self.http.getresponse()
         data = answer.read()
         if answer.status >= 300:
-            raise SystemExit(f"{method} {path}: {answer.status} {data[:300]!r}")
+            raise Refused(f"{method} {path}: {answer.status} {data[:300]!r}")
         return data
 
 
