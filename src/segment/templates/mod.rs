@@ -32,7 +32,7 @@ const SAMPLE_ROWS: usize = 1024;
 /// fewer instructions of all of ingest than half of them, and leaves the segment 1 % larger.
 const SAMPLE_SHARE: usize = 4;
 /// But not fewer than this.
-const SAMPLE_ROWS_MIN: usize = 256;
+const SAMPLE_ROWS_MIN: usize = 512;
 /// Blocks that a field is looked for in: one that is so rare is not worth it.
 const LOOKS_MAX: u8 = 2;
 /// Texts that no pattern fitted from which more is learnt after a block.
