@@ -259,6 +259,35 @@ fn limits_on_bodies_and_rates() {
 }
 
 #[test]
+fn limits_on_queries_and_memory_are_configured() {
+    let dir = folder();
+    let config = |text: &str| std::fs::write(dir.path().join("c.toml"), text).expect("written");
+    let groups = "/api/v1/query?query=*%20%7C%20stats%20count()%20by%20(n)";
+    let lines: String = (0..200).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    // Nothing fits a cache and memtables of no bytes; all is there all the same.
+    config("[memory]\ncache_bytes_max = 0\nmemtables_bytes_max = 0\n");
+    let server = Server::start(dir.path(), &["--config", "c.toml"]);
+    assert_eq!(server.ingest(&[], lines.as_bytes()).status, 200);
+    assert_eq!(server.ingest(&[], lines.as_bytes()).status, 200);
+    assert_eq!(server.count(&[]), 400);
+    assert_eq!(server.get(groups).status, 200);
+    drop(server);
+    let sort = "/api/v1/query?query=*%20%7C%20sort%20by%20(n)";
+    for (limit, query) in [
+        ("query_memory_bytes_max = 1000", groups),
+        ("query_groups_max = 199", groups),
+        ("query_rows_sorted_max = 399", sort),
+    ] {
+        config(&format!("[limits]\n{limit}\n"));
+        let server = Server::start(dir.path(), &["--config", "c.toml"]);
+        assert_eq!(server.get(query).code(), "limit_exceeded", "{limit}");
+    }
+    config("[limits]\nquery_groups_max = 200\nquery_rows_sorted_max = 400\n");
+    let server = Server::start(dir.path(), &["--config", "c.toml"]);
+    assert_eq!((server.get(groups).status, server.get(sort).status), (200, 200));
+}
+
+#[test]
 fn who_may_ask() {
     let dir = folder();
     for tenant in ["acme", "other"] {

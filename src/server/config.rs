@@ -21,6 +21,34 @@ pub struct Config {
     pub checkpoints: Option<CheckpointsConfig>,
     /// What is encrypted on disk.
     pub encryption: Encryption,
+    /// What is kept in memory.
+    pub memory: Memory,
+}
+
+/// What is kept in memory, for all tenants together; the rest of the process comes on top.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Memory {
+    /// See [`Options::cache_bytes_max`].
+    pub cache_bytes_max: usize,
+    /// See [`Options::memtables_bytes_max`].
+    pub memtables_bytes_max: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let Options { cache_bytes_max, memtables_bytes_max, .. } = Options::default();
+        Memory { cache_bytes_max, memtables_bytes_max }
+    }
+}
+
+impl Memory {
+    /// Brings it into the options of a store.
+    pub fn apply(&self, options: &mut Options) {
+        options.cache_bytes_max = self.cache_bytes_max;
+        options.memtables_bytes_max = self.memtables_bytes_max;
+    }
 }
 
 /// What is encrypted on disk. The master key is named by the command line or the environment.
@@ -62,13 +90,23 @@ pub struct Limits {
     pub wait_ms_max: u64,
     /// How long a query may take; a slow reader of its rows counts.
     pub query_time_ms_max: u64,
+    /// Bytes that a query keeps: groups, sorted rows, values.
+    pub query_memory_bytes_max: u64,
+    /// Groups that a query may have.
+    pub query_groups_max: u64,
+    /// Rows that a query may sort.
+    pub query_rows_sorted_max: u64,
     /// How long a body, or the reader of an answer, may stand still.
     pub body_idle_ms_max: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
+        let query = crate::exec::Limits::default();
         Limits {
+            query_memory_bytes_max: query.memory_bytes,
+            query_groups_max: query.groups,
+            query_rows_sorted_max: query.rows_sorted,
             ingest_body_bytes_max: 64 << 20,
             query_body_bytes_max: 1 << 20,
             requests_per_s_max: 0,

@@ -147,6 +147,9 @@ fn asked(app: &App, params: &Params, headers: &HeaderMap, cancel: Arc<AtomicBool
         ..QueryOptions::default()
     };
     options.limits.time = Some(Duration::from_millis(app.limits.query_time_ms_max));
+    options.limits.memory_bytes = app.limits.query_memory_bytes_max;
+    options.limits.groups = app.limits.query_groups_max;
+    options.limits.rows_sorted = app.limits.query_rows_sorted_max;
     let form = match params.get("format") {
         Some("json") => Form::Whole,
         Some(name) => Form::Rows(name.parse().map_err(|e| ApiError::bad_request(format!("{e}")))?),

@@ -39,6 +39,7 @@ impl Args {
         options.merge = !self.no_merge;
         options.audit = Some("server".into());
         config.encryption.apply(&mut options);
+        config.memory.apply(&mut options);
         let store = Store::open_with(&folder, options)?;
         serve_store(store, &listen, config)
     }
