@@ -2,7 +2,7 @@
 
 pub use super::backup::BackupConfig;
 pub use super::checkpoints::CheckpointsConfig;
-use crate::store::Options;
+use crate::store::{Options, QueryOptions};
 use serde::Deserialize;
 
 /// The configuration file, as TOML has it. A name that is not known is an error: a limit that is misspelt limits
@@ -102,7 +102,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let query = crate::exec::Limits::default();
+        let query = QueryOptions::default().limits;
         Limits {
             query_memory_bytes_max: query.memory_bytes,
             query_groups_max: query.groups,
