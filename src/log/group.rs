@@ -370,7 +370,8 @@ impl Log {
         })
     }
 
-    /// Removes the files older than `below`, whose records are all sealed, and says how many.
+    /// Removes the files older than `below`, whose records are all sealed, and says how many. After an error it is to be
+    /// called again: what may still be there is not forgotten.
     pub fn trim(&self, below: LogId) -> Result<u64, LogError> {
         let active = self.state().active;
         let old: Vec<LogId> = self.files().range(..below.min(active)).map(|(id, _)| *id).collect();
@@ -378,11 +379,12 @@ impl Log {
         for id in &old {
             match self.vfs.remove(&path_of(&self.dir, *id)) {
                 Err(e) if !e.is_not_found() => return Err(e.into()),
-                _ => self.files().remove(id),
-            };
+                _ => {}
+            }
         }
         if !old.is_empty() {
             self.vfs.sync_dir(&self.dir)?;
+            self.files().retain(|id, _| !old.contains(id));
         }
         Ok(old.len() as u64)
     }

@@ -95,6 +95,29 @@ fn a_deletion_is_not_done_while_a_file_can_not_be_removed() {
     assert_eq!((segments(&vfs), count(&tenant)), (1, 49));
 }
 
+/// The simulator's seed 403757: the records of an old log file outlived a deletion that was asked for again.
+#[test]
+fn a_deletion_is_not_done_while_a_log_file_can_not_be_removed() {
+    let folder = Path::new("/s/tenants/t/log");
+    let logs = |vfs: &SimVfs| vfs.files().into_iter().filter(|path| path.starts_with(folder)).count();
+    for op in [SimOp::Remove, SimOp::SyncDir] {
+        let vfs = SimVfs::new();
+        let options = Options { background_threads: 0, ..Options::default() };
+        let store = Store::open_on(Arc::new(vfs.clone()), Path::new("/s"), options, true).unwrap();
+        let tenant = store.tenant("t").unwrap();
+        let delete = || tenant.delete("n:=7", &DeleteOptions::default());
+        tenant.append_batch(&batch(0, 50), Ack::Fsync).unwrap();
+        // A new log file is named first; the removal of the old one is what fails.
+        vfs.inject(SimFault::new(op).under(folder).after(u64::from(op == SimOp::SyncDir)).until_healed());
+        for _ in 0..3 {
+            delete().expect_err("the file stays");
+        }
+        vfs.heal();
+        assert!(delete().unwrap().done);
+        assert_eq!((logs(&vfs.after_crash(1)), count(&tenant)), (1, 49), "{op:?}");
+    }
+}
+
 /// Whatever fails while segments are made, each time it is tried again: what was made of them goes.
 #[test]
 fn a_segment_that_was_not_finished_leaves_no_file() {

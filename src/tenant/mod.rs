@@ -118,6 +118,8 @@ struct Writer {
     archived: ArchivedList,
     /// Held while somebody decides whether a full memtable is frozen.
     freeze: Mutex<()>,
+    /// Log files with a lower number have records that are sealed, and no others.
+    sealed_log: AtomicU64,
     /// The lowest segment number that no attempt has used. An attempt whose edit failed may be on the disk all the
     /// same, so that its number is not used again.
     next_segment: AtomicU64,

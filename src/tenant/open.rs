@@ -92,6 +92,7 @@ impl TenantCore {
             log,
             next_segment: AtomicU64::new(0),
             seal: Mutex::new(()),
+            sealed_log: AtomicU64::new(0),
             merges: Merges::default(),
             archiving: Mutex::new(()),
             archived,

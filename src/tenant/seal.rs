@@ -190,12 +190,19 @@ impl TenantCore {
         let _turn = self.turn(writer);
         // Who has to know that it failed, asks; the rest only takes room.
         let _ = self.options.leftover.retry(&*self.options.vfs);
+        let sealed = self.seal_each(writer);
+        // Also what an earlier call could not remove: a deletion is not done while the log has its records.
+        let trimmed = writer.log.trim(LogId(writer.sealed_log.load(Ordering::Acquire)));
+        let result = sealed.and_then(|records| trimmed.map(|_| records).map_err(Error::from));
+        self.state().seal_error = result.as_ref().err().map(ToString::to_string);
+        result
+    }
+
+    fn seal_each(&self, writer: &Writer) -> Result<u64, Error> {
         let mut records = 0;
         loop {
             let Some(frozen) = self.state().frozen.first().cloned() else { return Ok(records) };
-            let result = self.seal_one(writer, &frozen);
-            self.state().seal_error = result.as_ref().err().map(ToString::to_string);
-            result?;
+            self.seal_one(writer, &frozen)?;
             records += frozen.batches.iter().map(|b| u64::from(b.records())).sum::<u64>();
         }
     }
@@ -240,7 +247,7 @@ impl TenantCore {
         for written in [&writer.merges.written, &*self.options.written] {
             written.add_seal(bytes);
         }
-        writer.log.trim(frozen.next_log)?;
+        writer.sealed_log.store(frozen.next_log.0, Ordering::Release);
         Ok(())
     }
 
