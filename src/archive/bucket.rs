@@ -104,8 +104,14 @@ impl Archive for BucketArchive {
         })
     }
 
+    fn list(&self, tenant: &TenantId) -> Result<Vec<ArchivedName>, StorageError> {
+        let prefix = format!("{tenant}/");
+        let found = self.bucket.list(&prefix).map_err(|e| refused("list", &self.folder(tenant), &e))?;
+        Ok(found.iter().filter_map(|object| ArchivedName::parse(object.name.strip_prefix(&prefix)?)).collect())
+    }
+
     fn answers(&self, tenant: &TenantId) -> Result<(), StorageError> {
-        self.bucket.list(&format!("{tenant}/")).map(drop).map_err(|e| refused("list", &self.folder(tenant), &e))
+        self.list(tenant).map(drop)
     }
 
     fn remove(&self, tenant: &TenantId, name: &ArchivedName) -> Result<(), StorageError> {

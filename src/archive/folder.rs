@@ -65,6 +65,12 @@ impl Archive for FolderArchive {
         Ok(())
     }
 
+    fn list(&self, tenant: &TenantId) -> Result<Vec<ArchivedName>, StorageError> {
+        self.answers(tenant)?;
+        let entries = self.vfs.list(&self.folder(tenant))?;
+        Ok(entries.iter().filter_map(|entry| ArchivedName::parse(&entry.name)).collect())
+    }
+
     fn answers(&self, tenant: &TenantId) -> Result<(), StorageError> {
         let folder = self.folder(tenant);
         if self.vfs.exists(&folder)? {

@@ -57,6 +57,12 @@ impl ArchivedName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The number and the first bytes of the data root that it is made of.
+    pub fn parts(&self) -> (SegmentId, [u8; 8]) {
+        let hex = |from: usize, to| self.0.get(from..to).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
+        (SegmentId(hex(0, 16)), hex(17, 33).to_be_bytes())
+    }
 }
 
 /// One archive: files by tenant and name.
@@ -83,6 +89,9 @@ pub trait Archive: Send + Sync + std::fmt::Debug {
     }
     /// Copies a file to the archive, over one that has the name. It is durable when this returns.
     fn put(&self, tenant: &TenantId, name: &ArchivedName, from: &dyn VfsFile) -> Result<(), StorageError>;
+    /// The files of segments in a tenant's folder, whichever store put them there. An error like that of
+    /// [`Archive::answers`].
+    fn list(&self, tenant: &TenantId) -> Result<Vec<ArchivedName>, StorageError>;
     /// An error where the archive does not answer, or is not where it was when the tenant's files were put there.
     fn answers(&self, tenant: &TenantId) -> Result<(), StorageError>;
     /// Removes a file for good; no error where there is none.
@@ -175,6 +184,8 @@ mod tests {
         let name = ArchivedName::new(SegmentId(7), &[0xab; 32]);
         assert_eq!(name.as_str(), "0000000000000007-abababababababab.seg");
         assert_eq!(ArchivedName::parse(name.as_str()), Some(name.clone()));
+        assert_eq!(name.parts(), (SegmentId(7), [0xab; 8]));
+        assert_eq!(ArchivedName::new(SegmentId(1 << 40), &[0xc1; 32]).parts(), (SegmentId(1 << 40), [0xc1; 8]));
         for bad in ["", "../../x.seg", "7-ab.seg", "0000000000000007-ABABABABABABABAB.seg", "0000000000000007.seg"] {
             assert_eq!(ArchivedName::parse(bad), None, "{bad}");
         }

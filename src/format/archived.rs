@@ -1,7 +1,7 @@
 //! The list of files that a tenant put into archives, which makes them its own: nothing else is removed there.
 
-use super::bytes::{DecodeError, put_bytes, put_u64};
-use super::header::{ArchivedHeader, end_file, file_body};
+use super::bytes::{DecodeError, Reader, put_bytes, put_u64};
+use super::header::{ArchivedHeader, FILE_HEADER_BYTES, end_file, file_body};
 use crate::id::{Place, SegmentId};
 use std::collections::BTreeSet;
 
@@ -52,10 +52,91 @@ pub fn decode_archived(bytes: &[u8]) -> Result<(ArchivedHeader, BTreeSet<Archive
     Ok((header, files))
 }
 
+/// How many of the 128 bits by which files are told apart may be wrong in a list that is damaged. Of two segments with one
+/// number, whose roots have nothing to do with each other, one in three thousand million pairs is as near.
+const BITS_WRONG_MAX: u32 = 8;
+
+/// What is left of a list that is damaged: which files can be recognised in it, and which archives.
+///
+/// It gives no names, since any bit of them may be wrong. A file that is there can be looked for in it.
+#[derive(Clone, Debug)]
+pub struct ArchivedRemains(Vec<u8>);
+
+impl ArchivedRemains {
+    /// Of the list's bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        ArchivedRemains(bytes)
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Does an entry begin with this number and these first bytes of a data root, but for a few bits?
+    pub fn names(&self, id: SegmentId, root: [u8; 8]) -> bool {
+        let mut wanted = [0; 16];
+        wanted[..8].copy_from_slice(&id.0.to_le_bytes());
+        wanted[8..].copy_from_slice(&root);
+        let wanted = u128::from_le_bytes(wanted);
+        // Anywhere: what is damaged may be where an entry ends.
+        self.0.get(FILE_HEADER_BYTES..).unwrap_or_default().windows(16).any(|window| {
+            let found = window.iter().rev().fold(0, |found: u128, byte| found << 8 | u128::from(*byte));
+            (found ^ wanted).count_ones() <= BITS_WRONG_MAX
+        })
+    }
+
+    /// The archives that its entries name, as far as they can be read; `None` among them for one that can't be.
+    pub fn places(&self) -> BTreeSet<Option<Place>> {
+        let mut places = BTreeSet::new();
+        let end = self.0.len().saturating_sub(4);
+        let mut r = Reader::new(self.0.get(FILE_HEADER_BYTES..end).unwrap_or_default(), FILE);
+        while r.remaining() > 0 {
+            let place = r.u64().and_then(|_| r.hash()).and_then(|_| r.bytes());
+            let is_end = place.is_err();
+            let place = place.ok().and_then(|name| Place::new(std::str::from_utf8(name).ok()?).ok());
+            places.insert(place.filter(|place| !place.is_own()));
+            if is_end {
+                break;
+            }
+        }
+        if self.0.len() < FILE_HEADER_BYTES + 4 {
+            places.insert(None);
+        }
+        places
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::id::TenantId;
+
+    #[test]
+    fn files_are_recognised_in_a_damaged_list_and_others_are_not() {
+        let header = ArchivedHeader { tenant: TenantId::new("acme").expect("a name"), salt: 77 };
+        let file = |n: u8| ArchivedFile {
+            place: Place::new("cold").expect("a name"),
+            id: SegmentId(u64::from(n)),
+            data_root: *blake3::hash(&[n]).as_bytes(),
+        };
+        let root = |n: u8| -> [u8; 8] { std::array::from_fn(|i| file(n).data_root[i]) };
+        let whole = encode_archived(&header, &[1, 2, 3].map(file).into());
+        for bit in 0..8 * whole.len() {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let remains = ArchivedRemains::new(bytes);
+            for n in 1..=3 {
+                assert!(remains.names(SegmentId(u64::from(n)), root(n)), "bit {bit}: {n}");
+                assert!(!remains.names(SegmentId(u64::from(n)), root(n + 3)), "bit {bit}: of another store");
+            }
+            assert!(!remains.names(SegmentId(4), root(4)), "bit {bit}");
+            let known = remains.places().contains(&Some(Place::new("cold").expect("a name")));
+            assert!(known || remains.places().contains(&None), "bit {bit}");
+        }
+        assert!(ArchivedRemains::new(encode_archived(&header, &BTreeSet::new())).places().is_empty());
+        assert_eq!(ArchivedRemains::new(Vec::new()).places(), [None].into());
+    }
 
     #[test]
     fn a_list_round_trips_and_every_flipped_bit_and_cut_is_found() {

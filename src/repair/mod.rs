@@ -7,6 +7,7 @@
 //! What a store does by itself is in `tenant`: it cuts torn ends off, leaves damaged segments out of answers, makes
 //! indexes anew. Here is what takes a decision, and so a command.
 
+mod archived;
 mod control;
 mod fresh;
 mod history;

@@ -14,12 +14,13 @@ use crate::id::{Class, Place, SegmentId, Seq};
 use crate::manifest::Manifest;
 use crate::record::Timestamp;
 use crate::store::Error;
+use crate::tenant::archived::Listed;
 use roaring::RoaringTreemap;
 use std::collections::BTreeSet;
 
 impl Tenant<'_> {
     /// Without a manifest the files say what there is: the newest one that has a record counts.
-    pub(super) fn without_manifest(&mut self, history: History) -> Result<(), Error> {
+    pub(super) fn without_manifest(&mut self, history: History, listed: &Listed) -> Result<(), Error> {
         let mut look = Look::new(SegmentId(1));
         let mut taken = RoaringTreemap::new();
         let mut files = BTreeSet::new();
@@ -28,7 +29,13 @@ impl Tenant<'_> {
             let id = entry.name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()).map(SegmentId);
             files.extend(id.filter(|id| format!("{id}.seg") == entry.name));
         }
-        look.highest = files.iter().chain(history.segments.keys()).max().map_or(SegmentId(1), |id| SegmentId(id.0 + 1));
+        let listed_ids = listed.files.iter().map(|file| &file.id);
+        look.highest = files
+            .iter()
+            .chain(history.segments.keys())
+            .chain(listed_ids)
+            .max()
+            .map_or(SegmentId(1), |id| SegmentId(id.0 + 1));
         let mut overlapping = Vec::new();
         for id in files.iter().rev() {
             let path = segment_file(self.dir, *id);
@@ -68,22 +75,28 @@ impl Tenant<'_> {
                 }
             }
         }
-        for meta in history.segments.values().filter(|m| !history.removed.contains(&m.id) && !files.contains(&m.id)) {
-            // An entry that is lost may have let it go.
-            if !meta.place.is_own() && self.is_gone_from_archive(meta) {
-                if taken.range_cardinality(meta.min_seq.0..=meta.max_seq.0) < meta.rows {
-                    let why = "no such file in its archive, and no entry that can be read let it go";
-                    look.gone.push((meta.clone(), why.into(), false));
-                }
-            } else if !meta.place.is_own() {
-                let segment = self.archived(meta)?;
-                if let Some(segment) = &segment {
-                    taken |= Records::new(vec![segment.clone()], self.keys).seqs(Seq(0), Seq(u64::MAX))?;
-                }
-                look.kept.push((meta.clone(), segment));
-            } else if taken.range_cardinality(meta.min_seq.0..=meta.max_seq.0) < meta.rows {
-                // An entry that is lost may have let it go.
-                look.gone.push((meta.clone(), "no such file, and no entry that can be read let it go".into(), false));
+        let named: Vec<&SegmentMeta> =
+            history.segments.values().filter(|m| !history.removed.contains(&m.id) && !files.contains(&m.id)).collect();
+        let mut unfound = Vec::new();
+        for meta in &named {
+            // An entry that is lost may have let it go, or moved it.
+            if meta.place.is_own() || self.is_gone_from_archive(meta) {
+                unfound.push(*meta);
+                continue;
+            }
+            let segment = self.archived(meta)?;
+            if let Some(segment) = &segment {
+                taken |= Records::new(vec![segment.clone()], self.keys).seqs(Seq(0), Seq(u64::MAX))?;
+            }
+            look.kept.push(((*meta).clone(), segment));
+        }
+        overlapping.extend(self.take_back(listed, &history, (&mut look, &mut taken))?);
+        for meta in unfound {
+            let is_found = look.kept.iter().any(|(kept, _)| kept.id == meta.id);
+            if !is_found && taken.range_cardinality(meta.min_seq.0..=meta.max_seq.0) < meta.rows {
+                let place = if meta.place.is_own() { "" } else { " in its archive" };
+                let why = format!("no such file{place}, and no entry that can be read let it go");
+                look.gone.push((meta.clone(), why, false));
             }
         }
         look.log =
@@ -194,7 +207,7 @@ impl Tenant<'_> {
 }
 
 /// What a manifest would say of a segment, by the segment alone.
-fn meta_of(segment: &Readable, stored: &Stored) -> SegmentMeta {
+pub(super) fn meta_of(segment: &Readable, stored: &Stored) -> SegmentMeta {
     let reader = &segment.reader;
     let blocks = &reader.footer().blocks;
     let infos = || blocks.iter().map(|b| b.info);

@@ -7,11 +7,11 @@ use super::history::{Chain, read};
 use super::log::Salvage;
 use super::loss::{count, loss_of_part};
 use super::records::{Records, ranges_without};
-use super::report::{Action, Loss, RepairReport};
-use super::segment::{Found, Part, Readable, inspect, inspect_file};
+use super::report::{Action, Failure, Loss, RepairReport};
+use super::segment::{Found, Part, Readable, inspect};
 use super::write::{Maker, segment_file};
 use super::{fresh, index};
-use crate::archive::{ArchivedName, Archives};
+use crate::archive::Archives;
 use crate::crypt::KeyRing;
 use crate::error::StorageError;
 use crate::format::edit::{Edit, SegmentMeta, SeqSet};
@@ -21,6 +21,7 @@ use crate::log::ReadOnlyError;
 use crate::manifest::Manifest;
 use crate::record::Timestamp;
 use crate::store::Error;
+use crate::tenant::archived::Listed;
 use crate::vfs::{Vfs, set_aside};
 use roaring::RoaringTreemap;
 use std::path::{Path, PathBuf};
@@ -75,10 +76,23 @@ impl Tenant<'_> {
     pub fn run(&mut self) -> Result<(), Error> {
         self.receipts()?;
         self.usage()?;
+        let listed = Listed::read(&**self.vfs, self.dir, self.id, self.archives);
         match read(&**self.vfs, self.dir, self.id)? {
-            Chain::Whole(version) => self.by_manifest(&version),
-            Chain::Broken(history) => self.without_manifest(*history),
+            Chain::Whole(version) => {
+                // What the list says beyond the manifest is only what is to go: all else is put in order without it.
+                match listed {
+                    Ok(listed) => self.mend_list(&listed)?,
+                    Err(error) => self.fail(error.to_string()),
+                }
+                self.by_manifest(&version)
+            }
+            // The list may be the one thing that says where records are.
+            Chain::Broken(history) => self.without_manifest(*history, &listed?),
         }
+    }
+
+    fn fail(&mut self, error: String) {
+        self.report.failures.push(Failure { tenant: Some(self.id.to_string()), error });
     }
 
     pub(super) fn act(&mut self, file: &Path, what: impl Into<String>, quarantined: Option<PathBuf>) {
@@ -207,24 +221,6 @@ impl Tenant<'_> {
         Ok(edits)
     }
 
-    /// The segment in an archive, where the archive is at hand and it is whole. Nothing is done with it there.
-    pub(super) fn archived(&self, meta: &SegmentMeta) -> Result<Option<Readable>, StorageError> {
-        let Ok(archive) = self.archives.get(&meta.place) else { return Ok(None) };
-        let name = ArchivedName::of(meta);
-        let (file, path) = (archive.open_afresh(self.id, &name), archive.path(self.id, &name));
-        match inspect_file(file, &path, (self.id, self.keys, meta.id), Some(meta))? {
-            Found::Whole(segment, _) => Ok(Some(segment)),
-            _ => Ok(None),
-        }
-    }
-
-    /// Is the segment's file certainly not in its archive, which is at hand and has the tenant's folder?
-    pub(super) fn is_gone_from_archive(&self, meta: &SegmentMeta) -> bool {
-        let Ok(archive) = self.archives.get(&meta.place) else { return false };
-        let opened = archive.open_afresh(self.id, &ArchivedName::of(meta));
-        archive.answers(self.id).is_ok() && opened.is_err_and(|error| error.is_not_found())
-    }
-
     /// Keeps a segment, and looks at its index.
     pub(super) fn keep(&self, look: &mut Look, meta: SegmentMeta, segment: Readable) -> Result<(), StorageError> {
         if let Some(why) = index::problem(&**self.vfs, self.dir, (&meta, self.keys), &segment)? {
@@ -305,8 +301,8 @@ impl Tenant<'_> {
             Ok(ranges_without(ranges, &present))
         };
         let mut losses = Vec::new();
-        for (id, meta, part) in &look.parts {
-            let file = segment_file(self.dir, *id);
+        for (_, meta, part) in &look.parts {
+            let file = part.left.reader.file().path().to_path_buf();
             if let Some(loss) = loss_of_part(meta.as_ref(), part, &without)? {
                 losses.push(Loss { file, ..loss });
             }

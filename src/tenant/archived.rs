@@ -6,7 +6,7 @@
 use super::TenantOptions;
 use crate::archive::{ArchivedName, Archives};
 use crate::error::StorageError;
-use crate::format::archived::{ArchivedFile, decode_archived, encode_archived};
+use crate::format::archived::{ArchivedFile, ArchivedRemains, decode_archived, encode_archived};
 use crate::format::edit::SegmentMeta;
 use crate::format::header::ArchivedHeader;
 use crate::format::version::Version;
@@ -33,6 +33,16 @@ fn name(file: &ArchivedFile) -> ArchivedName {
     ArchivedName::new(file.id, &file.data_root)
 }
 
+/// Where a file is: two entries that agree in it are of one file.
+fn at(file: &ArchivedFile) -> (Place, ArchivedName) {
+    (file.place.clone(), name(file))
+}
+
+/// Where the files are that a version says are in archives.
+fn names(version: &Version) -> BTreeSet<(Place, ArchivedName)> {
+    live(version).map(|file| at(&file)).collect()
+}
+
 fn read(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId) -> Result<BTreeSet<ArchivedFile>, StorageError> {
     let path = dir.join(LIST);
     if !vfs.exists(&path)? {
@@ -49,53 +59,143 @@ fn read(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId) -> Result<BTreeSet<Archive
     }
 }
 
+/// What a list says, or what is left of it.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// The files that are the tenant's.
+    pub files: BTreeSet<ArchivedFile>,
+    /// The bytes of a list that is damaged, and what is wrong with it. Then `files` are those that are there and that can
+    /// be recognised in it; of their roots the first eight bytes are right, which make the name.
+    pub damaged: Option<(Vec<u8>, String)>,
+    /// Where it is damaged: files in archives that can't be recognised. They are of another store, where nothing else says
+    /// that they are the tenant's.
+    pub others: Vec<(Place, ArchivedName)>,
+}
+
+impl Listed {
+    /// Reads the list in a tenant's folder. Where it is damaged, the archives are asked what is there: an error where one
+    /// that it may name is not known or does not answer.
+    pub fn read(vfs: &dyn Vfs, dir: &Path, id: &TenantId, archives: &Archives) -> Result<Listed, StorageError> {
+        match read(vfs, dir, id) {
+            Ok(files) => Ok(Listed { files, ..Listed::default() }),
+            Err(error) if error.is_damage() => {
+                let bytes = vfs.read(&dir.join(LIST))?;
+                let (files, others) = recognise(archives, id, &ArchivedRemains::new(bytes.clone()), dir)?;
+                Ok(Listed { files, damaged: Some((bytes, error.to_string())), others })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a list in the place of one that is damaged, which is set aside; gives where it is then.
+    pub fn mend(&self, vfs: &dyn Vfs, dir: &Path, id: &TenantId) -> Result<Option<PathBuf>, StorageError> {
+        let Some((bytes, why)) = &self.damaged else { return Ok(None) };
+        let aside = set_aside(vfs, &dir.join("quarantine"), LIST, bytes, &format!("{why}\n"))?;
+        let header = ArchivedHeader { tenant: id.clone(), salt: vfs.salt() };
+        vfs.replace(&dir.join(LIST), &encode_archived(&header, &self.files))?;
+        Ok(Some(aside))
+    }
+}
+
+/// Files in archives: those that are the tenant's, and others.
+type Recognised = (BTreeSet<ArchivedFile>, Vec<(Place, ArchivedName)>);
+
+/// Looks in archives for what a damaged list named. A file that it did not name is not the tenant's, whatever its folder:
+/// an archive may serve several stores.
+fn recognise(
+    archives: &Archives,
+    id: &TenantId,
+    remains: &ArchivedRemains,
+    dir: &Path,
+) -> Result<Recognised, StorageError> {
+    let (mut files, mut others) = Recognised::default();
+    let places = remains.places();
+    if places.is_empty() {
+        return Ok((files, others));
+    }
+    // Where it can't be read which they are, each counts.
+    let are_known = places.iter().all(|place| place.as_ref().is_some_and(|place| archives.get(place).is_ok()));
+    if !are_known && archives.is_empty() {
+        let why = "what it lists is in archives, and none is known: say where they are in `[archives]`";
+        return Err(StorageError::io("mend", &dir.join(LIST), std::io::Error::other(why)));
+    }
+    for (place, archive) in archives.iter() {
+        let names = match archive.list(id) {
+            Err(error) if !are_known || places.contains(&Some(place.clone())) => return Err(error),
+            listed => listed.unwrap_or_default(),
+        };
+        for name in names {
+            let (segment, root) = name.parts();
+            if remains.names(segment, root) {
+                let mut data_root = [0; 32];
+                data_root[..8].copy_from_slice(&root);
+                files.insert(ArchivedFile { place: place.clone(), id: segment, data_root });
+            } else {
+                others.push((place.clone(), name));
+            }
+        }
+    }
+    Ok((files, others))
+}
+
 /// The list of an open tenant.
 #[derive(Debug)]
 pub(super) struct ArchivedList {
     vfs: Arc<dyn Vfs>,
     dir: PathBuf,
     tenant: TenantId,
-    files: Mutex<BTreeSet<ArchivedFile>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    files: BTreeSet<ArchivedFile>,
+    /// Is the list damaged, and it is not known yet what of it is there? Then it stays as it is.
+    is_damaged: bool,
 }
 
 impl ArchivedList {
-    /// Reads the list. One that is damaged is set aside: what the manifest says is in archives is the tenant's anyhow.
+    /// Reads the list. One that is damaged is set aside once the archives have said what of it is there; until then what
+    /// the manifest names is the tenant's anyhow.
     pub fn open(id: &TenantId, options: &TenantOptions, version: &Version) -> Result<ArchivedList, StorageError> {
         let (vfs, dir) = (options.vfs.clone(), options.dir.clone());
         let unfinished = dir.join(format!("{LIST}.tmp"));
         if vfs.exists(&unfinished)? {
             vfs.remove(&unfinished)?;
         }
-        let mut files = match read(&*vfs, &dir, id) {
-            Err(error) if error.is_damage() => {
-                let path = dir.join(LIST);
-                let (bytes, reason) = (vfs.read(&path)?, format!("{error}\n"));
-                set_aside(&*vfs, &dir.join("quarantine"), LIST, &bytes, &reason)?;
-                vfs.remove(&path)?;
-                vfs.sync_dir(&dir)?;
-                BTreeSet::new()
-            }
-            other => other?,
+        let (mut files, is_damaged) = match read(&*vfs, &dir, id) {
+            Err(error) if error.is_damage() => (BTreeSet::new(), true),
+            other => (other?, false),
         };
-        if !files.iter().eq(live(version).collect::<BTreeSet<_>>().iter()) {
+        if is_damaged || files.iter().map(at).collect::<BTreeSet<_>>() != names(version) {
             options.rules.note_left_over();
         }
-        files.extend(live(version));
-        Ok(ArchivedList { vfs, dir, tenant: id.clone(), files: Mutex::new(files) })
+        take_in(&mut files, live(version).collect());
+        let list = ArchivedList { vfs, dir, tenant: id.clone(), known: Mutex::new(Known { files, is_damaged }) };
+        // What fails now is tried again by whoever wants something of an archive.
+        drop(list.known(options.rules.archives()));
+        Ok(list)
     }
 
-    fn files(&self) -> MutexGuard<'_, BTreeSet<ArchivedFile>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is on the list, which is mended first where it is damaged.
+    fn known(&self, archives: &Archives) -> Result<MutexGuard<'_, Known>, StorageError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_damaged {
+            let mut listed = Listed::read(&*self.vfs, &self.dir, &self.tenant, archives)?;
+            take_in(&mut listed.files, known.files.clone());
+            listed.mend(&*self.vfs, &self.dir, &self.tenant)?;
+            *known = Known { files: listed.files, is_damaged: false };
+        }
+        Ok(known)
     }
 
     /// Writes a changed list; where that fails it is as it was.
-    fn change(&self, change: impl FnOnce(&mut BTreeSet<ArchivedFile>)) -> Result<(), StorageError> {
-        let mut files = self.files();
-        let mut changed = files.clone();
+    fn change(&self, known: &mut Known, change: impl FnOnce(&mut BTreeSet<ArchivedFile>)) -> Result<(), StorageError> {
+        let mut changed = known.files.clone();
         change(&mut changed);
         let header = ArchivedHeader { tenant: self.tenant.clone(), salt: self.vfs.salt() };
         self.vfs.replace(&self.dir.join(LIST), &encode_archived(&header, &changed))?;
-        *files = changed;
+        known.files = changed;
         Ok(())
     }
 
@@ -103,7 +203,8 @@ impl ArchivedList {
     /// is there and is not this tenant's.
     pub fn add(&self, archives: &Archives, meta: &SegmentMeta, place: &Place) -> Result<bool, StorageError> {
         let Some(file) = file_of(meta, place) else { return Ok(false) };
-        if self.files().contains(&file) {
+        let mut known = self.known(archives)?;
+        if known.files.iter().any(|listed| at(listed) == at(&file)) {
             return Ok(true);
         }
         match archives.get(place)?.open_afresh(&self.tenant, &name(&file)) {
@@ -111,7 +212,7 @@ impl ArchivedList {
             Err(e) if e.is_not_found() => {}
             Err(e) => return Err(e),
         }
-        self.change(|files| _ = files.insert(file))?;
+        self.change(&mut known, |files| _ = files.insert(file))?;
         Ok(true)
     }
 
@@ -123,14 +224,23 @@ impl ArchivedList {
         version: &Version,
         is_read: impl Fn(&ArchivedName) -> bool,
     ) -> Result<(), StorageError> {
-        let live: BTreeSet<ArchivedFile> = live(version).collect();
-        let left: Vec<ArchivedFile> = self.files().difference(&live).filter(|f| !is_read(&name(f))).cloned().collect();
+        let live = names(version);
+        let mut known = self.known(archives)?;
+        let is_left = |file: &&ArchivedFile| !live.contains(&at(file)) && !is_read(&name(file));
+        let left: Vec<ArchivedFile> = known.files.iter().filter(is_left).cloned().collect();
         if left.is_empty() {
             return Ok(());
         }
         remove_all(archives, &self.tenant, left.iter())?;
-        self.change(|files| files.retain(|file| !left.contains(file)))
+        self.change(&mut known, |files| files.retain(|file| !left.contains(file)))
     }
+}
+
+/// Adds files to a list, in the place of those of their names.
+fn take_in(files: &mut BTreeSet<ArchivedFile>, more: BTreeSet<ArchivedFile>) {
+    let names: BTreeSet<_> = more.iter().map(at).collect();
+    files.retain(|listed| !names.contains(&at(listed)));
+    files.extend(more);
 }
 
 fn remove_all<'a>(
@@ -149,11 +259,19 @@ pub(crate) struct Archived(BTreeSet<ArchivedFile>);
 
 impl Archived {
     /// Reads the list, and the manifest as far as that can be read. An error where an archive is not known or does not
-    /// answer, or where the list is damaged and so is the manifest.
+    /// answer, or where both are damaged and there are files of which nobody can say whose they are.
     pub fn of(vfs: &dyn Vfs, dir: &Path, id: &TenantId, archives: &Archives) -> Result<Archived, StorageError> {
         let manifest = crate::manifest::open_read_only(vfs, &dir.join("manifest"), id);
         let mut files = match read(vfs, dir, id) {
-            Err(error) if error.is_damage() && manifest.is_ok() => BTreeSet::new(),
+            Err(error) if error.is_damage() => {
+                let listed = Listed::read(vfs, dir, id, archives)?;
+                if let Some((place, name)) = listed.others.first().filter(|_| manifest.is_err()) {
+                    let path = archives.get(place)?.path(id, name);
+                    let why = "manifest and list are damaged, and can't say whose this is: repair the tenant first";
+                    return Err(StorageError::io("delete", &path, std::io::Error::other(why)));
+                }
+                listed.files
+            }
             other => other?,
         };
         files.extend(manifest.iter().flat_map(|(version, _)| live(version)));
