@@ -46,7 +46,8 @@ pub struct RepairOptions {
     /// What opens the keys of encrypted tenants. Without it they are not repaired; others are.
     pub master_key: Option<MasterKey>,
     /// The archives. Segments there are read and not repaired: they are needed where leaves that they have a part in are
-    /// made anew. Such leaves stay as they are where the archive is not given.
+    /// made anew, and such leaves stay as they are where the archive is not given. Where a manifest is damaged, a tenant
+    /// whose list names files in an archive that is not given or does not answer is not repaired.
     pub archives: Archives,
 }
 
@@ -66,7 +67,8 @@ pub fn repair_on(vfs: &Arc<dyn Vfs>, data: &Path, options: &RepairOptions) -> Re
     }
     let mut report = RepairReport { dry_run: options.dry_run, ..RepairReport::default() };
     let master_key = options.master_key.clone();
-    let opened = Options { background_threads: 0, master_key, ..Options::default() };
+    let archives = options.archives.clone();
+    let opened = Options { background_threads: 0, master_key, archives, ..Options::default() };
     // Opens no tenant by itself, and holds the lock.
     let store = Store::open_on(vfs.clone(), data, opened, true)?;
     let names = match &options.tenant {

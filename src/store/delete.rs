@@ -116,8 +116,13 @@ impl Store {
     /// since that is damaged, waits for the next open or for `repair`: the tenant stays marked, and nobody can open it.
     pub(crate) fn finish_deletions(&self) -> Result<(), Error> {
         let folder = self.0.path.join("tenants");
-        for entry in self.0.vfs.list(&folder)? {
-            let Some(id) = marked(&entry.name) else { continue };
+        let entries = self.0.vfs.list(&folder)?;
+        let ids: Vec<TenantId> = entries.iter().filter_map(|entry| marked(&entry.name)).collect();
+        if !ids.is_empty() {
+            // Whoever made a mark may have been killed before it was durable. Without it, what is half gone is damage.
+            self.0.vfs.sync_dir(&folder)?;
+        }
+        for id in ids {
             let dir = folder.join(id.as_str());
             if self.0.vfs.exists(&dir)? {
                 crate::crypt::erase(&*self.0.vfs, &dir)?;

@@ -118,6 +118,38 @@ fn a_deletion_is_not_done_while_a_log_file_can_not_be_removed() {
     }
 }
 
+/// The simulator's seed 407759: who opened the store after a kill went on with a deletion whose mark was not durable, and
+/// the power took the mark and left half a tenant, which was taken for a damaged one.
+#[test]
+fn a_deletion_that_the_next_open_goes_on_with_is_not_forgotten_when_the_power_goes() {
+    let open = |vfs: &SimVfs| {
+        let options = Options { background_threads: 0, ..Options::default() };
+        Store::open_on(Arc::new(vfs.clone()), Path::new("/s"), options, true)
+    };
+    let (mut whole, mut gone) = (0, 0);
+    for killed_at in 1..8 {
+        for (lost_at, seed) in (1..16).flat_map(|at| (0..3).map(move |seed| (at, seed))) {
+            let vfs = SimVfs::new();
+            let store = open(&vfs).unwrap();
+            store.tenant("t").unwrap().append_batch(&batch(0, 50), Ack::Fsync).unwrap();
+            store.tenant("t").unwrap().seal().unwrap();
+            store.catalog().unwrap();
+            vfs.crash_at(killed_at);
+            let _ = store.delete_tenant("t");
+            let vfs = vfs.after_kill();
+            vfs.crash_at(lost_at);
+            drop(open(&vfs));
+            let store = open(&vfs.after_crash(seed)).unwrap();
+            match store.existing_tenant("t") {
+                Ok(tenant) => whole += u64::from(count(&tenant) == 50),
+                Err(e) if e.is_no_such_tenant() => gone += 1,
+                Err(e) => panic!("killed at {killed_at}, the power lost at {lost_at}, {seed}: {e}"),
+            }
+        }
+    }
+    assert!(whole > 0 && gone > 0 && whole + gone == 7 * 15 * 3, "{whole} {gone}");
+}
+
 /// Whatever fails while segments are made, each time it is tried again: what was made of them goes.
 #[test]
 fn a_segment_that_was_not_finished_leaves_no_file() {
