@@ -82,8 +82,7 @@ fn mend(root: &Path, dry_run: bool) -> RepairReport {
 }
 
 fn is_whole(root: &Path) {
-    let mut how = VerifyOptions::default();
-    how.deep = true;
+    let mut how = VerifyOptions { deep: true, ..VerifyOptions::default() };
     how.archives.insert(duramen::policy::Place::new("cold").unwrap(), root.join("cold"));
     let found = verify_as(&[root.join("data")], &how).findings;
     assert!(found.is_empty(), "{found:?}");
