@@ -282,9 +282,11 @@ fn limits_on_queries_and_memory_are_configured() {
         let server = Server::start(dir.path(), &["--config", "c.toml"]);
         assert_eq!(server.get(query).code(), "limit_exceeded", "{limit}");
     }
-    config("[limits]\nquery_groups_max = 200\nquery_rows_sorted_max = 400\n");
+    config("ack = \"os\"\n[limits]\nquery_groups_max = 200\nquery_rows_sorted_max = 400\n");
     let server = Server::start(dir.path(), &["--config", "c.toml"]);
     assert_eq!((server.get(groups).status, server.get(sort).status), (200, 200));
+    let level = |path: &str| server.send("POST", path, &[], b"{\"n\":1}\n").json()["ack"].clone();
+    assert_eq!((level("/api/v1/ingest"), level("/api/v1/ingest?ack=fsync")), ("os".into(), "fsync".into()));
 }
 
 #[test]

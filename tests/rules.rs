@@ -118,3 +118,23 @@ fn a_quota_ends_with_its_name() {
     set(dir, &["--quota-records", "none"]).exits(0);
     ingest(dir, "a=b", 1, 20).exits(0);
 }
+
+#[test]
+fn a_rule_that_comes_later_lets_go_what_is_older_than_it_says() {
+    let dir = store();
+    let dir = dir.path();
+    for days in [60, 40, 20, 9, 8, 7, 3, 1] {
+        ingest(dir, "s=a", days, 20).exits(0);
+    }
+    // Without a rule all of it is one segment, whose newest records would keep the oldest.
+    assert_eq!(compact(dir, "segments_made"), 1);
+    set(dir, &["--rule", "s=a age=10d"]).exits(0);
+    assert_eq!(compact(dir, "records_expired"), 60);
+    assert_eq!(count(dir, "*"), 100);
+    assert_eq!((compact(dir, "records_expired"), compact(dir, "segments_made")), (0, 0));
+    // Likewise where the rule is for all records of the tenant.
+    set(dir, &["--rule", "none", "--retention", "5d"]).exits(0);
+    assert_eq!(compact(dir, "records_expired"), 60);
+    assert_eq!(count(dir, "*"), 40);
+    ok(dir, &["verify", "--deep", "s"]);
+}

@@ -6,11 +6,13 @@ use super::source::{NotRead, SourceFile, TenantFiles, moved, read_control, read_
 use super::target::{get_bytes, get_checked, put_bytes};
 use super::{BackupError, ObjectId, Target};
 use crate::archive::Archives;
+use crate::catalog::Catalog;
 use crate::error::StorageError;
 use crate::id::TenantId;
 use crate::record::Timestamp;
 use crate::store::Error;
 use crate::store::error::ErrorKind;
+use crate::store::folders;
 use crate::vfs::Vfs;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -108,6 +110,8 @@ pub fn backup(
             let mut made = self::tenants(vfs, data, &[])?;
             made.retain(|id| !tenants.contains(id));
             copier.tenants(data, &made, &mut run)?;
+            let known = |id: &TenantId| tenants.contains(id) || made.contains(id);
+            run.problems.extend(lost(vfs, data, &known)?);
             run.tenants.sort_by(|a, b| a.name.cmp(&b.name));
         }
     }
@@ -131,18 +135,28 @@ fn tenants(vfs: &dyn Vfs, data: &Path, asked: &[String]) -> Result<Vec<TenantId>
     if !vfs.exists(&folder)? {
         return Err(Error::from(ErrorKind::NoSuchStore(data.into())).into());
     }
-    let mut all = Vec::new();
-    for entry in vfs.list(&folder)?.into_iter().filter(|e| e.is_dir) {
-        let Ok(id) = TenantId::new(&entry.name) else { continue };
-        if vfs.exists(&folder.join(&entry.name).join("manifest"))? {
-            all.push(id);
-        }
-    }
+    let mut all = folders::tenants(vfs, data)?;
     if let Some(missing) = asked.iter().find(|name| !all.iter().any(|id| id.as_str() == **name)) {
         return Err(Error::from(ErrorKind::NoSuchTenant(missing.clone())).into());
     }
     all.retain(|id| asked.is_empty() || asked.iter().any(|name| name == id.as_str()));
     Ok(all)
+}
+
+/// Tenants that the control log has and that have no folder. Deletion takes a tenant out of the control log before its
+/// folder goes, and making one puts it there when the folder is there: so that what is read after the first look at the
+/// folders, and looked for again, is lost.
+fn lost(vfs: &dyn Vfs, data: &Path, known: &dyn Fn(&TenantId) -> bool) -> Result<Vec<Problem>, BackupError> {
+    let (said, _) = Catalog::read(vfs, data)?;
+    let mut problems = Vec::new();
+    for id in said.into_iter().map(|info| info.name).filter(|id| !known(id)) {
+        let folder = data.join("tenants").join(id.as_str());
+        if !vfs.exists(&folder)? {
+            let reason = format!("{}: control.log has the tenant, and its folder is not there", folder.display());
+            problems.push(Problem { tenant: TenantName(id), reason });
+        }
+    }
+    Ok(problems)
 }
 
 /// Makes the target a backup set, where it is empty.

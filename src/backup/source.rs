@@ -16,6 +16,7 @@ use crate::format::segment::{TRAILER_BYTES, Trailer, read_trailer};
 use crate::format::version::Version;
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::log::ReadOnlyError;
+use crate::store::folders;
 use crate::vfs::{Vfs, VfsFile};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -99,9 +100,9 @@ pub(super) fn read_tenant(
     archives: &Archives,
 ) -> Result<TenantFiles, NotRead> {
     let manifest = dir.join("manifest");
-    let plain = plain_names(vfs, dir).or_else(|e| if_gone(vfs, &manifest, e))?;
+    let plain = plain_names(vfs, dir).or_else(|e| if_gone(vfs, dir, tenant, e))?;
     let read = crate::manifest::read_whole(vfs, &manifest, tenant);
-    let (version, bytes) = read.or_else(|e| if_gone(vfs, &manifest, e))?;
+    let (version, bytes) = read.or_else(|e| if_gone(vfs, dir, tenant, e))?;
     // A manifest that was written anew leaves the one before beside it: both, or neither.
     if plain_names(vfs, dir)? != plain {
         return Err(NotRead::Moved(StorageError::io("list folder", dir, std::io::Error::other("its files change"))));
@@ -146,7 +147,7 @@ pub(super) fn read_tenant(
     let extents = match crate::log::extents(vfs, &logs, tenant, version.sealed_below) {
         Ok(extents) => extents,
         Err(ReadOnlyError::Moved(e)) => return Err(NotRead::Moved(e)),
-        Err(ReadOnlyError::Storage(e)) => return if_gone(vfs, &manifest, e),
+        Err(ReadOnlyError::Storage(e)) => return if_gone(vfs, dir, tenant, e),
     };
     for extent in extents.files {
         let name = extent.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -164,9 +165,10 @@ pub(super) fn moved(e: StorageError) -> NotRead {
     if e.is_not_found() { NotRead::Moved(e) } else { e.into() }
 }
 
-/// A file that is missing because its tenant is; any other error is one.
-fn if_gone<T>(vfs: &dyn Vfs, manifest: &Path, error: StorageError) -> Result<T, NotRead> {
-    match error.is_not_found() && !vfs.exists(manifest)? {
+/// A file that is missing because its tenant is; any other error is one. A tenant that lost its manifest is there.
+fn if_gone<T>(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId, error: StorageError) -> Result<T, NotRead> {
+    let data = dir.parent().and_then(Path::parent).unwrap_or(dir);
+    match error.is_not_found() && !folders::has_tenant(vfs, data, tenant)? {
         true => Err(NotRead::Gone),
         false => Err(error.into()),
     }

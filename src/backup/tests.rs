@@ -243,6 +243,36 @@ fn one_tenants_damage_does_not_keep_another_from_its_backup() {
 }
 
 #[test]
+fn what_is_lost_or_refused_of_a_tenant_is_told_and_the_others_are_copied() {
+    let ways: [(&str, fn(&SimVfs)); 3] = [
+        ("refused", |vfs| vfs.refuse(Path::new("/data/tenants/one"), true)),
+        ("manifest", |vfs| vfs.remove(Path::new("/data/tenants/one/manifest")).expect("removed")),
+        ("folder", |vfs| vfs.remove_dir_all(Path::new("/data/tenants/one")).expect("removed")),
+    ];
+    for (what, harm) in ways {
+        let (source, target) = (SimVfs::new(), SimVfs::new());
+        let store = filled(&source);
+        let one = crate::id::TenantId::new("one").expect("a name");
+        store.catalog().expect("a catalog").ensure_tenant(&one).expect("known");
+        drop(store);
+        harm(&source);
+        let report = run(&source, &target).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let copied: Vec<&str> = report.run.tenants.iter().map(|t| t.name.0.as_str()).collect();
+        assert_eq!(copied, ["two"], "{what}");
+        let problems: Vec<&str> = report.run.problems.iter().map(|p| p.tenant.0.as_str()).collect();
+        assert_eq!(problems, ["one"], "{what}: {:?}", report.run.problems);
+        assert!(report.run.problems[0].reason.contains("/data/tenants/one"), "{what}: {:?}", report.run.problems);
+    }
+    // One that was deleted is not missed.
+    let (source, target) = (SimVfs::new(), SimVfs::new());
+    let store = filled(&source);
+    store.delete_tenant("one").expect("deleted");
+    drop(store);
+    let report = run(&source, &target).expect("a backup");
+    assert_eq!((report.run.tenants.len(), report.run.problems.len()), (1, 0));
+}
+
+#[test]
 fn a_set_is_one_store_s_and_one_process_writes_it() {
     let (source, target) = (SimVfs::new(), SimVfs::new());
     drop(filled(&source));

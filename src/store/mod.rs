@@ -8,6 +8,7 @@ mod audit;
 mod delete;
 pub mod error;
 mod figures;
+pub(crate) mod folders;
 mod handle;
 mod keys;
 mod lifecycle;
@@ -307,21 +308,7 @@ impl Inner {
 
     /// The tenants, sorted by name.
     fn tenant_ids(&self) -> Result<Vec<TenantId>, Error> {
-        let mut ids = Vec::new();
-        let entries = self.vfs.list(&self.path.join("tenants"))?;
-        let deleting: Vec<TenantId> = entries.iter().filter_map(|e| delete::marked(&e.name)).collect();
-        for entry in &entries {
-            let Ok(id) = TenantId::new(&entry.name) else { continue };
-            if deleting.contains(&id) {
-                continue;
-            }
-            // A folder that can't be looked into is a tenant that can't be opened now; one that lost its manifest and
-            // has files is one that needs repair. Neither is gone.
-            if entry.is_dir && crate::tenant::exists(&*self.vfs, &self.tenant_dir(&id)).unwrap_or(true) {
-                ids.push(id);
-            }
-        }
-        Ok(ids)
+        Ok(folders::tenants(&*self.vfs, &self.path)?)
     }
 
     /// The catalog, opened by the first call.

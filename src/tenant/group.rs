@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One memtable becomes at most so many segments of a class by time: beyond that their spans are doubled.
-const SPANS_MAX: usize = 32;
+pub(super) const SPANS_MAX: usize = 32;
 
 /// Records for one segment, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ fn parts(rows: Vec<RowRef>, life: &Lifetime, now: Timestamp) -> Vec<Vec<RowRef>>
     let limits = life.merge_limits();
     let mut parts = match limits.span_ns {
         Some(span) => {
-            // What is over its time already goes together at once.
+            // What is over its time already goes together, and at once: nothing that is not is with it.
             let oldest = life.age_ns.map_or(i64::MIN, |age| now.0.saturating_sub(age));
             by_span(rows, span, oldest)
         }
@@ -66,7 +66,7 @@ fn parts(rows: Vec<RowRef>, life: &Lifetime, now: Timestamp) -> Vec<Vec<RowRef>>
 }
 
 fn by_span(rows: Vec<RowRef>, mut span: i64, oldest: i64) -> Vec<Vec<RowRef>> {
-    let window = |row: &RowRef, span: i64| row.time.0.max(oldest).div_euclid(span);
+    let window = |row: &RowRef, span: i64| (row.time.0 >= oldest).then(|| row.time.0.div_euclid(span));
     while rows.chunk_by(|a, b| window(a, span) == window(b, span)).count() > SPANS_MAX {
         span = span.saturating_mul(2);
     }
@@ -121,7 +121,7 @@ mod tests {
         type Expect<'a> = &'a [(&'a str, &'a [u64])];
         let by_label = [("rules", "s=a age=8d; s=b age=80d")];
         type Row<'a> = (&'a str, &'a [(i64, &'a str)], &'a [(&'a str, &'a str)], Expect<'a>);
-        let table: [Row<'_>; 7] = [
+        let table: [Row<'_>; 8] = [
             ("no rules", &[(5, "a"), (1, "b"), (500, "c")], &[], &[("", &[2, 1, 3])]),
             (
                 "by class",
@@ -141,6 +141,13 @@ mod tests {
                 &[(1, "a"), (50, "a"), (99, "a")],
                 &by_label,
                 &[("8d", &[1, 2]), ("8d", &[3])],
+            ),
+            (
+                // 16, which is over, and 18, which is not, are in one span of 83 / 8 days.
+                "and nothing else with it",
+                &[(1, "w"), (16, "w"), (18, "w"), (99, "w")],
+                &[("rules", "s=w age=83d")],
+                &[("83d", &[1, 2]), ("83d", &[3]), ("83d", &[4])],
             ),
             ("without an end", &[(1, "c"), (50, "c")], &by_label, &[("ever", &[1, 2])]),
             (

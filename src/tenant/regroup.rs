@@ -1,9 +1,11 @@
 //! A segment whose records are of several classes, since rules changed, becomes one segment a class, so that each goes
-//! in its own time.
+//! in its own time. So does one that spans too much time for its class, since it was made under other rules or none:
+//! what is over its time goes apart from what is not.
 //!
 //! It is a merge with one input: in the background it comes before others, and is paced and given up as they are.
 
 use super::compact::{Outcome, Pace};
+use super::group::SPANS_MAX;
 use super::output::{Attempt, Output};
 use super::{CompactReport, SegmentSource, TenantCore, Writer};
 use crate::format::block::{BLOCK_BYTES_MAX, BLOCK_ROWS_MAX};
@@ -12,7 +14,7 @@ use crate::format::payload::{Payload, Reencoder};
 use crate::format::rows::{RowRef, split_rows};
 use crate::id::{Class, Seq};
 use crate::policy::{MergeLimits, TenantPolicy};
-use crate::record::{Block, Labels};
+use crate::record::{Block, Labels, Timestamp};
 use crate::segment::{SegmentBlock, block_payload, encode_block};
 use crate::store::Error;
 use crate::store::error::ErrorKind;
@@ -21,11 +23,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A segment of several classes, and these.
+/// A segment that is to be parted, and the classes of its records.
 pub(super) type Mixed = (Arc<SegmentSource>, BTreeSet<Class>);
 
 impl TenantCore {
-    /// Splits the store's segments of several classes. The turn of merges is the caller's.
+    /// Splits the store's segments of several classes or of too much time. The turn of merges is the caller's.
     pub(super) fn regroup(&self, report: &mut CompactReport) -> Result<(), Error> {
         let writer = self.writer()?;
         let rules = self.options.rules.policy();
@@ -47,16 +49,20 @@ impl TenantCore {
         Ok(())
     }
 
-    /// The first segment whose records are of several classes by these rules, as far as it can be read. Archived ones
-    /// stay: their records have gone together.
+    /// The first segment whose records are of several classes by these rules, or are kept too long by others beside
+    /// them, as far as it can be read. Archived ones stay: their records have gone together.
     pub(super) fn next_mixed(&self, rules: &TenantPolicy) -> Option<Mixed> {
-        if rules.only_class().is_some() {
+        if rules.only_class().is_some_and(|class| Windows::of(rules, class, self.options.rules.now()).span.is_none()) {
             return None;
         }
+        let now = self.options.rules.now();
         let segments = self.state().segments.clone();
         let own = segments.values().filter(|s| s.meta().place.is_own() && s.damage().is_none());
         let mut mixed = own.filter_map(|segment| Some((segment.clone(), self.classes_of(segment, rules).ok()?)));
-        mixed.find(|(_, classes)| classes.len() > 1)
+        mixed.find(|(segment, classes)| {
+            let keeps_too_long = |class| Windows::of(rules, class, now).keep_too_long(segment.meta());
+            classes.len() > 1 || classes.first().is_some_and(keeps_too_long)
+        })
     }
 
     /// Writes the records of each class of a segment into segments of their own, which take its place.
@@ -95,6 +101,7 @@ impl TenantCore {
     ) -> Result<Option<Vec<SegmentMeta>>, Error> {
         let reader = segment.reader()?;
         let (level, packed) = (segment.meta().level, self.merge_level(segment.meta().max_time));
+        let windows = Windows::of(rules, class, self.options.rules.now()).for_segment(segment.meta());
         let mut parts = Parts { limits: rules.merge_limits(class), ..Parts::default() };
         let mut pending = Pending::default();
         for number in 0..=reader.blocks() {
@@ -104,14 +111,15 @@ impl TenantCore {
                 let block = SegmentBlock::open(reader, number)?;
                 pending.add(&block_payload(&block)?, &block.seqs()?, |labels| rules.classify(labels) == class);
             }
-            for (rows, batches) in pending.blocks(is_last) {
-                let mut target = match parts.fitting(&rows, self)? {
+            for (rows, batches) in pending.blocks(is_last, &windows) {
+                let window = rows.first().map_or(Window::Over, |row| windows.at(row.time));
+                let mut target = match parts.fitting(window, rows.len() as u64, self)? {
                     Some(target) => target,
                     None => self.begin_segment(writer, attempt, level, class.clone())?,
                 };
                 let block = encode_block(&rows, &batches, packed, &mut target.sink);
                 target.block(&block)?;
-                parts.open = Some(target);
+                parts.open = Some((target, window));
             }
             if !go_on(begun) {
                 return Ok(None);
@@ -121,37 +129,85 @@ impl TenantCore {
     }
 }
 
+/// Which records of a class go into one segment, by their time.
+#[derive(Clone, Copy, Debug)]
+struct Windows {
+    /// What is older is over its time.
+    oldest: i64,
+    /// How much time a segment may span, in nanoseconds.
+    span: Option<i64>,
+}
+
+/// One of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Window {
+    /// All that is over its time.
+    Over,
+    /// So many spans after 1970.
+    Kept(i64),
+}
+
+impl Windows {
+    fn of(rules: &TenantPolicy, class: &Class, now: Timestamp) -> Windows {
+        let age = rules.lifetime(class).and_then(|life| life.age_ns);
+        let oldest = age.map_or(i64::MIN, |age| now.0.saturating_sub(age));
+        Windows { oldest, span: rules.merge_limits(class).span_ns }
+    }
+
+    /// Of a segment with records over a long time, fewer and longer ones.
+    fn for_segment(mut self, meta: &SegmentMeta) -> Windows {
+        let kept = meta.max_time.0.saturating_sub(meta.min_time.0.max(self.oldest));
+        while self.span.is_some_and(|span| kept / span.max(1) >= SPANS_MAX as i64) {
+            self.span = self.span.map(|span| span.saturating_mul(2));
+        }
+        self
+    }
+
+    fn at(&self, time: Timestamp) -> Window {
+        match self.span {
+            _ if time.0 < self.oldest => Window::Over,
+            Some(span) => Window::Kept(time.0.div_euclid(span.max(1))),
+            None => Window::Kept(0),
+        }
+    }
+
+    /// Does a segment keep records for longer beyond their time than one that is sealed or merged by these rules could?
+    fn keep_too_long(&self, meta: &SegmentMeta) -> bool {
+        let is_kept = meta.max_time.0 >= self.oldest;
+        self.oldest != i64::MIN
+            && is_kept
+            && self.span.is_some_and(|span| meta.min_time.0 < self.oldest.saturating_sub(span))
+    }
+}
+
 /// The segments that the records of a class become.
 #[derive(Default)]
 struct Parts {
     limits: MergeLimits,
-    open: Option<Output>,
+    open: Option<(Output, Window)>,
     rows: u64,
-    begins: i64,
     done: Vec<SegmentMeta>,
 }
 
 impl Parts {
-    /// The open segment where these rows fit into it; it is finished where they do not.
-    fn fitting(&mut self, rows: &[RowRef], tenant: &TenantCore) -> Result<Option<Output>, Error> {
-        let (first, last) = (rows.first().map_or(0, |r| r.time.0), rows.last().map_or(0, |r| r.time.0));
-        let more = rows.len() as u64;
-        if let Some(open) = self.open.take() {
-            let fits = self.limits.bytes.is_none_or(|most| open.writer.bytes() < most)
-                && self.limits.records.is_none_or(|most| self.rows + more <= most)
-                && self.limits.span_ns.is_none_or(|most| last.saturating_sub(self.begins) <= most);
+    /// The open segment where so many rows of a window fit into it; it is finished where they do not.
+    fn fitting(&mut self, window: Window, more: u64, tenant: &TenantCore) -> Result<Option<Output>, Error> {
+        if let Some((open, of)) = self.open.take() {
+            let fits = of == window
+                && self.limits.bytes.is_none_or(|most| open.writer.bytes() < most)
+                && self.limits.records.is_none_or(|most| self.rows + more <= most);
             if fits {
                 self.rows += more;
                 return Ok(Some(open));
             }
             self.done.push(open.finish(&*tenant.options.vfs, &tenant.options.dir)?);
         }
-        (self.rows, self.begins) = (more, first);
+        self.rows = more;
         Ok(None)
     }
 
     fn finish(mut self, tenant: &TenantCore) -> Result<Vec<SegmentMeta>, Error> {
-        if let Some(open) = self.open.take() {
+        if let Some((open, _)) = self.open.take() {
             self.done.push(open.finish(&*tenant.options.vfs, &tenant.options.dir)?);
         }
         Ok(self.done)
@@ -187,22 +243,30 @@ impl Pending {
         }
     }
 
-    /// The blocks that are full; with `all` also what is left.
-    fn blocks(&mut self, all: bool) -> Vec<Rows> {
-        if !all && self.rows.len() < BLOCK_ROWS_MAX && self.bytes < BLOCK_BYTES_MAX {
-            return Vec::new();
+    /// The blocks that are full, or end with their window; with `all` also what is left. Rows come in order of time.
+    fn blocks(&mut self, all: bool, windows: &Windows) -> Vec<Rows> {
+        let windows: Vec<&[RowRef]> = self.rows.chunk_by(|a, b| windows.at(a.time) == windows.at(b.time)).collect();
+        let is_full = self.rows.len() >= BLOCK_ROWS_MAX || self.bytes >= BLOCK_BYTES_MAX;
+        let (mut blocks, mut done) = (Vec::new(), 0);
+        for (n, rows) in windows.iter().enumerate() {
+            let is_last = n + 1 == windows.len() && !all;
+            if is_last && !is_full {
+                break;
+            }
+            let ends = split_rows(rows, &self.batches);
+            let whole = if is_last { ends.len().saturating_sub(1) } else { ends.len() };
+            let mut from = 0;
+            for end in ends.into_iter().take(whole) {
+                blocks.push(picked(&rows[from..end], &self.batches));
+                from = end;
+            }
+            done += from;
         }
-        let ends = split_rows(&self.rows, &self.batches);
-        let whole = if all { ends.len() } else { ends.len().saturating_sub(1) };
-        let mut blocks = Vec::new();
-        let mut from = 0;
-        for end in ends.into_iter().take(whole) {
-            blocks.push(picked(&self.rows[from..end], &self.batches));
-            from = end;
+        if done > 0 {
+            let (rows, batches) = picked(&self.rows[done..], &self.batches);
+            self.bytes = if rows.is_empty() { 0 } else { batches.iter().map(|(_, p)| p.bytes.len()).sum() };
+            (self.rows, self.batches) = (rows, batches);
         }
-        let (rows, batches) = picked(&self.rows[from..], &self.batches);
-        self.bytes = if rows.is_empty() { 0 } else { batches.iter().map(|(_, p)| p.bytes.len()).sum() };
-        (self.rows, self.batches) = (rows, batches);
         blocks
     }
 }

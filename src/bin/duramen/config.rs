@@ -1,6 +1,7 @@
 //! The configuration file: `--config FILE`, or `duramen.toml` in the store's folder.
 
 use crate::failure::Failure;
+use duramen::Ack;
 use duramen::policy::{Policy, PolicyConfig};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -26,6 +27,8 @@ pub fn give(path: Option<PathBuf>) {
 pub struct Config {
     /// What records live by.
     pub policy: Arc<Policy>,
+    /// What is waited for where neither a request nor an option says.
+    pub ack: Ack,
     /// What the server does.
     #[cfg(feature = "server")]
     pub server: duramen::server::Config,
@@ -49,10 +52,16 @@ fn read(path: &Path) -> Result<Config, Failure> {
     for name in OF_POLICY {
         rules.extend(tables.remove(name).map(|table| (name.to_string(), table)));
     }
+    let ack = match tables.remove("ack") {
+        None => Ack::default(),
+        Some(toml::Value::String(level)) => level.parse().map_err(|e| usage(&format!("ack: {e}")))?,
+        Some(other) => return Err(usage(&format!("ack: {other} is no level: \"fsync\", \"os\" and \"buffered\" are"))),
+    };
     let rules: PolicyConfig = rules.try_into().map_err(|e| usage(&e))?;
     let policy = Arc::new(Policy::new(&rules).map_err(|e| usage(&e))?);
     Ok(Config {
         policy,
+        ack,
         #[cfg(feature = "server")]
         server: tables.try_into().map_err(|e| usage(&e))?,
     })

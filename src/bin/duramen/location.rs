@@ -110,7 +110,8 @@ pub fn options() -> Options {
 /// The options for a store's folder, with its configuration.
 pub fn options_in(folder: &std::path::Path) -> Result<Options, Failure> {
     let mut options = options();
-    options.policy = crate::config::of_store(folder)?.policy;
+    let config = crate::config::of_store(folder)?;
+    (options.policy, options.ack) = (config.policy, config.ack);
     Ok(options)
 }
 

@@ -103,8 +103,8 @@ impl Remote {
         serde_json::from_str(&text).map_err(|e| self.failed(&e))
     }
 
-    /// A store that appends to the server.
-    pub fn appender(&self, ack: duramen::Ack) -> Appender<'_> {
+    /// A store that appends to the server; where no level is named, the server's own counts.
+    pub fn appender(&self, ack: Option<duramen::Ack>) -> Appender<'_> {
         Appender { remote: self, ack, refused: 0 }
     }
 }
@@ -112,7 +112,7 @@ impl Remote {
 /// Sends records.
 pub struct Appender<'a> {
     remote: &'a Remote,
-    ack: duramen::Ack,
+    ack: Option<duramen::Ack>,
     /// Records that the server did not take.
     pub refused: u64,
 }
@@ -146,7 +146,10 @@ impl input::Store for Appender<'_> {
 impl Appender<'_> {
     fn send(&mut self, body: &str, labels: &str) -> Result<(), Failure> {
         let url = format!("{}/api/v1/ingest", self.remote.base);
-        let mut request = self.remote.headers(self.remote.agent.post(&url)).query("ack", self.ack.to_string());
+        let mut request = self.remote.headers(self.remote.agent.post(&url));
+        if let Some(ack) = self.ack {
+            request = request.query("ack", ack.to_string());
+        }
         if labels != "{}" {
             request = request.query("stream", labels);
         }

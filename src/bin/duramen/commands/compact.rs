@@ -1,13 +1,14 @@
 //! `duramen compact`.
 
-use crate::failure::Failure;
+use crate::failure::{FAILED, Failure};
 use crate::location::{LocationArgs, open_to_change};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Seals what is in the log, does what rules of retention and archives ask for, and merges small segments
 #[derive(clap::Args)]
-#[command(after_help = "Example: duramen compact --data logs --tenant acme")]
+#[command(after_help = "Example: duramen compact --data logs --tenant acme\n\n\
+Exit status: 0 done, 3 a tenant could not be compacted; the others were.")]
 pub struct Args {
     #[command(flatten)]
     location: LocationArgs,
@@ -22,9 +23,18 @@ impl Args {
             None => store.tenants()?,
         };
         let mut out = io::stdout().lock();
+        let mut failed = false;
         for name in names {
-            let tenant = store.existing_tenant(&name)?;
-            let report = tenant.compact(None)?;
+            let report = match store.existing_tenant(&name).and_then(|tenant| tenant.compact(None)) {
+                Ok(report) => report,
+                // One tenant's trouble does not keep the others from it.
+                Err(error) if self.location.given_tenant().is_none() => {
+                    eprintln!("duramen: tenant `{name}`: {error}");
+                    failed = true;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let line = serde_json::json!({
                 "tenant": name,
                 "records_sealed": report.records_sealed,
@@ -39,6 +49,6 @@ impl Args {
         }
         out.flush()?;
         store.close()?;
-        Ok(ExitCode::SUCCESS)
+        Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
     }
 }

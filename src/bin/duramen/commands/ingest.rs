@@ -41,9 +41,10 @@ pub struct Args {
     /// A field that becomes `message`
     #[arg(long, value_name = "FIELD")]
     msg_field: Option<String>,
-    /// fsync, os or buffered: how durable the records are when the command ends
-    #[arg(long, value_name = "LEVEL", default_value = "fsync")]
-    ack: Ack,
+    /// fsync, os or buffered: how durable the records are when the command ends [default: fsync, or `ack` of the
+    /// configuration]
+    #[arg(long, value_name = "LEVEL")]
+    ack: Option<Ack>,
     /// Write rejected lines here, as JSON lines with a reason each
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
@@ -75,10 +76,11 @@ impl Args {
                 if let Some(kept) = tenant.policy().age_ns_max() {
                     options.time_min = Timestamp(options.arrival.0.saturating_sub(kept));
                 }
-                let mut appender = Appender::in_bulk(&tenant, self.ack);
+                let ack = self.ack.unwrap_or(store.ack());
+                let mut appender = Appender::in_bulk(&tenant, ack);
                 let outcome = input::read_all(inputs, &options, &mut rejects, &progress, &mut appender);
                 // Also where an input failed: what was counted so far stays.
-                if self.ack == Ack::Fsync {
+                if ack == Ack::Fsync {
                     tenant.flush()?;
                 }
                 let outcome = outcome?;

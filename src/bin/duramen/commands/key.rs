@@ -1,12 +1,12 @@
 //! `duramen key`.
 
-use crate::failure::Failure;
+use crate::failure::{FAILED, Failure};
 use crate::location::{DataArgs, open_to_change};
 use crate::output::{self, FormatArgs};
-use duramen::Store;
 use duramen::exec::{Cell, Row};
 use duramen::record::Tag;
 use duramen::store::MasterKey;
+use duramen::{Error, Store};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -67,15 +67,16 @@ impl Args {
                 let key = MasterKey::generate(&file).map_err(|error| Failure::Failed(error.to_string()))?;
                 eprintln!("{}: the master key of id {}", file.display(), key.id());
             }
-            Command::Rotate { data, tenant, new_master_key_file } => rotate(&data, tenant, new_master_key_file)?,
+            Command::Rotate { data, tenant, new_master_key_file } => return rotate(&data, tenant, new_master_key_file),
             Command::List { data, format } => list(&data, &format)?,
             Command::Renew { data, tenant } => {
                 let store = open_to_change(&data.folder()?)?;
-                for name in encrypted(&store, tenant)? {
-                    let segments = store.existing_tenant(&name)?.renew()?;
-                    eprintln!("tenant `{name}`: {segments} segments were written anew");
-                }
+                let code = each(encrypted(&store, tenant)?, |name| {
+                    let segments = store.existing_tenant(name)?.renew()?;
+                    Ok(format!("{segments} segments were written anew"))
+                });
                 store.close()?;
+                return Ok(code);
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -90,52 +91,67 @@ fn encrypted(store: &Store, tenant: Option<String>) -> Result<Vec<String>, Failu
             None => Err(Failure::Usage(format!("the tenant `{name}` is not encrypted"))),
         };
     }
-    let mut names = Vec::new();
-    for name in store.tenants()? {
-        if store.key_info(&name)?.is_some() {
-            names.push(name);
-        }
-    }
+    // One whose key can't be read is tried, and says so.
+    let mut names = store.tenants()?;
+    names.retain(|name| !matches!(store.key_info(name), Ok(None)));
     if names.is_empty() {
         eprintln!("no tenant is encrypted");
     }
     Ok(names)
 }
 
-fn rotate(data: &DataArgs, tenant: Option<String>, new: Option<PathBuf>) -> Result<(), Failure> {
+/// Does something for each tenant; what went wrong with one does not keep the others from it.
+fn each(names: Vec<String>, work: impl Fn(&str) -> Result<String, Error>) -> ExitCode {
+    let mut failed = false;
+    for name in names {
+        match work(&name) {
+            Ok(done) => eprintln!("tenant `{name}`: {done}"),
+            Err(error) => {
+                eprintln!("duramen: tenant `{name}`: {error}");
+                failed = true;
+            }
+        }
+    }
+    if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
+}
+
+fn rotate(data: &DataArgs, tenant: Option<String>, new: Option<PathBuf>) -> Result<ExitCode, Failure> {
     let new = new.map(|file| MasterKey::from_file(&file)).transpose();
     let new = new.map_err(|error| Failure::Usage(error.to_string()))?;
     let store = open_to_change(&data.folder()?)?;
     let names = encrypted(&store, tenant.clone())?;
-    match new {
-        Some(_) if names.is_empty() => {}
+    let code = match new {
+        Some(_) if names.is_empty() => ExitCode::SUCCESS,
+        // All or none: it is either key that opens them.
         Some(new) => {
             for name in store.rotate_master_key(tenant.as_deref(), &new)? {
                 eprintln!("tenant `{name}`: under the master key of id {}", new.id());
             }
+            ExitCode::SUCCESS
         }
-        None => {
-            for name in names {
-                let generation = store.rotate_tenant_key(&name)?;
-                eprintln!("tenant `{name}`: generation {generation} of its key");
-            }
-        }
-    }
-    Ok(store.close()?)
+        None => each(names, |name| Ok(format!("generation {} of its key", store.rotate_tenant_key(name)?))),
+    };
+    store.close()?;
+    Ok(code)
 }
 
 /// Reads beside a server, from the files alone, and takes no key.
 fn list(data: &DataArgs, format: &FormatArgs) -> Result<(), Failure> {
     let store = Store::open_read_only(data.folder()?)?;
     let mut rows = store.tenants()?.into_iter().map(|name| {
-        let info = store.key_info(&name)?;
+        let (info, error) = match store.key_info(&name) {
+            Ok(info) => (info, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let encrypted = error.is_none().then(|| info.is_some().to_string());
         let mut row = Row::default();
         let mut cell = |name: &str, tag: Tag, text: Option<String>| {
             let tag = if text.is_some() { tag } else { Tag::Null };
             row.cells.push(Cell { name: name.into(), tag, text: text.unwrap_or_default().into() });
         };
         cell("tenant", Tag::String, Some(name));
-        cell("encrypted", Tag::Bool, Some(info.is_some().to_string()));
+        cell("error", Tag::String, error);
+        cell("encrypted", Tag::Bool, encrypted);
         cell("generation", Tag::Number, info.as_ref().map(|i| i.generation.to_string()));
         cell("rotated", Tag::String, info.as_ref().map(|i| i.rotated.to_string()));
         cell("master_keys", Tag::String, info.map(|i| i.masters.join(" ")));

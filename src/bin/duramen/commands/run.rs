@@ -37,9 +37,10 @@ pub struct Args {
     /// auto, json, logfmt, syslog, clf or text
     #[arg(long, value_name = "FORMAT", default_value_t)]
     format: Format,
-    /// fsync, os or buffered: how durable records are, at the latest a second after they were written
-    #[arg(long, value_name = "LEVEL", default_value = "fsync")]
-    ack: Ack,
+    /// fsync, os or buffered: how durable records are, at the latest a second after they were written [default: fsync,
+    /// or `ack` of the configuration]
+    #[arg(long, value_name = "LEVEL")]
+    ack: Option<Ack>,
     /// Also pass on what the command writes
     #[arg(long)]
     tee: bool,
@@ -66,7 +67,7 @@ impl Args {
                 options.merge = true;
                 let store = Store::open_with(&folder, options)?;
                 let tenant = open_to_append(&store, self.location.tenant_name())?;
-                let code = self.follow(&mut Appender::each_batch(&tenant, self.ack))?;
+                let code = self.follow(&mut Appender::each_batch(&tenant, self.ack.unwrap_or(store.ack())))?;
                 drop(tenant);
                 store.close()?;
                 Ok(code)
