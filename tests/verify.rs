@@ -374,3 +374,19 @@ fn an_older_copy_of_a_tenant_looks_whole() {
     let report = verify(&[&data], true);
     assert!(report.ok, "{:#?}", report.findings);
 }
+
+/// A wrong file is told once and not once a record, and by the names of kinds that the JSON has.
+#[test]
+fn a_copy_of_a_segment_in_anothers_place_is_few_findings() {
+    let bench = Bench::new();
+    let data = bench.copy();
+    let (from, to) = (first(&data, "acme", "segments"), last(&data, "acme", "segments"));
+    copy_over(&from, &to);
+    let report = verify(&[&data], true);
+    assert!(has(&report.findings, Misplaced, "acme/segments") && report.records > 100);
+    let of_records: Vec<&Finding> = report.findings.iter().filter(|f| f.kind == FindingKind::LeafMismatch).collect();
+    assert!(!of_records.is_empty() && of_records.len() <= 4, "{of_records:#?}");
+    let twice = of_records.iter().find(|f| f.found.ends_with("of them twice")).expect("records that came twice");
+    assert!(twice.to_string().contains(": leaf_mismatch: "), "{twice}");
+    assert_eq!(serde_json::to_value(FindingKind::LeafMismatch).unwrap(), FindingKind::LeafMismatch.to_string());
+}

@@ -244,7 +244,8 @@ fn one_tenants_damage_does_not_keep_another_from_its_backup() {
 
 #[test]
 fn what_is_lost_or_refused_of_a_tenant_is_told_and_the_others_are_copied() {
-    let ways: [(&str, fn(&SimVfs)); 3] = [
+    type Way<'a> = (&'a str, fn(&SimVfs));
+    let ways: [Way<'_>; 3] = [
         ("refused", |vfs| vfs.refuse(Path::new("/data/tenants/one"), true)),
         ("manifest", |vfs| vfs.remove(Path::new("/data/tenants/one/manifest")).expect("removed")),
         ("folder", |vfs| vfs.remove_dir_all(Path::new("/data/tenants/one")).expect("removed")),

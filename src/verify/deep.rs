@@ -14,7 +14,7 @@ use crate::format::version::Version;
 use crate::id::Seq;
 use crate::record::{Column, Data, Labels, Tag, Tags, Timestamp, ZoneMap, for_each_element};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A record of a decoded block.
@@ -35,6 +35,15 @@ pub(super) struct Leaves {
     /// Seqs of leaves that expiry broke, and how many records of these came.
     broken: Arc<BTreeMap<Seq, Seq>>,
     without: u64,
+    /// By file, what is odd and how many records are: one finding each, not one a record.
+    odd: BTreeMap<(PathBuf, Odd), (u64, Seq, Seq)>,
+}
+
+/// What can be odd about a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Odd {
+    Twice,
+    OfNoLeaf,
 }
 
 impl Leaves {
@@ -55,6 +64,7 @@ impl Leaves {
             unread: Vec::new(),
             broken,
             without: 0,
+            odd: BTreeMap::new(),
         }
     }
 
@@ -80,20 +90,20 @@ impl Leaves {
             Some(at) => {
                 let records = self.open.entry(at).or_default();
                 if self.done[at] || records.insert(seq, place).is_some() {
-                    report.add(Finding::new(FindingKind::LeafMismatch, path, 0, format!("record {seq} once"), "twice"));
+                    self.note(Odd::Twice, seq, path);
                 } else if records.len() == self.leaves[at].count() as usize {
                     self.complete(at, path, report);
                 }
             }
             _ if self.broken.range(..=seq).next_back().is_some_and(|(_, last)| seq <= *last) => self.without += 1,
-            _ => report.add(Finding::new(
-                FindingKind::LeafMismatch,
-                path,
-                0,
-                "records that the manifest has a leaf of",
-                format!("record {seq}"),
-            )),
+            _ => self.note(Odd::OfNoLeaf, seq, path),
         }
+    }
+
+    fn note(&mut self, odd: Odd, seq: Seq, path: &Path) {
+        let (count, first, last) = self.odd.entry((path.to_path_buf(), odd)).or_insert((0, seq, seq));
+        *count += 1;
+        (*first, *last) = ((*first).min(seq), (*last).max(seq));
     }
 
     fn complete(&mut self, at: usize, path: &Path, report: &mut Report) {
@@ -117,6 +127,14 @@ impl Leaves {
 
     /// At the end: leaves of which records did not come.
     pub fn finish(mut self, manifest: &Path, report: &mut Report) {
+        for ((path, odd), (count, first, last)) in std::mem::take(&mut self.odd) {
+            let which = if count == 1 { format!("record {first}") } else { format!("records {first} to {last}") };
+            let (expected, found) = match odd {
+                Odd::Twice => (format!("{which} once"), format!("{count} of them twice")),
+                Odd::OfNoLeaf => ("records that the manifest has a leaf of".into(), format!("{count} others, {which}")),
+            };
+            report.add(Finding::new(FindingKind::LeafMismatch, &path, 0, expected, found));
+        }
         if self.without > 0 {
             let why = "their leaves covered records that have expired: these are under the segments' checksums alone";
             report.skipped.push(format!("{}: leaves of {} records: {why}", manifest.display(), self.without));

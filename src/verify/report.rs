@@ -45,6 +45,17 @@ pub enum FindingKind {
     WrongKey,
 }
 
+/// The name that it has in JSON: `torn_tail`.
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, c) in format!("{self:?}").char_indices() {
+            let between = if at > 0 && c.is_ascii_uppercase() { "_" } else { "" };
+            write!(f, "{between}{}", c.to_ascii_lowercase())?;
+        }
+        Ok(())
+    }
+}
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -87,7 +98,6 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Finding { kind, file, offset, what, expected, found } = self;
-        let kind = format!("{kind:?}").to_lowercase();
         write!(f, "{}: at byte {offset}: {kind}: {what}: expected {expected}, found {found}", file.display())
     }
 }
