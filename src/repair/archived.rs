@@ -6,7 +6,7 @@
 use super::history::History;
 use super::rebuild::meta_of;
 use super::records::Records;
-use super::segment::{Found, Part, Readable, inspect_file};
+use super::segment::{Found, Part, Readable, Stored, inspect_file};
 use super::tenant::{KEPT, Look, Tenant};
 use crate::archive::ArchivedName;
 use crate::crypt::MemoryFile;
@@ -24,35 +24,57 @@ use std::sync::Arc;
 /// A segment some of whose records other files have as well.
 type Overlapping = (SegmentId, Option<SegmentMeta>, Part);
 
+/// A segment's file in an archive.
+enum InArchive {
+    Whole(Readable, Stored),
+    /// Damaged there, as a copy of it says that was made at once.
+    Part(Part),
+    /// Another one than is meant.
+    Foreign(String),
+    /// The archive answers, and has no such file.
+    Gone(String),
+    /// The archive is not known or does not answer.
+    Unknown(StorageError),
+}
+
 impl Tenant<'_> {
     /// Puts what the archives have of a damaged list in its place.
     pub(super) fn mend_list(&mut self, listed: &Listed) -> Result<(), Error> {
-        let Some((_, why)) = &listed.damaged else { return Ok(()) };
+        let why = match &listed.damaged {
+            Some((_, why)) => why.clone(),
+            None if listed.added == 0 => return Ok(()),
+            None => format!("it lacks {} files that entries name", listed.added),
+        };
         let copy = match self.report.dry_run {
             true => None,
             false => listed.mend(&**self.vfs, self.dir, self.id)?,
         };
-        let what = format!("{why}: made anew from what the archives have of it, {} files", listed.files.len());
+        let what = format!("{why}: made anew, with {} files", listed.files.len());
         self.act(&self.dir.join("archived"), what, copy);
         Ok(())
     }
 
-    /// The segment in an archive, where the archive is at hand and it is whole. Nothing is done with it there.
-    pub(super) fn archived(&self, meta: &SegmentMeta) -> Result<Option<Readable>, StorageError> {
-        let Ok(archive) = self.archives.get(&meta.place) else { return Ok(None) };
-        let name = ArchivedName::of(meta);
-        let (file, path) = (archive.open_afresh(self.id, &name), archive.path(self.id, &name));
-        match inspect_file(file, &path, (self.id, self.keys, meta.id), Some(meta))? {
-            Found::Whole(segment, _) => Ok(Some(segment)),
-            _ => Ok(None),
+    /// A segment that the manifest names in an archive: kept, or recovered where it is damaged there. Where the archive is
+    /// not at hand, nothing is done with it. `is_exact` says whether no entry can have let it go.
+    pub(super) fn archived(&mut self, meta: &SegmentMeta, is_exact: bool, look: &mut Look) -> Result<(), Error> {
+        let file = ArchivedFile { place: meta.place.clone(), id: meta.id, data_root: meta.data_root };
+        match self.in_archive(&file, Some(meta))? {
+            InArchive::Whole(segment, _) => look.kept.push((meta.clone(), Some(segment))),
+            InArchive::Unknown(_) => look.kept.push((meta.clone(), None)),
+            InArchive::Part(part) => {
+                let why = part.problem.to_string();
+                let copy = self.copy_archived(&file, &why)?;
+                self.act(&self.archived_path(&file)?, format!("{why}: {KEPT}"), copy);
+                look.parts.push((meta.id, Some(meta.clone()), part));
+            }
+            InArchive::Foreign(why) => {
+                let copy = self.copy_archived(&file, &why)?;
+                self.act(&self.archived_path(&file)?, format!("{why}: none of its records count"), copy);
+                look.gone.push((meta.clone(), why, is_exact));
+            }
+            InArchive::Gone(why) => look.gone.push((meta.clone(), why, is_exact)),
         }
-    }
-
-    /// Is the segment's file certainly not in its archive, which is at hand and has the tenant's folder?
-    pub(super) fn is_gone_from_archive(&self, meta: &SegmentMeta) -> bool {
-        let Ok(archive) = self.archives.get(&meta.place) else { return false };
-        let opened = archive.open_afresh(self.id, &ArchivedName::of(meta));
-        archive.answers(self.id).is_ok() && opened.is_err_and(|error| error.is_not_found())
+        Ok(())
     }
 
     /// Takes back what the list says is in archives and no entry that can be read does: an entry that is lost may have made
@@ -66,10 +88,13 @@ impl Tenant<'_> {
         history: &History,
         (look, taken): (&mut Look, &mut RoaringTreemap),
     ) -> Result<Vec<Overlapping>, Error> {
+        let (archives, id) = (self.archives, self.id);
         let is_named = |look: &Look, file: &ArchivedFile| {
             let of = |meta: &SegmentMeta| (meta.place.clone(), ArchivedName::of(meta));
-            let of_file = (file.place.clone(), ArchivedName::new(file.id, &file.data_root));
-            look.kept.iter().any(|(meta, _)| of(meta) == of_file)
+            let of_file = (file.place.clone(), name(file));
+            let path = archives.get(&file.place).map(|archive| archive.path(id, &name(file)));
+            let is_part = |part: &Part| path.as_ref().is_ok_and(|path| part.left.reader.file().path() == path);
+            look.kept.iter().any(|(meta, _)| of(meta) == of_file) || look.parts.iter().any(|(_, _, part)| is_part(part))
         };
         let mut overlapping = Vec::new();
         let mut found = Vec::new();
@@ -77,19 +102,20 @@ impl Tenant<'_> {
         files.sort_by_key(|file| std::cmp::Reverse(file.id));
         // Before anything is written: an archive that does not answer ends it.
         for file in files {
-            if !history.removed.contains(&file.id)
-                && !is_named(look, file)
-                && let Some(one) = self.listed_file(file, history)?
-            {
-                found.push((file, one));
+            if !history.removed.contains(&file.id) && !is_named(look, file) {
+                let of = |meta: &&SegmentMeta| meta.data_root[..8] == file.data_root[..8];
+                let meta = history.segments.get(&file.id).filter(of).cloned();
+                match self.in_archive(file, meta.as_ref())? {
+                    InArchive::Unknown(error) => return Err(error.into()),
+                    one => found.push((file, meta, one)),
+                }
             }
         }
         self.mend_list(listed)?;
-        for (file, (meta, one)) in found {
-            let name = ArchivedName::new(file.id, &file.data_root);
-            let path = self.archives.get(&file.place)?.path(self.id, &name);
+        for (file, meta, one) in found {
+            let path = self.archived_path(file)?;
             match one {
-                Found::Whole(segment, stored) => {
+                InArchive::Whole(segment, stored) => {
                     let seqs = Records::new(vec![segment.clone()], self.keys).seqs(Seq(0), Seq(u64::MAX))?;
                     if seqs.is_subset(taken) {
                         continue;
@@ -114,15 +140,15 @@ impl Tenant<'_> {
                         ));
                     }
                 }
-                Found::Part(part) => {
+                InArchive::Part(part) => {
                     let copy = self.copy_archived(file, &part.problem.to_string())?;
                     self.act(&path, format!("{}: {KEPT}", part.problem), copy);
                     look.parts.push((file.id, meta, part));
                 }
-                Found::Missing(_) | Found::Foreign(_) => {}
+                InArchive::Gone(_) | InArchive::Foreign(_) | InArchive::Unknown(_) => {}
             }
         }
-        let nothing_says = listed.files.is_empty() && listed.damaged.is_none();
+        let nothing_says = listed.files.len() == listed.added && listed.damaged.is_none();
         let mut others = listed.others.clone();
         for (place, archive) in self.archives.iter().filter(|_| nothing_says) {
             others.extend(archive.list(self.id).unwrap_or_default().into_iter().map(|name| (place.clone(), name)));
@@ -138,31 +164,49 @@ impl Tenant<'_> {
         Ok(overlapping)
     }
 
-    /// A file that the list names, with what an entry says of it; `None` where its archive answers and has no such file.
-    fn listed_file(
-        &self,
-        file: &ArchivedFile,
-        history: &History,
-    ) -> Result<Option<(Option<SegmentMeta>, Found)>, StorageError> {
-        let (archive, name) = (self.archives.get(&file.place)?, ArchivedName::new(file.id, &file.data_root));
-        let meta = history.segments.get(&file.id).filter(|meta| ArchivedName::of(meta) == name).cloned();
-        let (opened, path) = (archive.open_afresh(self.id, &name), archive.path(self.id, &name));
-        match inspect_file(opened, &path, (self.id, self.keys, file.id), meta.as_ref())? {
-            Found::Missing(_) => archive.answers(self.id).map(|()| None),
-            Found::Whole(_, stored) if stored.data_root[..8] != file.data_root[..8] => Ok(None),
-            Found::Part(_) => {
-                // Once more, of a copy: an object store that does not answer for a moment looks like damage, too.
-                let copy = Arc::new(MemoryFile::new(&path, self.bytes_of(file)?)) as Arc<dyn VfsFile>;
-                let found = inspect_file(Ok(copy), &path, (self.id, self.keys, file.id), meta.as_ref())?;
-                Ok(Some((meta, found)))
-            }
-            found => Ok(Some((meta, found))),
+    /// Looks at a segment's file in an archive.
+    fn in_archive(&self, file: &ArchivedFile, meta: Option<&SegmentMeta>) -> Result<InArchive, StorageError> {
+        let archive = match self.archives.get(&file.place) {
+            Ok(archive) => archive,
+            Err(error) => return Ok(InArchive::Unknown(error)),
+        };
+        let (name, path) = (name(file), self.archived_path(file)?);
+        let owner = (self.id, self.keys, file.id);
+        let opened = match archive.open_afresh(self.id, &name) {
+            // A bucket whose service does not answer.
+            Err(error) if error.is_damage() => return Ok(InArchive::Unknown(error)),
+            opened => opened,
+        };
+        let mut found = inspect_file(opened, &path, owner, meta)?;
+        if let Found::Part(_) = found {
+            // Once more, of a copy: a service that does not answer for a moment looks like damage, too.
+            let copy = match self.bytes_of(file) {
+                Ok(bytes) => Arc::new(MemoryFile::new(&path, bytes)) as Arc<dyn VfsFile>,
+                Err(error) => return Ok(InArchive::Unknown(error)),
+            };
+            found = inspect_file(Ok(copy), &path, owner, meta)?;
         }
+        Ok(match found {
+            Found::Whole(segment, stored) if stored.data_root[..8] == file.data_root[..8] => {
+                InArchive::Whole(segment, stored)
+            }
+            Found::Whole(..) => InArchive::Foreign("it is another segment than its name says".into()),
+            Found::Part(part) => InArchive::Part(part),
+            Found::Foreign(why) => InArchive::Foreign(why),
+            Found::Missing(_) => match archive.answers(self.id) {
+                Ok(()) => InArchive::Gone("no such file in its archive".into()),
+                Err(error) => InArchive::Unknown(error),
+            },
+        })
+    }
+
+    /// Where it is, or would be.
+    pub(super) fn archived_path(&self, file: &ArchivedFile) -> Result<PathBuf, StorageError> {
+        Ok(self.archives.get(&file.place)?.path(self.id, &name(file)))
     }
 
     fn bytes_of(&self, file: &ArchivedFile) -> Result<Vec<u8>, StorageError> {
-        let name = ArchivedName::new(file.id, &file.data_root);
-        let stored = self.archives.get(&file.place)?.open_afresh(self.id, &name)?;
+        let stored = self.archives.get(&file.place)?.open_afresh(self.id, &name(file))?;
         let mut bytes = vec![0; usize::try_from(stored.len()?).unwrap_or(usize::MAX)];
         stored.read_exact_at(0, &mut bytes)?;
         Ok(bytes)
@@ -173,9 +217,12 @@ impl Tenant<'_> {
         if self.report.dry_run {
             return Ok(None);
         }
-        let name = ArchivedName::new(file.id, &file.data_root);
-        let (bytes, path) = (self.bytes_of(file)?, self.archives.get(&file.place)?.path(self.id, &name));
+        let (bytes, path) = (self.bytes_of(file)?, self.archived_path(file)?);
         let reason = format!("repair: {}: {reason}\n", path.display());
-        set_aside(&**self.vfs, &self.dir.join("quarantine"), name.as_str(), &bytes, &reason).map(Some)
+        set_aside(&**self.vfs, &self.dir.join("quarantine"), name(file).as_str(), &bytes, &reason).map(Some)
     }
+}
+
+fn name(file: &ArchivedFile) -> ArchivedName {
+    ArchivedName::new(file.id, &file.data_root)
 }

@@ -77,28 +77,22 @@ impl Tenant<'_> {
         }
         let named: Vec<&SegmentMeta> =
             history.segments.values().filter(|m| !history.removed.contains(&m.id) && !files.contains(&m.id)).collect();
-        let mut unfound = Vec::new();
-        for meta in &named {
-            // An entry that is lost may have let it go, or moved it.
-            if meta.place.is_own() || self.is_gone_from_archive(meta) {
-                unfound.push(*meta);
-                continue;
-            }
-            let segment = self.archived(meta)?;
-            if let Some(segment) = &segment {
+        // An entry that is lost may have let any of them go.
+        let (own, archived): (Vec<_>, Vec<_>) = named.into_iter().partition(|meta| meta.place.is_own());
+        for meta in archived {
+            self.archived(meta, false, &mut look)?;
+            if let Some((_, Some(segment))) = look.kept.last().filter(|(kept, _)| kept.id == meta.id) {
                 taken |= Records::new(vec![segment.clone()], self.keys).seqs(Seq(0), Seq(u64::MAX))?;
             }
-            look.kept.push(((*meta).clone(), segment));
         }
         overlapping.extend(self.take_back(listed, &history, (&mut look, &mut taken))?);
-        for meta in unfound {
-            let is_found = look.kept.iter().any(|(kept, _)| kept.id == meta.id);
-            if !is_found && taken.range_cardinality(meta.min_seq.0..=meta.max_seq.0) < meta.rows {
-                let place = if meta.place.is_own() { "" } else { " in its archive" };
-                let why = format!("no such file{place}, and no entry that can be read let it go");
-                look.gone.push((meta.clone(), why, false));
-            }
+        // Or moved it.
+        let is_found = |look: &Look, meta: &SegmentMeta| look.kept.iter().any(|(kept, _)| kept.id == meta.id);
+        for meta in own.into_iter().filter(|meta| !is_found(&look, meta)).collect::<Vec<_>>() {
+            look.gone.push((meta.clone(), "no such file, and no entry that can be read let it go".into(), false));
         }
+        // Others may have all that they had.
+        look.gone.retain(|(meta, ..)| taken.range_cardinality(meta.min_seq.0..=meta.max_seq.0) < meta.rows);
         look.log =
             Some(super::log::salvage(&**self.vfs, &self.dir.join("log"), (self.id, self.keys), history.sealed_below)?);
         let floor = Seq(taken.max().unwrap_or(0)).max(history.sealed_below);

@@ -14,6 +14,7 @@ use super::{fresh, index};
 use crate::archive::Archives;
 use crate::crypt::KeyRing;
 use crate::error::StorageError;
+use crate::format::archived::ArchivedFile;
 use crate::format::edit::{Edit, SegmentMeta, SeqSet};
 use crate::format::version::Version;
 use crate::id::{Class, SegmentId, Seq, TenantId};
@@ -81,13 +82,20 @@ impl Tenant<'_> {
             Chain::Whole(version) => {
                 // What the list says beyond the manifest is only what is to go: all else is put in order without it.
                 match listed {
-                    Ok(listed) => self.mend_list(&listed)?,
+                    Ok(mut listed) => {
+                        listed.add(version.segments.values().map(|meta| &**meta));
+                        self.mend_list(&listed)?;
+                    }
                     Err(error) => self.fail(error.to_string()),
                 }
                 self.by_manifest(&version)
             }
             // The list may be the one thing that says where records are.
-            Chain::Broken(history) => self.without_manifest(*history, &listed?),
+            Chain::Broken(history) => {
+                let mut listed = listed?;
+                listed.add(history.segments.values().filter(|meta| !history.removed.contains(&meta.id)));
+                self.without_manifest(*history, &listed)
+            }
         }
     }
 
@@ -123,7 +131,7 @@ impl Tenant<'_> {
         let mut look = Look::new(version.next_segment_id);
         for meta in version.segments.values() {
             if !meta.place.is_own() {
-                look.kept.push(((**meta).clone(), self.archived(meta)?));
+                self.archived(meta, true, &mut look)?;
                 continue;
             }
             let path = segment_file(self.dir, meta.id);
@@ -230,6 +238,12 @@ impl Tenant<'_> {
         Ok(())
     }
 
+    /// Where a segment's file is.
+    fn file_of(&self, meta: &SegmentMeta) -> PathBuf {
+        let file = ArchivedFile { place: meta.place.clone(), id: meta.id, data_root: meta.data_root };
+        self.archived_path(&file).unwrap_or_else(|_| segment_file(self.dir, meta.id))
+    }
+
     fn look_at_log(&self, look: &mut Look, sealed_below: Seq) -> Result<(), StorageError> {
         let dir = self.dir.join("log");
         if !self.vfs.exists(&dir)? {
@@ -311,7 +325,7 @@ impl Tenant<'_> {
             let seqs = without(&[(meta.min_seq, meta.max_seq)])?;
             losses.push(Loss {
                 tenant: String::new(),
-                file: segment_file(self.dir, meta.id),
+                file: self.file_of(meta),
                 records: meta.rows.min(count(&seqs)),
                 is_exact: *is_exact,
                 seqs,
@@ -353,7 +367,7 @@ impl Tenant<'_> {
             self.act(path, format!("{why}: {done}"), copies.get(i).cloned().flatten());
         }
         for (meta, why, _) in &look.gone {
-            self.act(&segment_file(self.dir, meta.id), format!("{why}: it was let go"), None);
+            self.act(&self.file_of(meta), format!("{why}: it was let go"), None);
         }
         for (id, _, why) in &look.unindexed {
             self.act(&index::path(self.dir, *id), format!("{why}: the index was made anew"), None);

@@ -13,6 +13,20 @@ use std::sync::MutexGuard;
 /// What is held while a segment goes to an archive.
 pub(crate) type ArchivingTurn<'a> = MutexGuard<'a, ()>;
 
+/// Why a segment did not go.
+enum Stays {
+    /// It is about this one.
+    One(Error),
+    /// No other would.
+    All(Error),
+}
+
+impl<E: Into<Error>> From<E> for Stays {
+    fn from(error: E) -> Self {
+        Stays::All(error.into())
+    }
+}
+
 impl TenantCore {
     /// Waits for the segment that is on its way to an archive. No other goes while this is held: a deletion leaves no copy
     /// of what it deletes.
@@ -20,14 +34,14 @@ impl TenantCore {
         Ok(self.writer()?.archiving.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
-    /// Moves segments, unless they went meanwhile. One whose file is another store's in the archive is told at the end, and
-    /// does not keep the others.
+    /// Moves segments, unless they went meanwhile. One that is damaged, or whose file is another store's in the archive, is
+    /// told at the end, and does not keep the others.
     pub(super) fn archive_all(&self, moves: &[Move], report: &mut CompactReport) -> Result<(), Error> {
-        let mut taken = Ok(());
+        let mut stayed = Ok(());
         for to in moves {
             match self.archive(to, report) {
-                Err(error) if error.is_name_taken() => taken = taken.and(Err(error)),
-                Err(error) => {
+                Err(Stays::One(error)) => stayed = stayed.and(Err(error)),
+                Err(Stays::All(error)) => {
                     // What is there of the copy goes at once, if it can.
                     let _ = self.sweep_archives(self.writer()?, &self.archiving_turn()?);
                     return Err(error);
@@ -35,25 +49,30 @@ impl TenantCore {
                 Ok(()) => {}
             }
         }
-        taken
+        stayed
     }
 
-    fn archive(&self, to: &Move, report: &mut CompactReport) -> Result<(), Error> {
+    fn archive(&self, to: &Move, report: &mut CompactReport) -> Result<(), Stays> {
         let writer = self.writer()?;
         let _one = self.archiving_turn()?;
         let Some(meta) = self.version().segments.get(&to.segment).cloned() else { return Ok(()) };
         let rules = &self.options.rules;
         let (archive, name) = (rules.archives().get(&to.to)?, ArchivedName::of(&meta));
-        let source = self.options.vfs.open(&segment_path(&self.options, meta.id))?;
+        let is_made_anew = self.options.vfs.exists(&index_path(&self.options.dir, meta.id))?;
+        // Before it is copied, for a damaged one each time that it is due.
+        let source = self.options.vfs.open(&segment_path(&self.options, meta.id)).and_then(|source| {
+            compare(&*source, &meta, is_made_anew)?;
+            Ok(source)
+        });
+        let source = source.map_err(|error| Stays::One(error.into()))?;
         archive.prepare(&self.id)?;
         if !writer.archived.add(rules.archives(), &meta, &to.to)? {
             let path = archive.path(&self.id, &name);
-            return Err(ErrorKind::NameTaken { segment: meta.id.to_string(), path }.into());
+            return Err(Stays::One(ErrorKind::NameTaken { segment: meta.id.to_string(), path }.into()));
         }
         // Until the manifest names it: whatever is there goes at the next look.
         rules.note_left_over();
         archive.put(&self.id, &name, &*source)?;
-        let is_made_anew = self.options.vfs.exists(&index_path(&self.options.dir, meta.id))?;
         compare(&*archive.open_afresh(&self.id, &name)?, &meta, is_made_anew)?;
         let turn = self.turn(writer);
         if writer.manifest.version().segments.get(&meta.id) == Some(&meta) {

@@ -67,6 +67,8 @@ pub(crate) struct Listed {
     /// The bytes of a list that is damaged, and what is wrong with it. Then `files` are those that are there and that can
     /// be recognised in it; of their roots the first eight bytes are right, which make the name.
     pub damaged: Option<(Vec<u8>, String)>,
+    /// How many of `files` were not on it, and are named by entries.
+    pub added: usize,
     /// Where it is damaged: files in archives that can't be recognised. They are of another store, where nothing else says
     /// that they are the tenant's.
     pub others: Vec<(Place, ArchivedName)>,
@@ -81,19 +83,34 @@ impl Listed {
             Err(error) if error.is_damage() => {
                 let bytes = vfs.read(&dir.join(LIST))?;
                 let (files, others) = recognise(archives, id, &ArchivedRemains::new(bytes.clone()), dir)?;
-                Ok(Listed { files, damaged: Some((bytes, error.to_string())), others })
+                Ok(Listed { files, damaged: Some((bytes, error.to_string())), added: 0, others })
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Puts a list in the place of one that is damaged, which is set aside; gives where it is then.
+    /// Adds what entries name. Without it on the list, nobody would know of a file that another entry lets go.
+    pub fn add<'a>(&mut self, segments: impl IntoIterator<Item = &'a SegmentMeta>) {
+        let named: BTreeSet<ArchivedFile> =
+            segments.into_iter().filter_map(|meta| file_of(meta, &meta.place)).collect();
+        let before: BTreeSet<_> = self.files.iter().map(at).collect();
+        self.others.retain(|(place, name)| !named.iter().any(|file| file.place == *place && at(file).1 == *name));
+        take_in(&mut self.files, named);
+        self.added = self.files.iter().filter(|file| !before.contains(&at(file))).count();
+    }
+
+    /// Writes the list, where it is not as it should be; sets one that is damaged aside, and gives where it is then.
     pub fn mend(&self, vfs: &dyn Vfs, dir: &Path, id: &TenantId) -> Result<Option<PathBuf>, StorageError> {
-        let Some((bytes, why)) = &self.damaged else { return Ok(None) };
-        let aside = set_aside(vfs, &dir.join("quarantine"), LIST, bytes, &format!("{why}\n"))?;
-        let header = ArchivedHeader { tenant: id.clone(), salt: vfs.salt() };
-        vfs.replace(&dir.join(LIST), &encode_archived(&header, &self.files))?;
-        Ok(Some(aside))
+        let aside = self
+            .damaged
+            .as_ref()
+            .map(|(bytes, why)| set_aside(vfs, &dir.join("quarantine"), LIST, bytes, &format!("{why}\n")));
+        let aside = aside.transpose()?;
+        if aside.is_some() || self.added > 0 {
+            let header = ArchivedHeader { tenant: id.clone(), salt: vfs.salt() };
+            vfs.replace(&dir.join(LIST), &encode_archived(&header, &self.files))?;
+        }
+        Ok(aside)
     }
 }
 
@@ -167,13 +184,19 @@ impl ArchivedList {
             Err(error) if error.is_damage() => (BTreeSet::new(), true),
             other => (other?, false),
         };
-        if is_damaged || files.iter().map(at).collect::<BTreeSet<_>>() != names(version) {
+        let (before, named) = (files.iter().map(at).collect::<BTreeSet<_>>(), names(version));
+        if is_damaged || before != named {
             options.rules.note_left_over();
         }
         take_in(&mut files, live(version).collect());
         let list = ArchivedList { vfs, dir, tenant: id.clone(), known: Mutex::new(Known { files, is_damaged }) };
         // What fails now is tried again by whoever wants something of an archive.
-        drop(list.known(options.rules.archives()));
+        if let Ok(mut known) = list.known(options.rules.archives())
+            && !named.is_subset(&before)
+            && !is_damaged
+        {
+            drop(list.change(&mut known, |_| {}));
+        }
         Ok(list)
     }
 

@@ -2,7 +2,7 @@
 
 use super::Tally;
 use super::model::Survives;
-use super::world::{DIR, Stop, World};
+use super::world::{COLD, DIR, Stop, World};
 use duramen::archive::Archives;
 use duramen::repair::{RepairOptions, RepairReport, repair_on};
 use duramen::vfs::Vfs;
@@ -55,6 +55,7 @@ pub fn mend(
         return Ok((left, None));
     };
     look_at_keys(world, &left, name)?;
+    tally.archived += u64::from(world.look_at_archived(&left, name)?);
     let salt = |left: &SimVfs| left.bytes(&control).and_then(|bytes| bytes.get(16..24).map(<[u8]>::to_vec));
     let salt_before = salt(&left);
     let damaged = damage(world, &left, name);
@@ -191,9 +192,11 @@ fn damage(world: &mut World, left: &SimVfs, name: &'static str) -> Vec<(PathBuf,
             let file = path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
             let is_known = [".seg", ".log", ".idx"].iter().any(|end| file.ends_with(end));
             // Nothing brings back a tenant whose keys are lost.
-            path.starts_with(&dir)
-                && !path.starts_with(dir.join("quarantine"))
-                && (is_known || file == "receipts" || file == "archived" || file.starts_with("manifest"))
+            let is_archived = path.starts_with(Path::new(COLD).join(name));
+            is_archived
+                || path.starts_with(&dir)
+                    && !path.starts_with(dir.join("quarantine"))
+                    && (is_known || file == "receipts" || file == "archived" || file.starts_with("manifest"))
                 || *path == Path::new(DIR).join("control.log")
         };
         let mut files: Vec<PathBuf> = left.files().into_iter().filter(is_of).collect();

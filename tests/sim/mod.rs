@@ -1,6 +1,7 @@
 //! Rounds of a random workload, each ended by a crash, a kill or a closing, and what is there after.
 
 mod append;
+mod archived;
 mod life;
 mod look;
 mod mend;
@@ -32,6 +33,8 @@ pub struct Tally {
     pub refusals: u64,
     pub repairs: u64,
     pub lost: u64,
+    /// Bits that were flipped in archives, on copies.
+    pub archived: u64,
 }
 
 impl Tally {
@@ -44,6 +47,7 @@ impl Tally {
         self.refusals += other.refusals;
         self.repairs += other.repairs;
         self.lost += other.lost;
+        self.archived += other.archived;
     }
 }
 

@@ -38,19 +38,24 @@ fn text(number: u64, place: u32) -> String {
 
 /// All rows of a tenant. The inner error is of a row that is not as it was written.
 pub fn read_all(tenant: &duramen::Tenant) -> Result<Result<Vec<Found>, String>, String> {
-    let mut found = Vec::new();
-    for row in whole(tenant, "*")? {
-        let number = |name: &str| row.get(name).and_then(|(_, text)| text.parse::<u64>().ok());
-        let seq = row.seq().map(|seq| seq.0);
-        let parts = (seq, number("batch"), number("place").and_then(|n| u32::try_from(n).ok()), row.get("text"));
-        match parts {
-            (Some(seq), Some(batch), Some(place), Some((_, written))) if written == text(batch, place) => {
-                found.push(Found { seq, batch, place });
-            }
-            _ => return Ok(Err(format!("a row that nobody wrote: {}", row.to_json()))),
+    let rows = whole(tenant, "*")?;
+    Ok(rows.iter().map(read_row).collect())
+}
+
+/// A row, which must be as it was written.
+pub fn read_row(row: &duramen::Row) -> Result<Found, String> {
+    let place = number_of(row, "place").and_then(|n| u32::try_from(n).ok());
+    match (row.seq().map(|seq| seq.0), number_of(row, "batch"), place, row.get("text")) {
+        (Some(seq), Some(batch), Some(place), Some((_, written))) if written == text(batch, place) => {
+            Ok(Found { seq, batch, place })
         }
+        _ => Err(format!("a row that nobody wrote: {}", row.to_json())),
     }
-    Ok(Ok(found))
+}
+
+/// A number in a row.
+pub fn number_of(row: &duramen::Row, name: &str) -> Option<u64> {
+    row.get(name).and_then(|(_, text)| text.parse().ok())
 }
 
 /// The rows of a query. An answer that says it misses something is an error, like one that ends early.
