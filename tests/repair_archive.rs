@@ -206,3 +206,76 @@ fn a_manifest_is_not_made_anew_while_an_archive_may_have_what_it_named() {
     assert!(tenant_file(root, "quarantine").join(file.file_name().unwrap()).exists());
     is_whole(root);
 }
+
+/// What is damaged where it is, in an archive, is repaired like any other segment; also where no list says that it is there.
+#[test]
+fn a_damaged_segment_in_an_archive_comes_home_as_far_as_it_can_be_read() {
+    for (is_listed, is_gone) in [(true, false), (false, false), (true, true), (false, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let expect = make(root);
+        let file = cold(root).into_iter().find(|file| *file != theirs(root)).unwrap();
+        match is_gone {
+            true => std::fs::remove_file(&file).unwrap(),
+            false => flip(&file, 1000),
+        }
+        if !is_listed {
+            std::fs::remove_file(tenant_file(root, "archived")).unwrap();
+        }
+        let store = open(root);
+        let tenant = store.existing_tenant("acme").unwrap();
+        let mut found = tenant.query("*").unwrap();
+        assert_eq!(found.by_ref().filter(|row| row.is_ok()).count(), 90, "of three segments and the log");
+        assert!(!found.missing().is_empty());
+        assert!(tenant.delete("*", &Default::default()).is_err(), "nobody can say what goes");
+        drop((found, tenant));
+        store.close().unwrap();
+        // Not where it can't be seen.
+        std::fs::rename(root.join("cold"), root.join("away")).unwrap();
+        let told = mend(root, false);
+        assert!(told.lost.is_empty() && !told.actions.iter().any(|a| a.file == file), "{told}");
+        std::fs::rename(root.join("away"), root.join("cold")).unwrap();
+        let dry = mend(root, true);
+        let told = mend(root, false);
+        assert_eq!((dry.records_lost(), told.records_lost()), (60, 60), "its one block: {dry}\n{told}");
+        assert!(told.lost.iter().all(|loss| loss.is_exact && loss.file == file), "{told}");
+        assert!(mend(root, false).is_clean());
+        let store = open(root);
+        let tenant = store.existing_tenant("acme").unwrap();
+        assert_eq!(rows(&tenant), expect[..90]);
+        assert_eq!(tenant_file(root, "quarantine").join(file.file_name().unwrap()).exists(), !is_gone);
+        assert!(tenant.delete("n:<70", &Default::default()).unwrap().done);
+        assert!(!file.exists() && !tenant_file(root, "quarantine").join(file.file_name().unwrap()).exists());
+        drop(tenant);
+        store.close().unwrap();
+        is_whole(root);
+    }
+}
+
+#[test]
+fn a_damaged_segment_keeps_no_other_from_its_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let store = Store::open_with(root.join("data"), support::store::options()).unwrap();
+    let tenant = store.tenant("acme").unwrap();
+    for year in 0..4 {
+        tenant.append(&records(year, 20, (year as i64 - 4) * 31_000_000)).unwrap();
+        tenant.seal().unwrap();
+    }
+    drop(tenant);
+    store.close().unwrap();
+    let segments = folder::files(&tenant_file(root, "segments"));
+    assert_eq!(segments.len(), 4);
+    // The first, and one that is gone.
+    flip(&segments[0], 1000);
+    std::fs::remove_file(&segments[2]).unwrap();
+    for _ in 0..2 {
+        let store = open(root);
+        let tenant = store.existing_tenant("acme").unwrap();
+        let told = tenant.compact(None).unwrap_err().to_string();
+        assert!(segments.iter().any(|file| told.contains(&file.display().to_string())), "{told}");
+        assert_eq!((tenant.stats().unwrap().segments_archived, cold(root).len()), (2, 2), "nor is it copied");
+        drop(tenant);
+        store.close().unwrap();
+    }
+}

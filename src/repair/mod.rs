@@ -45,9 +45,9 @@ pub struct RepairOptions {
     pub dry_run: bool,
     /// What opens the keys of encrypted tenants. Without it they are not repaired; others are.
     pub master_key: Option<MasterKey>,
-    /// The archives. Segments there are read and not repaired: they are needed where leaves that they have a part in are
-    /// made anew, and such leaves stay as they are where the archive is not given. Where a manifest is damaged, a tenant
-    /// whose list names files in an archive that is not given or does not answer is not repaired.
+    /// The archives. What is damaged there is repaired likewise. Segments in one that is not given or does not answer stay as
+    /// they are, and so do leaves that they have a part in. Where a manifest is damaged, a tenant whose list names files in
+    /// such an archive is not repaired.
     pub archives: Archives,
 }
 
