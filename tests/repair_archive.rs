@@ -4,6 +4,7 @@
 mod support;
 
 use duramen::archive::Archives;
+use duramen::format::segment::{TRAILER_BYTES, read_trailer};
 use duramen::policy::Policy;
 use duramen::repair::{RepairOptions, RepairReport, repair};
 use duramen::verify::{VerifyOptions, verify_as};
@@ -250,6 +251,30 @@ fn a_damaged_segment_in_an_archive_comes_home_as_far_as_it_can_be_read() {
         store.close().unwrap();
         is_whole(root);
     }
+}
+
+/// An index is made of what the segment has: in the tenant's folder, since what is in an archive does not change.
+#[test]
+fn a_damaged_index_in_an_archive_is_made_anew_at_home() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let expect = make(root);
+    let file = cold(root).into_iter().find(|file| *file != theirs(root)).unwrap();
+    let bytes = std::fs::read(&file).unwrap();
+    let end: &[u8; TRAILER_BYTES] = bytes.last_chunk().unwrap();
+    let trailer = read_trailer(end, bytes.len() as u64).unwrap();
+    assert!(trailer.index_len > 0);
+    flip(&file, (trailer.index_offset + trailer.index_len / 2) as usize);
+    let told = mend(root, false);
+    assert!(told.failures.is_empty() && told.lost.is_empty() && told.actions.len() == 1, "{told}");
+    assert!(mend(root, false).is_clean());
+    is_whole(root);
+    let store = open(root);
+    let tenant = store.existing_tenant("acme").unwrap();
+    assert_eq!((rows(&tenant), cold(root).len()), (expect, 3));
+    drop(tenant);
+    store.delete_tenant("acme").unwrap();
+    assert_eq!(cold(root), [theirs(root)]);
 }
 
 #[test]

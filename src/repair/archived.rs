@@ -59,7 +59,7 @@ impl Tenant<'_> {
     pub(super) fn archived(&mut self, meta: &SegmentMeta, is_exact: bool, look: &mut Look) -> Result<(), Error> {
         let file = ArchivedFile { place: meta.place.clone(), id: meta.id, data_root: meta.data_root };
         match self.in_archive(&file, Some(meta))? {
-            InArchive::Whole(segment, _) => look.kept.push((meta.clone(), Some(segment))),
+            InArchive::Whole(segment, _) => self.keep(look, meta.clone(), segment)?,
             InArchive::Unknown(_) => look.kept.push((meta.clone(), None)),
             InArchive::Part(part) => {
                 let why = part.problem.to_string();
@@ -123,7 +123,7 @@ impl Tenant<'_> {
                     if seqs.is_disjoint(taken) {
                         *taken |= seqs;
                         let meta = meta.unwrap_or_else(|| meta_of(&segment, &stored));
-                        look.kept.push((SegmentMeta { place: file.place.clone(), ..meta }, Some(segment)));
+                        self.keep(look, SegmentMeta { place: file.place.clone(), ..meta }, segment)?;
                         self.act(
                             &path,
                             "no entry that can be read names it, and the list does: it is named again",

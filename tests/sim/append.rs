@@ -14,7 +14,7 @@ impl World {
         let entry = Batch {
             records: 1 + self.random.below(12) as u32,
             stream: self.random.below(3) as usize,
-            is_old: self.random.below(4) == 0,
+            is_old: (self.random.below(4) == 0) != self.is_archiving,
             state: State::Failed,
             survives: Survives::Nothing,
             is_keyed: self.random.below(3) == 0,

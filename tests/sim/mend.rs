@@ -50,12 +50,14 @@ pub fn mend(
     let tenants: Vec<&'static str> =
         world.tenants.iter().filter(|(_, m)| !m.is_half_deleted).map(|(n, _)| *n).collect();
     let name = tenants.get(world.random.below(tenants.len() as u64) as usize).copied();
-    let is_asked = world.random.below(4) == 0;
+    for name in tenants.iter().filter(|_| is_store) {
+        tally.archived += u64::from(world.look_at_archived(&left, name)?);
+    }
+    let is_asked = world.random.below(if world.is_archiving { 2 } else { 4 }) == 0;
     let Some(name) = name.filter(|_| is_asked && is_store) else {
         return Ok((left, None));
     };
     look_at_keys(world, &left, name)?;
-    tally.archived += u64::from(world.look_at_archived(&left, name)?);
     let salt = |left: &SimVfs| left.bytes(&control).and_then(|bytes| bytes.get(16..24).map(<[u8]>::to_vec));
     let salt_before = salt(&left);
     let damaged = damage(world, &left, name);

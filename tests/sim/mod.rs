@@ -188,6 +188,9 @@ fn workload(world: &mut World) -> Result<(), Stop> {
             None => return Ok(()),
         }
     }
+    if world.is_archiving {
+        world.set()?;
+    }
     for _ in 0..STEPS {
         world.live_by_rules();
         match world.random.below(50) {

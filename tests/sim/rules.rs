@@ -31,7 +31,10 @@ impl World {
         if !self.is_managed || self.handle(name)?.is_none() {
             return Ok(());
         }
-        let (setting, value) = SETTINGS[self.random.below(SETTINGS.len() as u64) as usize];
+        let any = self.random.below(SETTINGS.len() as u64) as usize;
+        let of_archives = 3 + self.random.below(3) as usize;
+        let is_archive = self.is_archiving && self.random.below(6) > 0;
+        let (setting, value) = SETTINGS[if is_archive { of_archives } else { any }];
         let model = self.tenants.entry(name).or_default();
         if model.asked.is_some() {
             // First it is seen, after a crash, whether the one before counts.

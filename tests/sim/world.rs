@@ -83,6 +83,8 @@ pub struct World {
     /// Have tenants rules, archives and keys? What says so is in the control log, which refuses what a disk may leave
     /// of it that does not write whole sectors: then the disk does.
     pub is_managed: bool,
+    /// Are most records old, and most settings rules for archives? Else few segments go there.
+    pub is_archiving: bool,
     /// How many nanoseconds the store's clock is ahead.
     pub ahead: Arc<AtomicI64>,
     /// Was the control log damaged, so that it may not know of a tenant's deletion?
@@ -121,6 +123,7 @@ impl World {
         options.clock = Clock::new(move || Timestamp(Timestamp::now().0 + clock.load(Ordering::SeqCst)));
         let vfs = SimVfs::seeded(random.next_u64());
         let is_managed = random.coin();
+        let is_archiving = is_managed && random.below(3) == 0;
         if is_managed {
             vfs.orderly(|path| path.ends_with("control.log"));
             options.master_key = Some(MasterKey::from_bytes(std::array::from_fn(|i| i as u8)));
@@ -139,6 +142,7 @@ impl World {
             options,
             next_batch: 0,
             is_managed,
+            is_archiving,
             ahead,
             forgets_deletions: false,
             ever_asked: BTreeSet::new(),
