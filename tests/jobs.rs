@@ -171,6 +171,59 @@ fn a_job_that_a_restart_cut_short_is_told_as_failed() {
 }
 
 #[test]
+fn a_job_that_a_restart_cut_short_goes_on_up_to_where_it_began() {
+    let bench = Bench::new();
+    let id = |n: u8| format!("{n:02x}112233445566778899aabbccddeeff");
+    let now = duramen::Timestamp::now();
+    let old = duramen::Timestamp(now.0 - 3_600_000_000_000);
+    {
+        // As a server leaves it that is killed: half of the records are from before it was asked.
+        let store = duramen::Store::open(bench.data()).unwrap();
+        let begun = |id: String, tenant: &str, query: &str, at: duramen::Timestamp| {
+            let (at, until) = (at.to_string(), 150);
+            let (source, kind) = ("delete", "delete");
+            let record = duramen::record! {
+                source: source, job: id, kind: kind, tenant: tenant, query: query, at: at, until: until
+            };
+            store.audit("delete_begun", "token x", record).unwrap();
+        };
+        begun(id(1), "acme", "user:=u1", now);
+        // Of the last five minutes of an hour ago.
+        begun(id(2), "acme", "_time:5m", old);
+        begun(id(3), "gone", "*", now);
+        begun(id(4), "other", "*", now);
+        let (source, how, other) = ("delete", "done", id(4));
+        let record = duramen::record! { source: source, job: other, kind: source, tenant: "other", status: how };
+        store.audit("delete_ended", "token x", record).unwrap();
+        store.close().unwrap();
+    }
+    let server = Server::start(&bench.data());
+    let job = ended(&server, &bench.acme, &json!(id(1)));
+    assert_eq!((&job["status"], &job["report"]["records"]), (&json!("done"), &json!(50)), "{job}");
+    assert_eq!((&job["query"], &job["begun"]), (&json!("user:=u1"), &json!(now.to_string())));
+    let job = ended(&server, &bench.acme, &json!(id(2)));
+    assert_eq!((&job["status"], &job["report"]["records"]), (&json!("done"), &json!(0)), "{job}");
+    assert_eq!(rows(&server, &bench.acme, "acme", "* | stats count() as n")[0]["n"], 250);
+    assert_eq!(rows(&server, &bench.acme, "acme", "user:=u1 n:<150 | stats count() as n")[0]["n"], 0);
+    assert_eq!(rows(&server, &bench.other, "other", "* | stats count() as n")[0]["n"], 300);
+    let path = format!("/api/v1/delete/{}", id(3));
+    assert_eq!(told(&ask(&server, &bench.system, "GET", &path, &Value::Null), 200)["status"], "failed");
+    // Its end is on record, with who had asked for it: the next server does not begin again.
+    let ends = audits(&server, &bench.system, &format!("action:=delete_ended job:={}", id(1)));
+    assert_eq!((ends.len(), &ends[0]["by"], &ends[0]["records"]), (1, &json!("token x"), &json!(50)));
+    drop(server);
+    let server = Server::start(&bench.data());
+    let path = format!("/api/v1/delete/{}", id(1));
+    let job = told(&ask(&server, &bench.acme, "GET", &path, &Value::Null), 200);
+    assert_eq!((&job["status"], &job["report"]), (&json!("done"), &Value::Null), "by what is on record: {job}");
+    // What a server begins has what the next one needs.
+    let begun = told(&ask(&server, &bench.acme, "POST", "/api/v1/delete", &json!({"query": "n:1", "job": true})), 202);
+    ended(&server, &bench.acme, &begun["id"]);
+    let on_record = audits(&server, &bench.system, "action:=delete_begun query:\"n:1\"");
+    assert_eq!((&on_record[0]["until"], &on_record[0]["at"]), (&json!(300), &begun["begun"]), "{on_record:?}");
+}
+
+#[test]
 fn a_tenant_is_deleted_as_a_job() {
     let bench = Bench::new();
     let server = Server::start(&bench.data());

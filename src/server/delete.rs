@@ -31,7 +31,7 @@ pub(super) async fn delete(
     }
     blocking(move || {
         let by = app.asker(&parts.headers, peer.ip())?;
-        let work = Work::Records { tenant: tenant.clone(), query: query.clone() };
+        let work = Work::Records { tenant: tenant.clone(), query: query.clone(), bound: None };
         if is_job {
             let told = app.jobs.begin(&app.store, work, &by)?;
             return Ok(answer::json(StatusCode::ACCEPTED, told.to_string()));

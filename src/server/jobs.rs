@@ -2,13 +2,15 @@
 //!
 //! Promises: a job has a number once there is an audit record that it begins, and another when it ends; it is called done
 //! when the bytes are gone from the disk. Jobs are in memory; of one that this process does not know the audit records
-//! tell, so that one that a restart cut short is told as failed.
+//! tell. One that has no end there was cut short: the next server goes on with it, up to the Seq that it began with, so that
+//! it takes nothing that came later.
 
 use super::error::ApiError;
+use crate::id::Seq;
 use crate::record::{Record, Timestamp};
 use crate::store::{DeleteListener, DeleteOptions, DeleteProgress, DeleteReport, Error, SYSTEM_TENANT, Store, Tenant};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +19,8 @@ use std::time::Duration;
 const JOBS_RUNNING_MAX: usize = 8;
 /// Jobs that have ended and are kept in memory; of older ones the audit records tell.
 const JOBS_KEPT_MAX: usize = 1000;
+/// How long after it began a job is gone on with by a server that starts; later than that nobody expects it.
+const RESUMED_WITHIN: &str = "7d";
 /// How often it is looked whether a reader has let a file go.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -24,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug)]
 pub(super) enum Work {
     /// What a query matches, of a tenant.
-    Records { tenant: Tenant, query: String },
+    Records { tenant: Tenant, query: String, bound: Option<Bound> },
     /// A whole tenant.
     Tenant { name: String },
 }
@@ -43,6 +47,15 @@ impl Work {
             Work::Tenant { .. } => "delete_tenant",
         }
     }
+}
+
+/// What a deletion began with, by which one that was cut short goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound {
+    /// What relative times of its query count from.
+    at: Timestamp,
+    /// The last record that there was.
+    until: Seq,
 }
 
 /// How a job stands.
@@ -70,6 +83,15 @@ struct Job {
 }
 
 impl Job {
+    fn new(id: String, begun: Timestamp, work: &Work) -> Arc<Job> {
+        let query = match work {
+            Work::Records { query, .. } => Some(query.clone()),
+            Work::Tenant { .. } => None,
+        };
+        let state = Mutex::new(State { stage: "sealing", ..State::default() });
+        Arc::new(Job { id, kind: work.kind(), tenant: work.tenant().to_string(), query, begun, state })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,22 +156,14 @@ impl Jobs {
     }
 
     /// Begins a job, on a thread of its own; what is told of it. Blocking: its audit record is durable.
-    pub(super) fn begin(&self, store: &Store, work: Work, by: &str) -> Result<Value, ApiError> {
-        if let Work::Records { tenant, query } = &work {
+    pub(super) fn begin(&self, store: &Store, mut work: Work, by: &str) -> Result<Value, ApiError> {
+        let begun = Timestamp::now();
+        if let Work::Records { tenant, query, bound } = &mut work {
             // What is no filter is said at once. Nothing is looked for.
             tenant.check_delete(query)?;
+            *bound = Some(Bound { at: begun, until: Seq(tenant.stats()?.last_seq) });
         }
-        let job = Arc::new(Job {
-            id: number()?,
-            kind: work.kind(),
-            tenant: work.tenant().to_string(),
-            query: match &work {
-                Work::Records { query, .. } => Some(query.clone()),
-                Work::Tenant { .. } => None,
-            },
-            begun: Timestamp::now(),
-            state: Mutex::new(State { stage: "sealing", ..State::default() }),
-        });
+        let job = Job::new(number()?, begun, &work);
         {
             let mut all = self.all();
             let running = all.values().filter(|job| job.state().ended.is_none()).count();
@@ -164,17 +178,35 @@ impl Jobs {
             all.insert(job.id.clone(), job.clone());
         }
         let told = job.told();
-        let begun = audit_begin(store, &work, by, Some(&job.id)).map_err(ApiError::from).and_then(|()| {
-            let (job, store, by, stop) = (job.clone(), store.clone(), by.to_string(), self.stop.clone());
-            let run = move || run(&job, &store, &work, &by, &stop);
-            let spawned = std::thread::Builder::new().name("duramen-delete".into()).spawn(run);
-            spawned.map(drop).map_err(|e| ApiError::internal(e.to_string()))
-        });
-        if let Err(e) = begun {
+        let begun = audit_begin(store, &work, by, Some(&job.id)).map_err(ApiError::from);
+        if let Err(e) = begun.and_then(|()| self.spawn(store, &job, work, by)) {
             self.all().remove(&job.id);
             return Err(e);
         }
         Ok(told)
+    }
+
+    fn spawn(&self, store: &Store, job: &Arc<Job>, work: Work, by: &str) -> Result<(), ApiError> {
+        let (job, store, by, stop) = (job.clone(), store.clone(), by.to_string(), self.stop.clone());
+        let run = move || run(&job, &store, &work, &by, &stop);
+        let spawned = std::thread::Builder::new().name("duramen-delete".into()).spawn(run);
+        spawned.map(drop).map_err(|e| ApiError::internal(e.to_string()))
+    }
+
+    /// Goes on with deletions of records that the last server began and did not end. A tenant's is the store's matter.
+    pub(super) fn resume(&self, store: &Store) -> Result<(), Error> {
+        for Unfinished { id, tenant, query, bound, by } in unfinished(store)? {
+            // Of a tenant that is gone or damaged there is nothing to go on with: it is told as failed.
+            let Ok(tenant) = store.existing_tenant(&tenant) else { continue };
+            let work = Work::Records { tenant, query, bound: Some(bound) };
+            let job = Job::new(id, bound.at, &work);
+            self.all().insert(job.id.clone(), job.clone());
+            if let Err(e) = self.spawn(store, &job, work, &by) {
+                self.all().remove(&job.id);
+                eprintln!("duramen: the deletion {} can't go on: {e:?}", job.id);
+            }
+        }
+        Ok(())
     }
 
     /// What is told of a job; nothing where there is none of that number. Blocking: it may ask the audit records.
@@ -194,6 +226,10 @@ fn number() -> Result<String, ApiError> {
 
 fn run(job: &Arc<Job>, store: &Store, work: &Work, by: &str, stop: &AtomicBool) {
     let done = perform(job, store, work, stop);
+    if done.is_err() && stop.load(Ordering::Acquire) && matches!(work, Work::Records { .. }) {
+        // The server ends. Without an end on record the next one goes on.
+        return;
+    }
     let record = match &done {
         Ok(report) => ended(work, Some(&job.id), "done", report.as_ref()),
         Err(reason) => ended(work, Some(&job.id), "failed", None).with("reason", reason.as_str()),
@@ -212,16 +248,17 @@ fn run(job: &Arc<Job>, store: &Store, work: &Work, by: &str, stop: &AtomicBool) 
 }
 
 fn perform(job: &Arc<Job>, store: &Store, work: &Work, stop: &AtomicBool) -> Result<Option<DeleteReport>, String> {
-    let (tenant, query) = match work {
+    let (tenant, query, bound) = match work {
         Work::Tenant { name } => {
             job.state().stage = "removing";
             return store.delete_tenant(name).map(|()| None).map_err(|e| e.to_string());
         }
-        Work::Records { tenant, query } => (tenant, query),
+        Work::Records { tenant, query, bound } => (tenant, query, bound),
     };
     let told = job.clone();
     let progress: DeleteListener = Arc::new(move |progress: &DeleteProgress| told.progress(progress));
-    let options = DeleteOptions { progress: Some(progress), ..DeleteOptions::default() };
+    let (at, until) = bound.map(|bound| (bound.at, bound.until)).unzip();
+    let options = DeleteOptions { progress: Some(progress), at, until, ..DeleteOptions::default() };
     let mut report = tenant.delete(query, &options).map_err(|e| e.to_string())?;
     while !tenant.is_deleted(&mut report).map_err(|e| e.to_string())? {
         if stop.load(Ordering::Acquire) {
@@ -239,7 +276,13 @@ fn about(work: &Work, job: Option<&str>) -> Record {
     let record = Record::new().with("source", "delete").with("tenant", work.tenant()).with("kind", work.kind());
     let record = job.into_iter().fold(record, |record, id| record.with("job", id));
     match work {
-        Work::Records { query, .. } => record.with("query", query.as_str()),
+        Work::Records { query, bound, .. } => {
+            let record = record.with("query", query.as_str());
+            match bound {
+                Some(Bound { at, until }) => record.with("at", at.to_string()).with("until", until.0),
+                None => record,
+            }
+        }
         Work::Tenant { .. } => record,
     }
 }
@@ -272,6 +315,41 @@ pub(super) fn audit_end(store: &Store, work: &Work, by: &str, record: Record) {
         // It is done, and the manifest says so; that it began is on record.
         eprintln!("duramen: the end of a deletion of {} could not be put on record: {e}", work.tenant());
     }
+}
+
+/// A deletion that was begun, and of which nothing says that it ended.
+struct Unfinished {
+    id: String,
+    tenant: String,
+    query: String,
+    bound: Bound,
+    by: String,
+}
+
+/// What the audit records have of jobs that no server ended.
+fn unfinished(store: &Store) -> Result<Vec<Unfinished>, Error> {
+    if !store.tenants()?.iter().any(|name| name == SYSTEM_TENANT) {
+        return Ok(Vec::new());
+    }
+    let query = format!("{{category=\"audit\"}} _time:{RESUMED_WITHIN} source:=delete kind:=delete job:*");
+    let (mut begun, mut ended) = (BTreeMap::new(), BTreeSet::new());
+    for row in store.existing_tenant(SYSTEM_TENANT)?.query(&query)? {
+        let row = row?;
+        let text = |name: &str| row.get(name).map(|(_, text)| text.to_string());
+        let Some(id) = text("job") else { continue };
+        if text("action").as_deref() == Some("delete_ended") {
+            ended.insert(id);
+            continue;
+        }
+        // One that was put on record before there were bounds is not gone on with.
+        let at = text("at").and_then(|at| Timestamp::parse(&at).ok());
+        let until = text("until").and_then(|until| until.parse().ok());
+        if let (Some(tenant), Some(query), Some(at), Some(until)) = (text("tenant"), text("query"), at, until) {
+            let (bound, by) = (Bound { at, until: Seq(until) }, text("by").unwrap_or_default());
+            begun.insert(id.clone(), Unfinished { id, tenant, query, bound, by });
+        }
+    }
+    Ok(begun.into_values().filter(|one| !ended.contains(&one.id)).collect())
 }
 
 /// What the audit records tell of a job that this process does not know.

@@ -98,6 +98,10 @@ pub fn serve(
         store: store.clone(),
         limits,
     });
+    if let Err(e) = app.jobs.resume(&store) {
+        // Who asks for them is told that they failed.
+        eprintln!("duramen: deletions that were cut short can't go on: {e}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("duramen-http").enable_all().build()?;
     let served = runtime.block_on(run(app, listen, open, on_listen));
     // Threads that still run a query see their store close, or end with the process.

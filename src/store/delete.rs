@@ -32,13 +32,13 @@ impl Tenant {
     /// text, how many records went, and which leaves can't be made again. Log files and what was set aside go as well;
     /// backups and exports are out of reach.
     pub fn delete(&self, query: &str, options: &DeleteOptions) -> Result<DeleteReport, Error> {
-        let (plan, text) = delete_plan(query)?;
+        let (plan, text) = delete_plan(query, options.at)?;
         self.core.delete(&plan, text, options)
     }
 
     /// Could this query be deleted by? Looks for nothing.
     pub fn check_delete(&self, query: &str) -> Result<(), Error> {
-        delete_plan(query).map(drop)
+        delete_plan(query, None).map(drop)
     }
 
     /// Is what a deletion let go gone from the disk by now? Where it was not when [`Self::delete`] returned, since readers
@@ -48,12 +48,12 @@ impl Tenant {
     }
 }
 
-fn delete_plan(query: &str) -> Result<(Plan, String), Error> {
+fn delete_plan(query: &str, at: Option<Timestamp>) -> Result<(Plan, String), Error> {
     let query = crate::query::parse(query)?;
     if let Some(pipe) = query.pipes.first() {
         return Err(ErrorKind::NotInDelete(pipe.to_string()).into());
     }
-    Ok((Plan::new(&query, Timestamp::now(), None, Limits::default())?, query.to_string()))
+    Ok((Plan::new(&query, at.unwrap_or_else(Timestamp::now), None, Limits::default())?, query.to_string()))
 }
 
 impl Store {

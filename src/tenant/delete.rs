@@ -17,7 +17,7 @@ use crate::format::payload::{Payload, Reencoder};
 use crate::format::rows::RowRef;
 use crate::format::version::Version;
 use crate::id::{SegmentId, Seq};
-use crate::record::{Block, Source};
+use crate::record::{Block, Source, Timestamp};
 use crate::segment::{SegmentBlock, SegmentReader, block_payload, encode_block};
 use crate::store::Error;
 use crate::store::error::ErrorKind;
@@ -45,6 +45,11 @@ pub type DeleteListener = Arc<dyn Fn(&DeleteProgress) + Send + Sync>;
 pub struct DeleteOptions {
     /// Count only, and change nothing.
     pub dry_run: bool,
+    /// Only records up to this Seq; by default all that were committed before. Whoever goes on with a deletion that was cut
+    /// short gives what it began with.
+    pub until: Option<Seq>,
+    /// What relative times of the query count from; by default now.
+    pub at: Option<Timestamp>,
     /// How long queries that began before may go on; by default [`DELETE_READERS_WAIT`].
     pub readers_wait: Duration,
     /// Told how far it has come, on the thread that deletes.
@@ -53,15 +58,16 @@ pub struct DeleteOptions {
 
 impl Default for DeleteOptions {
     fn default() -> Self {
-        DeleteOptions { dry_run: false, readers_wait: DELETE_READERS_WAIT, progress: None }
+        DeleteOptions { dry_run: false, until: None, at: None, readers_wait: DELETE_READERS_WAIT, progress: None }
     }
 }
 
 impl std::fmt::Debug for DeleteOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let DeleteOptions { dry_run, readers_wait, progress } = self;
-        let (dry_run, wait, told) = (dry_run, readers_wait, progress.is_some());
-        write!(f, "DeleteOptions {{ dry_run: {dry_run}, readers_wait: {wait:?}, progress: {told} }}")
+        let DeleteOptions { dry_run, until, at, readers_wait, progress } = self;
+        let mut out = f.debug_struct("DeleteOptions");
+        out.field("dry_run", dry_run).field("until", until).field("at", at).field("readers_wait", readers_wait);
+        out.field("progress", &progress.is_some()).finish()
     }
 }
 
@@ -155,7 +161,7 @@ impl TenantCore {
             let sources = self.snapshot().sources(span.first, span.last)?;
             let mut segments = RoaringTreemap::new();
             for (i, source) in sources.into_iter().enumerate() {
-                let records = matches(plan, source)?.len();
+                let records = matches(plan, source, options.until)?.len();
                 report.records += records;
                 segments.extend((records > 0).then_some(i as u64));
             }
@@ -172,7 +178,7 @@ impl TenantCore {
         let version = writer.manifest.version();
         let live: Vec<Arc<SegmentSource>> = self.state().segments.values().cloned().collect();
         tell(DeleteProgress::Sealed { segments: live.len() as u64 });
-        let found = self.find(writer, plan, &live, &tell)?;
+        let found = self.find(writer, (plan, options.until), &live, &tell)?;
         report.segments = found.len() as u64;
         report.records = found.iter().map(|(_, gone)| gone.len()).sum();
         if found.is_empty() {
@@ -246,7 +252,7 @@ impl TenantCore {
     fn find(
         &self,
         writer: &Writer,
-        plan: &Plan,
+        (plan, until): (&Plan, Option<Seq>),
         live: &[Arc<SegmentSource>],
         tell: &dyn Fn(DeleteProgress),
     ) -> Result<Matches, Error> {
@@ -256,10 +262,13 @@ impl TenantCore {
             go_on(writer)?;
             tell(DeleteProgress::Searched { segments: n as u64 });
             let meta = segment.meta();
-            if meta.max_time < span.first || meta.min_time > span.last {
+            if meta.max_time < span.first
+                || meta.min_time > span.last
+                || until.is_some_and(|until| meta.min_seq > until)
+            {
                 continue;
             }
-            let gone = matches(plan, segment.source(false)?)?;
+            let gone = matches(plan, segment.source(false)?, until)?;
             if gone.is_empty() {
                 continue;
             }
@@ -397,11 +406,11 @@ fn go_on(writer: &Writer) -> Result<(), Error> {
     if writer.merges.is_ended() { Err(ErrorKind::Closed.into()) } else { Ok(()) }
 }
 
-/// The Seqs of a source's records that match.
-fn matches(plan: &Plan, source: Arc<dyn Source>) -> Result<RoaringTreemap, Error> {
+/// The Seqs of a source's records that match, up to one.
+fn matches(plan: &Plan, source: Arc<dyn Source>, until: Option<Seq>) -> Result<RoaringTreemap, Error> {
     let mut seqs = RoaringTreemap::new();
     Execution::new().strict(true).run(plan, &[source], &mut |row| {
-        seqs.extend(row.seq().map(|seq| seq.0));
+        seqs.extend(row.seq().filter(|seq| until.is_none_or(|until| *seq <= until)).map(|seq| seq.0));
         ControlFlow::Continue(())
     })?;
     Ok(seqs)
