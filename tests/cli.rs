@@ -232,6 +232,23 @@ fn export_and_stats() {
 }
 
 #[test]
+fn of_many_missing_segments_some_are_named_and_all_are_counted() {
+    let dir = store();
+    for n in 0..14 {
+        let line = format!("{{\"more\":{n}}}\n");
+        run_with_stdin(dir.path(), &["ingest", "--data", "s", "-"], line.as_bytes()).exits(0);
+    }
+    let segments = dir.path().join("s/tenants/default/segments");
+    let all = names(&segments);
+    assert!(all.len() > 12, "{all:?}");
+    all.iter().for_each(|name| std::fs::remove_file(segments.join(name)).expect("removed"));
+    let stderr = run_in(dir.path(), &["query", "--data", "s", "*"]).exits(1).stderr;
+    assert_eq!(stderr.lines().count(), 11, "{stderr}");
+    let others = format!("of {} other segments", all.len() - 10);
+    assert!(stderr.lines().last().is_some_and(|line| line.contains(&others)), "{stderr}");
+}
+
+#[test]
 fn verify_finds_what_was_changed() {
     let dir = store();
     run_in(dir.path(), &["compact", "--data", "s"]).exits(0);

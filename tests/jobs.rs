@@ -231,6 +231,7 @@ fn a_tenant_is_deleted_as_a_job() {
         |token: &str, name: &str| ask(&server, token, "DELETE", &format!("/api/v1/admin/tenants/{name}"), &Value::Null);
     assert_eq!(delete(&bench.acme, "acme").status, 403, "an administrator of the system may");
     assert_eq!(delete(&bench.system, "nobody").status, 404);
+    assert_eq!(delete(&bench.system, "system").status, 403, "the audit records stay");
     let begun = told(&delete(&bench.system, "acme"), 202);
     let job = ended(&server, &bench.system, &begun["id"]);
     assert_eq!((&job["status"], &job["kind"]), (&json!("done"), &json!("delete_tenant")));

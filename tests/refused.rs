@@ -130,6 +130,13 @@ impl Client {
         Ok(numbers[0])
     }
 
+    /// So many tenants refuse, as `/health` has it.
+    fn says_refused(&self, tenants: u64) {
+        let body = http::get(&self.server.address, "/health/detailed").unwrap().body;
+        assert!(body.contains(&format!("\"tenants_refused\":{tenants},")), "{body}");
+        assert_eq!(body.contains("degraded"), tenants > 0, "{body}");
+    }
+
     fn refuses(&self, (status, body): (u16, String), way: Way) {
         let message = parse(&body).unwrap().get("error.message").and_then(|m| m.as_str().map(str::to_string));
         assert_eq!(status, 500, "{way:?}: {body}");
@@ -175,10 +182,12 @@ fn check(way: Way, user: &User, root: &Path) {
         assert_eq!(client.append("open", 100 + n).0, 200, "{way:?}");
         assert_eq!(client.count("open"), Ok(11 + n), "{way:?}");
         assert_eq!(http::get(&client.server.address, "/health/ready").unwrap().status, 200, "{way:?}");
+        client.says_refused(1);
     }
     // The cause is gone: so is the refusal, at once, and of what was refused nothing is there.
     way.undo(&shut);
     assert_eq!(client.count("shut"), Ok(10), "{way:?}");
+    client.says_refused(0);
     assert_eq!(client.append("shut", 200).0, 200, "{way:?}");
     assert_eq!((client.count("shut"), client.count("open")), (Ok(11), Ok(13)), "{way:?}");
     if way == Way::FileInItsPlace {

@@ -138,3 +138,21 @@ fn a_rule_that_comes_later_lets_go_what_is_older_than_it_says() {
     assert_eq!(count(dir, "*"), 40);
     ok(dir, &["verify", "--deep", "s"]);
 }
+
+#[test]
+fn where_the_disk_has_little_room_compact_lets_go_early_and_says_so() {
+    let dir = store();
+    let dir = dir.path();
+    for days in [20, 10, 1] {
+        ingest(dir, "s=a", days, 20).exits(0);
+    }
+    let rules = "[[retention]]\nlabels = { s = 'a' }\nage = '30d'\nlow_space_age = '7d'\n";
+    std::fs::write(dir.join("s/duramen.toml"), rules).expect("written");
+    assert_eq!(compact(dir, "records_expired"), 0);
+    let space = "[space]\nlow_bytes = '1000000TB'\nrefuse_bytes = '1B'\n";
+    std::fs::write(dir.join("s/duramen.toml"), format!("{space}{rules}")).expect("written");
+    let stats = run_in(dir, &["stats", "--data", "s"]).exits(0);
+    assert!(stats.stderr.contains("space.low_bytes"), "{}", stats.stderr);
+    assert_eq!(compact(dir, "records_expired"), 40);
+    assert_eq!(count(dir, "*"), 20);
+}

@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::jobs::{Work, audit_begin, audit_end, ended};
 use super::query::posted;
 use super::{App, answer, auth};
-use crate::store::{DeleteOptions, Roles};
+use crate::store::{DeleteOptions, Roles, SYSTEM_TENANT};
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -67,6 +67,11 @@ pub(super) async fn delete_tenant(
 ) -> Result<Response, ApiError> {
     blocking(move || {
         app.admit_system(&headers, peer.ip())?;
+        if name == SYSTEM_TENANT {
+            let message = "the tenant `system` has the audit records, and can't be deleted";
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)
+                .hint("a rule of retention says how long they stay"));
+        }
         if !app.store.tenants()?.contains(&name) {
             return Err(ApiError::new(StatusCode::NOT_FOUND, "no_such_tenant", "there is no such tenant"));
         }

@@ -174,6 +174,11 @@ impl Metrics {
                 "Tenants that were not open since the start: not in the sums.",
                 gauges.store.tenants_unknown,
             ),
+            (
+                "tenants_refused",
+                "Tenants that could not be opened when they were last asked for.",
+                gauges.store.tenants_refused,
+            ),
             ("records", "Records kept by tenants that are or were open.", gauges.store.records),
             ("segments", "Live segments of tenants that are or were open.", gauges.store.segments),
             ("segment_bytes", "Bytes of these segments.", gauges.store.segment_bytes),

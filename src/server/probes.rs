@@ -82,11 +82,11 @@ fn check(name: &'static str, look: impl FnOnce() -> (&'static str, Value)) -> Ch
 async fn checks(app: Arc<App>) -> Vec<Check> {
     let looked = tokio::task::spawn_blocking(move || {
         let mut all = vec![
-            check("store", || match app.store.tenants() {
-                Ok(tenants) => {
+            check("store", || match app.store.tenant_counts() {
+                Ok((tenants, refused)) => {
                     let damaged = app.store.usage_damaged();
-                    let status = if damaged == 0 { "healthy" } else { "degraded" };
-                    (status, json!({"tenants": tenants.len(), "usage_damaged": damaged}))
+                    let status = if damaged == 0 && refused == 0 { "healthy" } else { "degraded" };
+                    (status, json!({"tenants": tenants, "tenants_refused": refused, "usage_damaged": damaged}))
                 }
                 // The reason has paths in it, which probes must not tell.
                 Err(_) => ("unhealthy", json!({})),

@@ -32,6 +32,7 @@ impl Store {
                 return Err(ErrorKind::TenantExists(id.to_string()).into());
             }
             inner.vfs.rename(folder, &dir)?;
+            inner.figures.folders_change();
             Ok(inner.vfs.sync_dir(&inner.path.join("tenants"))?)
         })
     }

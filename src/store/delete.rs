@@ -77,7 +77,7 @@ impl Store {
         }
         let dir = self.0.tenant_dir(&id);
         let folder = self.0.path.join("tenants");
-        self.0.tenants.alone(&id, |open| {
+        let deleted = self.0.tenants.alone(&id, |open| {
             if !self.0.vfs.exists(&dir)? {
                 return Err(ErrorKind::NoSuchTenant(name.into()).into());
             }
@@ -109,7 +109,13 @@ impl Store {
             // While the list is there, which says what is the tenant's.
             archived.remove(&id, &self.0.archives)?;
             remove_tenant(&*self.0.vfs, &folder, &id, &self.0.archives)
-        })
+        });
+        self.0.figures.folders_change();
+        if deleted.is_ok() {
+            // It is not there, so that it refuses nothing.
+            self.0.figures.note(&id, &deleted);
+        }
+        deleted
     }
 
     /// Finishes deletions that a crash cut short. One whose archives do not answer, or that can't be put into the catalog

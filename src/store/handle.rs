@@ -5,7 +5,7 @@ use super::{Error, Inner};
 use crate::exec::Explanation;
 use crate::id::Seq;
 use crate::log::Ack;
-use crate::policy::{TenantPolicy, Usage};
+use crate::policy::{SpaceLevel, TenantPolicy, Usage};
 use crate::record::{Batch, BatchBuilder, Labels, Record, Timestamp};
 use crate::segment::PartCost;
 use crate::tenant::{AppendOptions, Appended, Committed, CompactReport, OpenReport, TenantCore, TenantStats};
@@ -157,11 +157,18 @@ impl Tenant {
     }
 
     /// Seals, lets go what is older than `retention_ns` (whole segments), does what the tenant's rules ask for at once,
-    /// also where segments must be written anew for it, and merges small segments to as few as their size and an eighth
+    /// also where segments must be written anew for it, or go early since the disk has little room, and merges small segments to as few as their size and an eighth
     /// of the retention (a day at least) allow.
     pub fn compact(&self, retention_ns: Option<i64>) -> Result<CompactReport, Error> {
         self.store.refresh(&self.core);
-        self.core.compact(retention_ns)
+        // First: what is merged takes room.
+        let early = match self.store.space().level {
+            SpaceLevel::Enough => CompactReport::default(),
+            SpaceLevel::Low | SpaceLevel::Refuse => self.core.live_by_rules(true)?,
+        };
+        let mut report = self.core.compact(retention_ns)?;
+        report.add(&early);
+        Ok(report)
     }
 
     /// What each column and each other part of its segments costs on disk, the dearest first.

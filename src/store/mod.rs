@@ -259,7 +259,9 @@ impl Inner {
             self.options.tenants_open_max,
             || self.open_core(id, create),
             |idle| self.retire(idle),
-        )?;
+        );
+        self.figures.note(id, &core);
+        let core = core?;
         match self.closed.load(Ordering::Acquire) {
             true => Err(ErrorKind::Closed.into()),
             false => Ok(core),
@@ -298,7 +300,11 @@ impl Inner {
             leftover: Arc::default(),
         };
         if !self.read_only {
-            return TenantCore::open(id, options, create);
+            let opened = TenantCore::open(id, options, create);
+            if create {
+                self.figures.folders_change();
+            }
+            return opened;
         }
         if !crate::tenant::exists(&*self.vfs, &dir)? {
             return Err(ErrorKind::NoSuchTenant(id.to_string()).into());

@@ -215,6 +215,47 @@ fn figures_open_no_tenant() {
     assert_eq!(seen(), (2, 1, 0, 45, 1));
 }
 
+#[test]
+fn a_tenant_that_refuses_is_counted_until_it_does_not() {
+    let vfs = SimVfs::new();
+    let options = Options { background_threads: 0, tenants_open_max: 1, ..Options::default() };
+    let store = Store::open_on(Arc::new(vfs.clone()), Path::new("/s"), options, true).unwrap();
+    for name in ["a", "b"] {
+        store.tenant(name).unwrap();
+    }
+    assert_eq!(store.tenant_counts().unwrap(), (2, 0));
+    vfs.refuse(Path::new("/s/tenants/a"), true);
+    assert!(store.existing_tenant("a").is_err() && store.existing_tenant("none").is_err());
+    assert_eq!(store.tenant_counts().unwrap(), (2, 1));
+    assert_eq!(store.figures().unwrap().tenants_refused, 1);
+    store.existing_tenant("b").unwrap();
+    assert_eq!(store.tenant_counts().unwrap(), (2, 1));
+    vfs.refuse(Path::new("/s/tenants/a"), false);
+    store.existing_tenant("a").unwrap();
+    assert_eq!(store.tenant_counts().unwrap(), (2, 0));
+    // What is deleted refuses nothing, and what is made is there at once.
+    vfs.put(Path::new("/s/tenants/b/key"), b"not a key");
+    assert!(store.existing_tenant("b").is_err());
+    assert_eq!(store.tenant_counts().unwrap(), (2, 1));
+    store.delete_tenant("b").unwrap();
+    assert_eq!(store.tenant_counts().unwrap(), (1, 0));
+    store.tenant("c").unwrap();
+    assert_eq!(store.tenant_counts().unwrap(), (2, 0));
+}
+
+/// A look at ten thousand folders for each question would cost more than the answer.
+#[test]
+fn counts_do_not_look_at_the_disk_each_time() {
+    let vfs = SimVfs::new();
+    let options = Options { background_threads: 0, ..Options::default() };
+    let store = Store::open_on(Arc::new(vfs.clone()), Path::new("/s"), options, true).unwrap();
+    store.tenant("a").unwrap();
+    assert_eq!(store.tenant_counts().unwrap(), (1, 0));
+    vfs.refuse(Path::new("/s/tenants"), true);
+    assert_eq!(store.tenant_counts().unwrap(), (1, 0));
+    assert!(store.tenants().is_err());
+}
+
 /// A budget that one tenant's memtable does not come near to, and a hundred's do.
 #[test]
 fn memtables_of_many_tenants_keep_within_their_room_and_lose_nothing() {

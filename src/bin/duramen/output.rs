@@ -1,8 +1,10 @@
 //! Rows to stdout.
 
 use crate::failure::{Failure, PROBLEM};
+use duramen::Store;
 use duramen::exec::{Missing, Row};
 use duramen::front::{RowFormat, RowWriter};
+use duramen::policy::SpaceLevel;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::process::ExitCode;
 
@@ -27,10 +29,21 @@ impl FormatArgs {
     }
 }
 
+/// Segments that an answer misses and that are named one by one.
+const MISSING_NAMED_MAX: usize = 10;
+
 /// Says on stderr what an answer misses; the exit status that goes with that.
 pub fn tell_missing(missing: &[Missing]) -> ExitCode {
-    for one in missing {
+    let (named, others) = missing.split_at(missing.len().min(MISSING_NAMED_MAX));
+    for one in named {
         eprintln!("duramen: the answer is not whole: {one}");
+    }
+    if !others.is_empty() {
+        let records = others.iter().map(|one| one.records).fold(0, u64::saturating_add);
+        let segments = others.len();
+        eprintln!(
+            "duramen: the answer is not whole: up to {records} records of {segments} other segments can't be read"
+        );
     }
     if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(PROBLEM) }
 }
@@ -38,6 +51,21 @@ pub fn tell_missing(missing: &[Missing]) -> ExitCode {
 /// A writer of rows to stdout.
 pub fn stdout(format: RowFormat) -> RowWriter<BufWriter<Stdout>> {
     RowWriter::new(BufWriter::with_capacity(64 << 10, io::stdout()), format)
+}
+
+/// Says on stderr where the disk of a store has little room.
+pub fn tell_space(store: &Store) {
+    let space = store.space();
+    let (free, low, refuse) = (space.free, space.low_below, space.refuse_below);
+    match space.level {
+        SpaceLevel::Low => eprintln!(
+            "duramen: the disk has {free} bytes left: what rules let go early goes below {low} (space.low_bytes)"
+        ),
+        SpaceLevel::Refuse => eprintln!(
+            "duramen: the disk has {free} bytes left: no records are taken below {refuse} (space.refuse_bytes)"
+        ),
+        SpaceLevel::Enough => {}
+    }
 }
 
 /// Writes all rows. Where one fails, those before it are out, and a JSON array stays open: it must not look whole.

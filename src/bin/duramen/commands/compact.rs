@@ -18,6 +18,7 @@ impl Args {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let folder = self.location.folder("compact")?;
         let store = open_to_change(&folder)?;
+        crate::output::tell_space(&store);
         let names = match self.location.given_tenant() {
             Some(name) => vec![name.to_string()],
             None => store.tenants()?,

@@ -25,6 +25,7 @@ impl Args {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let folder = self.location.folder("stats")?;
         let store = Store::open_read_only_with(&folder, options_in(&folder)?)?;
+        output::tell_space(&store);
         let names = match self.location.given_tenant() {
             Some(name) => vec![name.to_string()],
             None => store.tenants()?,
