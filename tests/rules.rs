@@ -156,3 +156,32 @@ fn where_the_disk_has_little_room_compact_lets_go_early_and_says_so() {
     assert_eq!(compact(dir, "records_expired"), 40);
     assert_eq!(count(dir, "*"), 20);
 }
+
+#[test]
+fn a_limit_that_comes_later_keeps_as_much_as_it_says() {
+    let dir = store();
+    let dir = dir.path();
+    let segment_bytes = || {
+        let stats = ok(dir, &["stats", "--data", "s", "--tenant", "acme", "--format", "ndjson"]);
+        let line: serde_json::Value = serde_json::from_str(&stats).expect("one object");
+        line["segment_bytes"].as_u64().expect("bytes")
+    };
+    ingest(dir, "s=a", 1, 60_000).exits(0);
+    let whole = segment_bytes();
+    let limit = whole / 2;
+    set(dir, &["--retention-bytes", &format!("{limit}B")]).exits(0);
+    let gone = compact(dir, "records_expired");
+    let left = segment_bytes();
+    assert!(gone > 0 && left <= limit && left > limit / 4, "{left} of {whole} bytes");
+    // By number, to an eighth of it.
+    set(dir, &["--retention-bytes", "none", "--retention-records", "800"]).exits(0);
+    compact(dir, "records_expired");
+    let left = count(dir, "*");
+    assert!((600..=800).contains(&left), "{left} records");
+    // One more, and not all of what was there goes for it.
+    ingest(dir, "s=a", 0, 1).exits(0);
+    compact(dir, "records_expired");
+    let left = count(dir, "*");
+    assert!((600..=800).contains(&left), "{left} records");
+    ok(dir, &["verify", "--deep", "s"]);
+}

@@ -2,7 +2,8 @@
 //!
 //! What is let go is whole segments. By age a segment goes when its newest record is too old, so that a record stays at
 //! most the span of its segment longer: see [`super::MergeLimits`]. By bytes or number the oldest segments of a class
-//! go until the rest fits; its newest one stays, however large.
+//! go until the rest fits; its newest one stays, however large. One that is large since it was made under other rules is
+//! parted before more goes with it than has to.
 
 use super::pattern::period;
 use super::{Lifetime, TenantPolicy};
@@ -25,6 +26,8 @@ pub struct Held {
     pub max_time: Timestamp,
     /// Where it is.
     pub place: Place,
+    /// Is it much larger than segments of its class are, and can be parted?
+    pub is_divisible: bool,
 }
 
 /// Segments that go for one reason.
@@ -93,15 +96,19 @@ pub fn expired(policy: &TenantPolicy, held: &[Held], now: Timestamp, low_space: 
             let mut total: u64 = of_class.iter().map(|h| size(h)).fold(0, u64::saturating_add);
             let newest = of_class.pop();
             for segment in of_class {
-                if total <= limit {
+                let left = total - size(segment);
+                // Where room is wanted, too much goes rather than too little.
+                if total <= limit || left < limit && segment.is_divisible && !low_space {
                     break;
                 }
-                total -= size(segment);
+                total = left;
                 let reason = format!("more than {limit} {unit} (retention of {})", life.scope);
                 by_reason.entry(reason).or_default().push(segment.id);
                 gone.insert(segment.id);
             }
-            debug_assert!(total <= limit || newest.is_some_and(|h| size(h) == total));
+            debug_assert!(
+                total <= limit || newest.is_some_and(|h| size(h) == total) || held.iter().any(|h| h.is_divisible)
+            );
         }
     }
     by_reason.into_iter().map(|(reason, segments)| Expiry { segments, reason }).collect()

@@ -15,6 +15,9 @@ const SPAN_PARTS: i64 = 8;
 /// A segment is at most this part of what its class may hold.
 const SHARE_PARTS: u64 = 8;
 
+/// A segment that is too large is not parted into fewer records, however few bytes its class may hold.
+const PART_RECORDS_MIN: u64 = 1024;
+
 /// How the records of a class live.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lifetime {
@@ -158,6 +161,24 @@ impl TenantPolicy {
 }
 
 impl Lifetime {
+    /// Is a segment larger than a quarter of what its class may hold, and has records enough to be parted?
+    pub fn is_too_large(&self, bytes: u64, records: u64) -> bool {
+        let quarter = |most: u64| (most / 4).max(1);
+        self.bytes.is_some_and(|most| records > 2 * PART_RECORDS_MIN && bytes > quarter(most))
+            || self.records.is_some_and(|most| records > quarter(most))
+    }
+
+    /// At most how many records go into each part of a segment of so many bytes and records, where that is bounded: about
+    /// as many as have the bytes that a segment of the class may have.
+    pub fn part_records(&self, bytes: u64, records: u64) -> Option<u64> {
+        let limits = self.merge_limits();
+        let by_bytes = limits.bytes.filter(|share| *share < bytes).map(|share| {
+            let part = u128::from(records) * u128::from(share) / u128::from(bytes);
+            u64::try_from(part).unwrap_or(u64::MAX).max(PART_RECORDS_MIN)
+        });
+        [by_bytes, limits.records].into_iter().flatten().min()
+    }
+
     /// What segments may be whose records live so.
     pub fn merge_limits(&self) -> MergeLimits {
         let archive = self.archive.as_ref().map(|(after, _)| *after);

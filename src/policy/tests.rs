@@ -218,7 +218,26 @@ fn held(id: u64, classes: &[&str], bytes: u64, records: u64, day: i64) -> Held {
         records,
         max_time: Timestamp(day * DAY),
         place: Place::default(),
+        is_divisible: false,
     }
+}
+
+#[test]
+fn what_is_much_larger_than_it_should_be_is_parted_before_too_much_goes_with_it() {
+    let rules = of_tenant(&policy("[[retention]]\nrecords=100\n"), "acme", &[]);
+    let class = rules.classify(&labels("s=a")).as_str().to_string();
+    let gone = |old: u64, large: u64, newest: u64, low_space: bool| -> Vec<u64> {
+        let mut segments = [(1, old), (2, large), (3, newest)].map(|(id, n)| held(id, &[&class], 1, n, id as i64));
+        segments[1].is_divisible = true;
+        let expiries = expired(&rules, &segments, Timestamp(100 * DAY), low_space);
+        expiries.into_iter().flat_map(|expiry| expiry.segments).map(|id| id.0).collect()
+    };
+    // With it would go what may stay.
+    assert_eq!(gone(10, 500, 20, false), [1]);
+    assert_eq!(gone(10, 500, 20, true), [1, 2]);
+    // All of it is too much.
+    assert_eq!(gone(10, 500, 100, false), [1, 2]);
+    assert!(gone(10, 50, 20, false).is_empty());
 }
 
 #[test]

@@ -97,8 +97,10 @@ impl TenantCore {
     fn held(&self, rules: &TenantPolicy) -> Vec<Held> {
         let segments = self.state().segments.clone();
         self.options.rules.streams.lock().unwrap_or_else(|e| e.into_inner()).retain(|id, _| segments.contains_key(id));
-        let held = |meta: &SegmentMeta, classes| Held {
+        self.options.rules.parted.lock().unwrap_or_else(|e| e.into_inner()).retain(|id| segments.contains_key(id));
+        let held = |segment: &super::SegmentSource, meta: &SegmentMeta, classes| Held {
             id: meta.id,
+            is_divisible: self.is_too_large(segment, &classes, rules),
             classes,
             bytes: meta.bytes,
             records: meta.rows,
@@ -106,7 +108,23 @@ impl TenantCore {
             place: meta.place.clone(),
         };
         let classes = |segment| self.classes_of(segment, rules).unwrap_or_default();
-        segments.values().map(|segment| held(segment.meta(), classes(segment))).collect()
+        segments.values().map(|segment| held(segment, segment.meta(), classes(segment))).collect()
+    }
+
+    /// Is a segment of one class too large for it, since it was made under other rules, and can be parted?
+    pub(super) fn is_too_large(
+        &self,
+        segment: &super::SegmentSource,
+        classes: &BTreeSet<Class>,
+        rules: &TenantPolicy,
+    ) -> bool {
+        let (meta, life) = (segment.meta(), classes.first().and_then(|class| rules.lifetime(class)));
+        let is_parted = || self.options.rules.parted.lock().unwrap_or_else(|e| e.into_inner()).contains(&meta.id);
+        classes.len() == 1
+            && meta.place.is_own()
+            && segment.damage().is_none()
+            && life.is_some_and(|life| life.is_too_large(meta.bytes, meta.rows))
+            && !is_parted()
     }
 
     /// The classes of a segment's records, of those that rules make now.

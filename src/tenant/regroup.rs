@@ -1,6 +1,6 @@
 //! A segment whose records are of several classes, since rules changed, becomes one segment a class, so that each goes
-//! in its own time. So does one that spans too much time for its class, since it was made under other rules or none:
-//! what is over its time goes apart from what is not.
+//! in its own time. So does one that spans too much time for its class, or holds too much, since it was made under other
+//! rules or none: what goes is apart from what stays.
 //!
 //! It is a merge with one input: in the background it comes before others, and is paced and given up as they are.
 
@@ -50,9 +50,13 @@ impl TenantCore {
     }
 
     /// The first segment whose records are of several classes by these rules, or are kept too long by others beside
-    /// them, as far as it can be read. Archived ones stay: their records have gone together.
+    /// them, or are too many to go together, as far as it can be read. Archived ones stay: their records have gone together.
     pub(super) fn next_mixed(&self, rules: &TenantPolicy) -> Option<Mixed> {
-        if rules.only_class().is_some_and(|class| Windows::of(rules, class, self.options.rules.now()).span.is_none()) {
+        let has_end = |class: &Class| {
+            let limits = rules.merge_limits(class);
+            limits.span_ns.is_some() || limits.bytes.is_some() || limits.records.is_some()
+        };
+        if rules.only_class().is_some_and(|class| !has_end(class)) {
             return None;
         }
         let now = self.options.rules.now();
@@ -61,7 +65,9 @@ impl TenantCore {
         let mut mixed = own.filter_map(|segment| Some((segment.clone(), self.classes_of(segment, rules).ok()?)));
         mixed.find(|(segment, classes)| {
             let keeps_too_long = |class| Windows::of(rules, class, now).keep_too_long(segment.meta());
-            classes.len() > 1 || classes.first().is_some_and(keeps_too_long)
+            classes.len() > 1
+                || classes.first().is_some_and(keeps_too_long)
+                || self.is_too_large(segment, classes, rules)
         })
     }
 
@@ -87,7 +93,10 @@ impl TenantCore {
                 None => return Ok(Outcome::Abandoned),
             }
         }
-        self.replace(writer, sources, outputs, attempt, unwanted)
+        let made: Vec<_> = outputs.iter().map(|meta| meta.id).collect();
+        let outcome = self.replace(writer, sources, outputs, attempt, unwanted)?;
+        self.options.rules.parted.lock().unwrap_or_else(|e| e.into_inner()).extend(made);
+        Ok(outcome)
     }
 
     /// Writes the records of one class of a segment into segments of their own; `None` where it is given up.
@@ -102,7 +111,9 @@ impl TenantCore {
         let reader = segment.reader()?;
         let (level, packed) = (segment.meta().level, self.merge_level(segment.meta().max_time));
         let windows = Windows::of(rules, class, self.options.rules.now()).for_segment(segment.meta());
-        let mut parts = Parts { limits: rules.merge_limits(class), ..Parts::default() };
+        let (bytes, rows) = (segment.meta().bytes, segment.meta().rows);
+        let records = rules.lifetime(class).and_then(|life| life.part_records(bytes, rows));
+        let mut parts = Parts { limits: MergeLimits { records, ..rules.merge_limits(class) }, ..Parts::default() };
         let mut pending = Pending::default();
         for number in 0..=reader.blocks() {
             let begun = Instant::now();
@@ -111,7 +122,7 @@ impl TenantCore {
                 let block = SegmentBlock::open(reader, number)?;
                 pending.add(&block_payload(&block)?, &block.seqs()?, |labels| rules.classify(labels) == class);
             }
-            for (rows, batches) in pending.blocks(is_last, &windows) {
+            for (rows, batches) in pending.blocks(is_last, &windows, parts.limits.records) {
                 let window = rows.first().map_or(Window::Over, |row| windows.at(row.time));
                 let mut target = match parts.fitting(window, rows.len() as u64, self)? {
                     Some(target) => target,
@@ -243,8 +254,10 @@ impl Pending {
         }
     }
 
-    /// The blocks that are full, or end with their window; with `all` also what is left. Rows come in order of time.
-    fn blocks(&mut self, all: bool, windows: &Windows) -> Vec<Rows> {
+    /// The blocks that are full, or end with their window; with `all` also what is left. Rows come in order of time. None
+    /// has more than `most` records.
+    fn blocks(&mut self, all: bool, windows: &Windows, most: Option<u64>) -> Vec<Rows> {
+        let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX).max(1);
         let windows: Vec<&[RowRef]> = self.rows.chunk_by(|a, b| windows.at(a.time) == windows.at(b.time)).collect();
         let is_full = self.rows.len() >= BLOCK_ROWS_MAX || self.bytes >= BLOCK_BYTES_MAX;
         let (mut blocks, mut done) = (Vec::new(), 0);
@@ -257,8 +270,11 @@ impl Pending {
             let whole = if is_last { ends.len().saturating_sub(1) } else { ends.len() };
             let mut from = 0;
             for end in ends.into_iter().take(whole) {
-                blocks.push(picked(&rows[from..end], &self.batches));
-                from = end;
+                while from < end {
+                    let to = end.min(from.saturating_add(most));
+                    blocks.push(picked(&rows[from..to], &self.batches));
+                    from = to;
+                }
             }
             done += from;
         }

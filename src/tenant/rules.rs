@@ -55,6 +55,8 @@ pub struct Rules {
     pub(super) clock: Clock,
     /// Streams of segments whose class is not one that rules make now. Segments do not change.
     pub(super) streams: Mutex<BTreeMap<SegmentId, Arc<BTreeSet<Labels>>>>,
+    /// Segments that others were parted into: they are as small as blocks allow.
+    pub(super) parted: Mutex<BTreeSet<SegmentId>>,
     usage: Mutex<Counted>,
 }
 
