@@ -10,6 +10,7 @@ use duramen::archive::{Archive, ArchivedName, Archives, BucketArchive, CHUNK_BYT
 use duramen::backup::{BackupOptions, RestoreOptions, backup, open_target, restore};
 use duramen::id::SegmentId;
 use duramen::policy::{Place, Policy};
+use duramen::repair::{RepairOptions, repair};
 use duramen::verify::verify;
 use duramen::vfs::{RealVfs, Vfs};
 use duramen::{Options, Store, Tenant, TenantId};
@@ -145,6 +146,8 @@ fn a_file_is_read_by_ranges() {
     std::fs::write(&path, &bytes).unwrap();
     archive.put(&tenant, &name, &*RealVfs.open(&path).unwrap()).unwrap();
     assert_eq!(service.names(), [format!("cold/acme/{}", name.as_str())]);
+    assert_eq!(archive.list(&tenant).unwrap(), std::slice::from_ref(&name));
+    assert!(archive.list(&TenantId::new("acm").unwrap()).unwrap().is_empty());
     let file = archive.open(&tenant, &name).unwrap();
     assert_eq!(file.len().unwrap(), bytes.len() as u64);
     let mut rng = support::rng::Rng::new(1);
@@ -287,6 +290,43 @@ fn a_backup_to_a_folder_has_what_is_in_a_bucket() {
     assert!(verify(&[&to], true).ok);
     let back = Store::open_read_only(&to).unwrap();
     assert_eq!(rows(&back.existing_tenant("acme").unwrap(), "*"), expect);
+}
+
+/// Manifest and list are damaged: the bucket says what was there, and where it does not answer nothing is changed.
+#[test]
+fn a_repair_takes_back_what_is_in_a_bucket() {
+    let (service, dir) = (Service::start(), tempfile::tempdir().unwrap());
+    let data = dir.path().join("data");
+    let store = open(&service, &data);
+    let tenant = store.tenant("acme").unwrap();
+    fill(&tenant);
+    tenant.compact(None).unwrap();
+    let (expect, objects) = (rows(&tenant, "*"), service.names());
+    drop(tenant);
+    store.close().unwrap();
+    let of = |name: &str| data.join("tenants/acme").join(name);
+    let mut list = std::fs::read(of("archived")).unwrap();
+    list[260] ^= 4;
+    std::fs::write(of("archived"), &list).unwrap();
+    let manifest = std::fs::read(of("manifest")).unwrap();
+    std::fs::write(of("manifest"), &manifest[..400]).unwrap();
+    let mut how = RepairOptions::default();
+    how.archives = options(&service).archives;
+    service.contents().refuse_all = Some(403);
+    let told = repair(&data, &how).unwrap();
+    assert!(told.failures.len() == 1 && told.actions.is_empty() && told.lost.is_empty(), "{told}");
+    assert!(std::fs::read(of("archived")).unwrap() == list);
+    service.contents().refuse_all = None;
+    let told = repair(&data, &how).unwrap();
+    assert!(told.failures.is_empty() && told.lost.is_empty(), "{told}");
+    assert!(repair(&data, &how).unwrap().is_clean());
+    let store = open(&service, &data);
+    let tenant = store.existing_tenant("acme").unwrap();
+    tenant.compact(None).unwrap();
+    assert_eq!((rows(&tenant, "*"), service.names()), (expect, objects));
+    drop(tenant);
+    store.delete_tenant("acme").unwrap();
+    assert!(service.names().is_empty());
 }
 
 #[test]

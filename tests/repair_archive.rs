@@ -131,6 +131,47 @@ fn no_record_is_lost_that_an_archive_has_whatever_byte_of_manifest_and_list_is_w
     }
 }
 
+/// A manifest that was cut, or put back, is torn or whole by itself. The list shows that entries are lost.
+#[test]
+fn what_a_manifest_that_was_cut_does_not_name_stays_in_its_archive() {
+    let made = tempfile::tempdir().unwrap();
+    let expect = make(made.path());
+    let manifest = std::fs::read(tenant_file(made.path(), "manifest")).unwrap();
+    let mut refused = 0;
+    for len in (300..manifest.len()).step_by(83) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        folder::copy(made.path(), root);
+        std::fs::write(tenant_file(root, "manifest"), &manifest[..len]).unwrap();
+        let what = format!("{len} bytes of {}", manifest.len());
+        let store = open(root);
+        let found = verify_as(&[root.join("data")], &VerifyOptions::default());
+        if let Ok(tenant) = store.existing_tenant("acme") {
+            let _ = tenant.compact(None);
+        } else {
+            assert!(!found.ok, "{what}");
+            refused += 1;
+        }
+        let _ = store.maintain();
+        store.close().unwrap();
+        assert_eq!(cold(root).len(), 3, "{what}: nothing goes");
+        // What is in the store's own folder, and no entry names, is set aside: that is told.
+        let told = mend(root, false);
+        assert!(told.failures.is_empty() && told.records_lost() <= 50, "{what}: {told}");
+        assert!(mend(root, false).is_clean(), "{what}");
+        let store = open(root);
+        let tenant = store.existing_tenant("acme").unwrap();
+        tenant.compact(None).unwrap();
+        store.maintain().unwrap();
+        let found = rows(&tenant);
+        assert!(expect[50..].iter().all(|row| found.contains(row)), "{what}: {told}");
+        drop(tenant);
+        store.close().unwrap();
+        is_whole(root);
+    }
+    assert!(refused > 5, "{refused}");
+}
+
 /// Where the list alone knows of a file, what stands in it decides, however damaged it is.
 #[test]
 fn what_only_a_damaged_list_knows_goes_when_the_archives_have_answered() {

@@ -91,7 +91,7 @@ fn every_operation_of_a_round_may_be_the_last() {
 }
 
 /// Syncs that a programmer may forget. Without any one of them something acknowledged can be lost.
-const PLANTED: [(&str, SyncSkip); 24] = [
+const PLANTED: [(&str, SyncSkip); 25] = [
     ("all files", |op, _| op == SimOp::Sync),
     ("log files", |op, path| op == SimOp::Sync && is_log(path)),
     ("log files that are being made", |op, path| op == SimOp::Sync && is_log(path) && is_being_made(path)),
@@ -111,6 +111,7 @@ const PLANTED: [(&str, SyncSkip); 24] = [
     ("the control log", |op, path| op == SimOp::Sync && is_named(path, "control.log")),
     ("tenants' keys", |op, path| op == SimOp::Sync && is_named(path, "key")),
     ("files of an archive", |op, path| op == SimOp::Sync && path.starts_with(COLD)),
+    ("lists of what is in an archive", |op, path| op == SimOp::Sync && is_named(path, "archived")),
     ("folders of an archive", |op, path| op == SimOp::SyncDir && path.starts_with(COLD)),
     ("what a repair sets aside", |op, path| op == SimOp::Sync && is_set_aside(path)),
     ("segments that a repair sets aside", |op, path| {

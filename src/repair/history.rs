@@ -50,6 +50,17 @@ pub(super) fn read(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId) -> Result<Chain
         }
         Err(error) => return Err(error),
     };
+    take_apart(vfs, dir, tenant, problem).map(|history| Chain::Broken(Box::new(history)))
+}
+
+/// What a manifest says, entry by entry, of which something is known to be wrong.
+pub(super) fn take_apart(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    tenant: &TenantId,
+    problem: Damage,
+) -> Result<History, StorageError> {
+    let path = dir.join("manifest");
     let mut history = History {
         version: None,
         prefix: None,
@@ -80,7 +91,7 @@ pub(super) fn read(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId) -> Result<Chain
         let why = "another part of the chain is damaged";
         history.bad_parts.extend(others.filter(|p| !bad.contains(p)).map(|p| (p, why.into())));
     }
-    Ok(Chain::Broken(Box::new(history)))
+    Ok(history)
 }
 
 impl History {

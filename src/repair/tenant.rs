@@ -3,11 +3,11 @@
 //! What is recovered is durable before that entry, and so are the copies of what it lets go; files go after it. So a
 //! crash leaves a tenant that a second repair finds as it was, or with files that nothing names.
 
-use super::history::{Chain, read};
+use super::history::{Chain, read, take_apart};
 use super::log::Salvage;
 use super::loss::{count, loss_of_part};
 use super::records::{Records, ranges_without};
-use super::report::{Action, Failure, Loss, RepairReport};
+use super::report::{Action, Loss, RepairReport};
 use super::segment::{Found, Part, Readable, inspect};
 use super::write::{Maker, segment_file};
 use super::{fresh, index};
@@ -77,30 +77,21 @@ impl Tenant<'_> {
     pub fn run(&mut self) -> Result<(), Error> {
         self.receipts()?;
         self.usage()?;
-        let listed = Listed::read(&**self.vfs, self.dir, self.id, self.archives);
-        match read(&**self.vfs, self.dir, self.id)? {
-            Chain::Whole(version) => {
-                // What the list says beyond the manifest is only what is to go: all else is put in order without it.
-                match listed {
-                    Ok(mut listed) => {
-                        listed.add(version.segments.values().map(|meta| &**meta));
-                        self.mend_list(&listed)?;
-                    }
-                    Err(error) => self.fail(error.to_string()),
+        // It may be the one thing that says where records are: without it nothing is changed.
+        let mut listed = Listed::read(&**self.vfs, self.dir, self.id, self.archives)?;
+        let history = match read(&**self.vfs, self.dir, self.id)? {
+            Chain::Whole(version) => match listed.contradicts(&**self.vfs, self.dir, &version) {
+                Some(problem) => take_apart(&**self.vfs, self.dir, self.id, problem)?,
+                None => {
+                    listed.add(version.segments.values().map(|meta| &**meta));
+                    self.mend_list(&listed)?;
+                    return self.by_manifest(&version);
                 }
-                self.by_manifest(&version)
-            }
-            // The list may be the one thing that says where records are.
-            Chain::Broken(history) => {
-                let mut listed = listed?;
-                listed.add(history.segments.values().filter(|meta| !history.removed.contains(&meta.id)));
-                self.without_manifest(*history, &listed)
-            }
-        }
-    }
-
-    fn fail(&mut self, error: String) {
-        self.report.failures.push(Failure { tenant: Some(self.id.to_string()), error });
+            },
+            Chain::Broken(history) => *history,
+        };
+        listed.add(history.segments.values().filter(|meta| !history.removed.contains(&meta.id)));
+        self.without_manifest(history, &listed)
     }
 
     pub(super) fn act(&mut self, file: &Path, what: impl Into<String>, quarantined: Option<PathBuf>) {

@@ -5,7 +5,7 @@
 
 use super::TenantOptions;
 use crate::archive::{ArchivedName, Archives};
-use crate::error::StorageError;
+use crate::error::{Damage, StorageError};
 use crate::format::archived::{ArchivedFile, ArchivedRemains, decode_archived, encode_archived};
 use crate::format::edit::SegmentMeta;
 use crate::format::header::ArchivedHeader;
@@ -59,6 +59,25 @@ fn read(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId) -> Result<BTreeSet<Archive
     }
 }
 
+/// May the file have records that no other has, by a version that does not know that it is there? The entry that made the
+/// segment, or moved it, is lost.
+fn lacks(vfs: &dyn Vfs, dir: &Path, version: &Version, file: &ArchivedFile) -> bool {
+    if file.id >= version.next_segment_id {
+        return true;
+    }
+    let is_it = |meta: &SegmentMeta| meta.place.is_own() && meta.data_root[..8] == file.data_root[..8];
+    version.segments.get(&file.id).is_some_and(|meta| is_it(meta))
+        && !vfs.exists(&dir.join("segments").join(format!("{}.seg", file.id))).unwrap_or(false)
+}
+
+/// The damage that a list shows which goes further than the manifest: a segment was made before its file was listed.
+fn older(dir: &Path, version: &Version, file: &ArchivedFile) -> Damage {
+    let expected =
+        format!("an entry behind {} that made segment {}, which is in `{}`", version.edits, file.id, file.place);
+    let found = "none: it was cut, or put back to an older one".into();
+    Damage { file: dir.join("manifest"), offset: 0, what: "manifest", expected, found }
+}
+
 /// What a list says, or what is left of it.
 #[derive(Debug, Default)]
 pub(crate) struct Listed {
@@ -87,6 +106,11 @@ impl Listed {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// What is wrong with a manifest that is whole, and of which the list shows that entries are lost.
+    pub fn contradicts(&self, vfs: &dyn Vfs, dir: &Path, version: &Version) -> Option<Damage> {
+        self.files.iter().find(|file| lacks(vfs, dir, version, file)).map(|file| older(dir, version, file))
     }
 
     /// Adds what entries name. Without it on the list, nobody would know of a file that another entry lets go.
@@ -191,11 +215,14 @@ impl ArchivedList {
         take_in(&mut files, live(version).collect());
         let list = ArchivedList { vfs, dir, tenant: id.clone(), known: Mutex::new(Known { files, is_damaged }) };
         // What fails now is tried again by whoever wants something of an archive.
-        if let Ok(mut known) = list.known(options.rules.archives())
-            && !named.is_subset(&before)
-            && !is_damaged
-        {
-            drop(list.change(&mut known, |_| {}));
+        if let Ok(mut known) = list.known(options.rules.archives()) {
+            // Numbers that it would give again are of segments that it does not know.
+            if let Some(file) = known.files.iter().find(|file| file.id >= version.next_segment_id) {
+                return Err(older(&list.dir, version, file).into());
+            }
+            if !named.is_subset(&before) && !is_damaged {
+                drop(list.change(&mut known, |_| {}));
+            }
         }
         Ok(list)
     }
@@ -249,7 +276,9 @@ impl ArchivedList {
     ) -> Result<(), StorageError> {
         let live = names(version);
         let mut known = self.known(archives)?;
-        let is_left = |file: &&ArchivedFile| !live.contains(&at(file)) && !is_read(&name(file));
+        let is_left = |file: &&ArchivedFile| {
+            !live.contains(&at(file)) && !is_read(&name(file)) && !lacks(&*self.vfs, &self.dir, version, file)
+        };
         let left: Vec<ArchivedFile> = known.files.iter().filter(is_left).cloned().collect();
         if left.is_empty() {
             return Ok(());

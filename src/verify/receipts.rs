@@ -5,6 +5,7 @@ use crate::format::archived::decode_archived;
 use crate::format::header::UsageHeader;
 use crate::format::receipt::decode_receipts;
 use crate::format::sealed::FileKind;
+use crate::format::version::Version;
 use crate::id::TenantId;
 use crate::vfs::Vfs;
 use std::path::Path;
@@ -28,8 +29,8 @@ pub(super) fn verify_receipts(vfs: &dyn Vfs, path: &Path, tenant: Option<&Tenant
     }
 }
 
-/// Verifies the list `archived`, which is replaced as a whole likewise.
-pub(super) fn verify_archived(vfs: &dyn Vfs, path: &Path, tenant: Option<&TenantId>, report: &mut Report) {
+/// Verifies the list `archived`, which is replaced as a whole likewise. Beside a writer it may be newer than the version.
+pub(super) fn verify_archived(vfs: &dyn Vfs, path: &Path, version: Option<&Version>, live: bool, report: &mut Report) {
     let bytes = match vfs.read(path) {
         Ok(bytes) => bytes,
         Err(e) => return report.add(Finding::error(path, &e)),
@@ -37,9 +38,14 @@ pub(super) fn verify_archived(vfs: &dyn Vfs, path: &Path, tenant: Option<&Tenant
     report.files += 1;
     report.bytes += bytes.len() as u64;
     match decode_archived(&bytes) {
-        Ok((header, _)) => {
-            if let Some(tenant) = tenant.filter(|tenant| header.tenant != **tenant) {
-                report.add(Finding::new(FindingKind::Misplaced, path, 11, tenant, &header.tenant));
+        Ok((header, files)) => {
+            let Some(version) = version else { return };
+            if header.tenant != version.tenant {
+                report.add(Finding::new(FindingKind::Misplaced, path, 11, &version.tenant, &header.tenant));
+            } else if let Some(file) = files.iter().find(|file| !live && file.id >= version.next_segment_id) {
+                let (manifest, listed) =
+                    (path.with_file_name("manifest"), format!("segment {}, by `archived`", file.id));
+                report.add(Finding::new(FindingKind::RolledBack, &manifest, 0, listed, "no entry that made it"));
             }
         }
         Err(e) => report.add(Finding::damage(FindingKind::Corruption, e.in_file(path))),

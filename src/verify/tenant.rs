@@ -75,7 +75,7 @@ fn verify_once(vfs: &dyn Vfs, dir: &Path, live: bool, report: &mut Report) -> Re
                 receipts::verify_usage(vfs, &path, chain.as_ref().map(|c| &c.version.tenant), report);
             }
             ("archived", false) => {
-                receipts::verify_archived(vfs, &path, chain.as_ref().map(|c| &c.version.tenant), report);
+                receipts::verify_archived(vfs, &path, chain.as_ref().map(|c| &c.version), live, report);
             }
             // What compacting replaced: looked at below.
             (name, false) if part_number(name).is_some() => {}

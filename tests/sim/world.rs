@@ -155,9 +155,10 @@ impl World {
     }
 
     pub fn note(&mut self, text: String) {
-        // An object of a backup has its name from its bytes, which have the time in them, and so has a file of an archive.
+        // An object of a backup has its name from its bytes, which have the time in them, and so has a file of an archive. What is
+        // encrypted is other bytes each time.
         let short = |at: &str| text.split_once(at).map(|(before, _)| format!("{before}{at}.."));
-        let text = short("/objects/").or_else(|| short(COLD)).unwrap_or(text);
+        let text = short("/objects/").or_else(|| short(COLD)).or_else(|| short("expected CRC")).unwrap_or(text);
         self.trace.push(format!("[{}] {text}", self.vfs.operations()));
     }
 
