@@ -111,7 +111,9 @@ const PLANTED: [(&str, SyncSkip); 25] = [
     ("the control log", |op, path| op == SimOp::Sync && is_named(path, "control.log")),
     ("tenants' keys", |op, path| op == SimOp::Sync && is_named(path, "key")),
     ("files of an archive", |op, path| op == SimOp::Sync && path.starts_with(COLD)),
-    ("lists of what is in an archive", |op, path| op == SimOp::Sync && is_named(path, "archived")),
+    ("lists of what is in an archive", |op, path| {
+        op == SimOp::Sync && is_named(path, "archived") && !is_set_aside(path)
+    }),
     ("folders of an archive", |op, path| op == SimOp::SyncDir && path.starts_with(COLD)),
     ("what a repair sets aside", |op, path| op == SimOp::Sync && is_set_aside(path)),
     ("segments that a repair sets aside", |op, path| {
