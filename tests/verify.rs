@@ -389,4 +389,8 @@ fn a_copy_of_a_segment_in_anothers_place_is_few_findings() {
     let twice = of_records.iter().find(|f| f.found.ends_with("of them twice")).expect("records that came twice");
     assert!(twice.to_string().contains(": leaf_mismatch: "), "{twice}");
     assert_eq!(serde_json::to_value(FindingKind::LeafMismatch).unwrap(), FindingKind::LeafMismatch.to_string());
+    // What differs is named, and nothing else.
+    let mismatch = report.findings.iter().find(|f| f.kind == Mismatch).expect("another segment than the manifest says");
+    assert!(mismatch.expected.starts_with("what the manifest says: bytes ") && mismatch.found.contains(", data root "));
+    assert_eq!(mismatch.expected.matches(',').count(), mismatch.found.matches(',').count(), "{mismatch}");
 }

@@ -254,11 +254,14 @@ fn check_stored(
         report.add(Finding::new(FindingKind::Corruption, path, 0, expected, hex(&root)));
     }
     let Some((meta, is_beside)) = expect else { return };
-    let said = (meta.bytes, hex(&meta.data_root), hex(if is_beside { &[0; 32] } else { &meta.index_root }));
-    let is = (bytes.len() as u64, hex(&trailer.root), hex(&[0; 32]));
-    if said != is {
-        let expected = format!("what the manifest says: {said:?}");
-        report.add(Finding::new(FindingKind::Mismatch, path, end as u64, expected, format!("{is:?}")));
+    let index_root = if is_beside { &[0; 32] } else { &meta.index_root };
+    let parts = [
+        ("bytes", meta.bytes.to_string(), bytes.len().to_string()),
+        ("data root", hex(&meta.data_root), hex(&trailer.root)),
+        ("index root", hex(index_root), hex(&[0; 32])),
+    ];
+    if let Some(finding) = Finding::mismatch(path, end as u64, &parts) {
+        report.add(finding);
     }
 }
 

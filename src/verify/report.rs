@@ -80,6 +80,17 @@ impl Finding {
         Finding { kind, file: file.to_path_buf(), offset, what: "file".into(), expected, found }
     }
 
+    /// What a manifest says of a file and what the file says of itself, by name; the finding that some of it differs.
+    pub(super) fn mismatch(file: &Path, offset: u64, parts: &[(&str, String, String)]) -> Option<Self> {
+        let (mut said, mut is) = (Vec::new(), Vec::new());
+        for (name, expected, found) in parts.iter().filter(|(_, expected, found)| expected != found) {
+            said.push(format!("{name} {expected}"));
+            is.push(format!("{name} {found}"));
+        }
+        let expected = format!("what the manifest says: {}", said.join(", "));
+        (!said.is_empty()).then(|| Self::new(FindingKind::Mismatch, file, offset, expected, is.join(", ")))
+    }
+
     /// Damage as a finding.
     pub fn damage(kind: FindingKind, d: Damage) -> Self {
         Finding { kind, file: d.file, offset: d.offset, what: d.what.into(), expected: d.expected, found: d.found }

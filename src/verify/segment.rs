@@ -161,32 +161,22 @@ fn ends(
                 format!("segment {}", header.id),
             ));
         }
-        let rows = footer.blocks.iter().map(|b| u64::from(b.info.rows)).sum();
-        let said = (
-            meta.bytes,
-            meta.rows,
-            meta.blocks as usize,
-            crate::format::header::hex(&meta.data_root),
-            crate::format::header::hex(&meta.index_root),
-        );
+        let rows: u64 = footer.blocks.iter().map(|b| u64::from(b.info.rows)).sum();
         // Of an encrypted one the manifest says what is stored, which was compared.
         let is_opened = matches!(content, Content::Opened(_));
-        let is = (
-            if is_opened { meta.bytes } else { bytes.len() as u64 },
-            rows,
-            footer.blocks.len(),
-            crate::format::header::hex(if is_opened { &meta.data_root } else { &trailer.data_root }),
-            // That of a new one is compared by itself.
-            crate::format::header::hex(if is_opened || is_new { &meta.index_root } else { &trailer.index_root }),
-        );
-        if said != is {
-            report.add(Finding::new(
-                FindingKind::Mismatch,
-                path,
-                trailer_at,
-                format!("what the manifest says: {said:?}"),
-                format!("{is:?}"),
-            ));
+        let (hex, len) = (crate::format::header::hex, bytes.len() as u64);
+        let data_root = if is_opened { &meta.data_root } else { &trailer.data_root };
+        // That of a new one is compared by itself.
+        let index_root = if is_opened || is_new { &meta.index_root } else { &trailer.index_root };
+        let parts = [
+            ("bytes", meta.bytes.to_string(), if is_opened { meta.bytes } else { len }.to_string()),
+            ("records", meta.rows.to_string(), rows.to_string()),
+            ("blocks", meta.blocks.to_string(), footer.blocks.len().to_string()),
+            ("data root", hex(&meta.data_root), hex(data_root)),
+            ("index root", hex(&meta.index_root), hex(index_root)),
+        ];
+        if let Some(finding) = Finding::mismatch(path, trailer_at, &parts) {
+            report.add(finding);
         }
     } else if name.len() == 16 && name != header.id.to_string() {
         report.add(Finding::new(

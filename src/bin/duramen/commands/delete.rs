@@ -58,10 +58,21 @@ impl Args {
         let deleted = tenant.delete(&self.query, &options);
         if !self.dry_run && !deleted.as_ref().is_err_and(|e| e.is_not_in_delete() || e.as_query_error().is_some()) {
             let record = match &deleted {
-                Ok(report) => about().with("status", "done").with("records", report.records),
-                Err(e) => about().with("status", "failed").with("reason", e.to_string()),
+                Ok(report) => {
+                    let how = if report.done { "done" } else { "held by readers" };
+                    let record = about().with("message", format!("deletion {how}")).with("status", how);
+                    record
+                        .with("records", report.records)
+                        .with("segments", report.segments)
+                        .with("leaves_broken", report.leaves_broken)
+                        .with("entry", report.entry.unwrap_or(0))
+                }
+                Err(e) => {
+                    let record = about().with("message", "deletion failed").with("status", "failed");
+                    record.with("reason", e.to_string())
+                }
             };
-            store.audit("delete_ended", "command line", record.with("message", "deletion ended"))?;
+            store.audit("delete_ended", "command line", record)?;
         }
         let report = deleted.map_err(|error| match error.is_not_in_delete() {
             true => Failure::Usage(error.to_string()),
