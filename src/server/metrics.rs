@@ -182,7 +182,7 @@ impl Metrics {
             ("records", "Records kept by tenants that are or were open.", gauges.store.records),
             ("segments", "Live segments of tenants that are or were open.", gauges.store.segments),
             ("segment_bytes", "Bytes of these segments.", gauges.store.segment_bytes),
-            ("log_bytes", "Bytes of log files of these tenants, with what is reserved.", gauges.store.log_bytes),
+            ("log_bytes", "Bytes of log files of these tenants, without what is reserved.", gauges.store.log_bytes),
             ("memtable_bytes", "Bytes of records in memory that are not sealed yet.", gauges.memtable_bytes),
             ("cache_bytes", "Bytes of the cache of decoded pages.", gauges.cache_bytes),
             ("requests_in_flight", "Requests whose answers are not out yet.", gauges.in_flight),

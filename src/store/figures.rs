@@ -28,7 +28,7 @@ pub struct StoreFigures {
     pub segments: u64,
     /// Their bytes, index included.
     pub segment_bytes: u64,
-    /// Bytes of log files, with what is reserved.
+    /// Bytes of log files; of a store that is open for writing without what is reserved.
     pub log_bytes: u64,
 }
 
@@ -100,16 +100,16 @@ impl Figures {
     }
 }
 
-/// What an open tenant holds; `None` where its files can't be looked at.
+/// What an open tenant holds; `None` where its files can't be looked at, which one that is written does not take.
 fn of(tenant: &TenantCore) -> Option<StoreFigures> {
-    let stats = tenant.stats().ok()?;
-    Some(StoreFigures {
-        records: stats.records,
-        segments: stats.segments,
-        segment_bytes: stats.segment_bytes,
-        log_bytes: stats.log_bytes,
-        ..StoreFigures::default()
-    })
+    let [records, segments, segment_bytes, log_bytes] = match tenant.held_now() {
+        Some(held) => held,
+        None => {
+            let stats = tenant.stats().ok()?;
+            [stats.records, stats.segments, stats.segment_bytes, stats.log_bytes]
+        }
+    };
+    Some(StoreFigures { records, segments, segment_bytes, log_bytes, ..StoreFigures::default() })
 }
 
 impl Store {

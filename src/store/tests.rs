@@ -249,10 +249,23 @@ fn counts_do_not_look_at_the_disk_each_time() {
     let vfs = SimVfs::new();
     let options = Options { background_threads: 0, ..Options::default() };
     let store = Store::open_on(Arc::new(vfs.clone()), Path::new("/s"), options, true).unwrap();
-    store.tenant("a").unwrap();
+    let tenant = store.tenant("a").unwrap();
+    tenant.append_batch(&batch(0, 10), Ack::Fsync).unwrap();
+    tenant.seal().unwrap();
+    tenant.append_batch(&batch(10, 5), Ack::Fsync).unwrap();
     assert_eq!(store.tenant_counts().unwrap(), (1, 0));
     vfs.refuse(Path::new("/s/tenants"), true);
     assert_eq!(store.tenant_counts().unwrap(), (1, 0));
+    let known = store.figures().unwrap();
+    assert_eq!((known.tenants_open, known.tenants_unknown, known.records, known.segments), (1, 0, 15, 1));
+    vfs.refuse(Path::new("/s/tenants"), false);
+    let stats = tenant.stats().unwrap();
+    assert_eq!(
+        (stats.records, stats.segments, stats.segment_bytes),
+        (known.records, known.segments, known.segment_bytes)
+    );
+    assert!(known.log_bytes > 0 && known.log_bytes <= stats.log_bytes);
+    vfs.refuse(Path::new("/s/tenants"), true);
     assert!(store.tenants().is_err());
 }
 

@@ -75,6 +75,22 @@ impl TenantCore {
         Ok(costs.finish())
     }
 
+    /// Records, segments, their bytes, and bytes of the log without what is reserved, as they are known without a look at
+    /// a file: thousands of tenants are asked for them at a time. `None` where the tenant was opened to be read only.
+    pub fn held_now(&self) -> Option<[u64; 4]> {
+        let log_bytes = self.writer.as_ref()?.log.bytes();
+        let (version, last) = {
+            let state = self.state();
+            (state.version.clone(), state.last_seq())
+        };
+        let (mut records, mut bytes) = (last.0.saturating_sub(version.sealed_below.0), 0);
+        for segment in version.segments.values() {
+            records += segment.rows;
+            bytes += segment.bytes;
+        }
+        Some([records, version.segments.len() as u64, bytes, log_bytes])
+    }
+
     /// What the tenant holds now.
     pub fn stats(&self) -> Result<TenantStats, Error> {
         use crate::record::Source;
