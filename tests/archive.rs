@@ -352,6 +352,23 @@ fn what_a_query_reads_in_an_archive_stays_until_it_ends() {
 }
 
 #[test]
+fn an_archive_that_verify_was_not_given_is_told_once() {
+    let place = Place::new();
+    {
+        let store = place.open("data");
+        let tenant = store.tenant("acme").unwrap();
+        for part in 0..3 {
+            tenant.append(&records(part, 10, 0)).unwrap();
+            assert_eq!(tenant.compact(None).unwrap().segments_archived, 1);
+        }
+        store.close().unwrap();
+    }
+    let report = verify(&[place.at("data")], true);
+    let told: Vec<&String> = report.skipped.iter().filter(|text| text.contains("archive")).collect();
+    assert!(report.ok && told.len() == 1 && told[0].starts_with("3 segments of acme: "), "{:?}", report.skipped);
+}
+
+#[test]
 fn the_program_backs_up_archives_that_its_configuration_names() {
     let place = Place::new();
     let dir = place.0.path();

@@ -7,7 +7,7 @@ use super::{deep, keys, log, quarantine, receipts, segment};
 use crate::error::StorageError;
 use crate::format::edit::SegmentMeta;
 use crate::format::version::Version;
-use crate::id::SegmentId;
+use crate::id::{Place, SegmentId};
 use crate::vfs::Vfs;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -110,8 +110,8 @@ pub(super) enum Archived {
     Fetched(Fetched),
     /// It could not be brought from there.
     Failed(PathBuf, StorageError),
-    /// It can't be looked at, and why.
-    Unknown(String),
+    /// It can't be looked at: where the archive is was not given.
+    Unknown,
 }
 
 /// Finds a segment that is in an archive; `None` where it is in the tenant's folder.
@@ -127,9 +127,7 @@ pub(super) fn archived(version: &Version, meta: &SegmentMeta, report: &Report) -
     Some(match report.fetch.as_ref().and_then(|fetch| fetch.bring(place, tenant, &name)) {
         Some(Ok(fetched)) => Archived::Fetched(fetched),
         Some(Err((path, error))) => Archived::Failed(path, error),
-        None => {
-            Archived::Unknown(format!("segment {} of {tenant}: in the archive `{place}`, which was not given", meta.id))
-        }
+        None => Archived::Unknown,
     })
 }
 
@@ -166,6 +164,7 @@ fn verify_segments(
     }
     // Where the manifest breaks off, so do the leaves that are known.
     let mut leaves = (report.deep && chain.is_whole).then(|| deep::Leaves::new(version));
+    let mut unknown: BTreeMap<&Place, u64> = BTreeMap::new();
     for (id, meta) in &version.segments {
         let (mut held, before) = (None, report.findings.len());
         let file = match archived(version, meta, report) {
@@ -183,8 +182,8 @@ fn verify_segments(
                 leaves.iter_mut().for_each(|leaves| leaves.unread(meta.min_seq, meta.max_seq));
                 continue;
             }
-            Some(Archived::Unknown(skipped)) => {
-                report.skipped.push(skipped);
+            Some(Archived::Unknown) => {
+                *unknown.entry(&meta.place).or_default() += 1;
                 leaves.iter_mut().for_each(|leaves| leaves.unread(meta.min_seq, meta.max_seq));
                 continue;
             }
@@ -220,6 +219,10 @@ fn verify_segments(
         if let Some(fetched) = held {
             fetched.name_in(&mut report.findings[before..]);
         }
+    }
+    for (place, count) in unknown {
+        let tenant = &version.tenant;
+        report.skipped.push(format!("{count} segments of {tenant}: in the archive `{place}`, which was not given"));
     }
     if let Some(leaves) = leaves {
         leaves.finish(&dir.join("manifest"), report);

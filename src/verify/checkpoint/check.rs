@@ -323,7 +323,7 @@ fn compare_tail(
             None => dir.join("segments").join(format!("{id}.seg")),
             Some(Archived::Here(path)) => path,
             Some(Archived::Fetched(fetched)) => held.insert(fetched).copy.clone(),
-            Some(Archived::Failed(..) | Archived::Unknown(_)) => {
+            Some(Archived::Failed(..) | Archived::Unknown) => {
                 elsewhere += 1;
                 continue;
             }
