@@ -68,11 +68,6 @@ impl ArchivedRemains {
         ArchivedRemains(bytes)
     }
 
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
     /// Does an entry begin with this number and these first bytes of a data root, but for a few bits?
     pub fn names(&self, id: SegmentId, root: [u8; 8]) -> bool {
         let mut wanted = [0; 16];

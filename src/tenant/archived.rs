@@ -1,7 +1,8 @@
 //! What of a tenant is in archives, by its own list: a file is on it before it is there, and until it is known to be gone.
 //!
 //! So a crash leaves nothing that nobody knows of; and a copy of the store, which a backup makes without the list, takes
-//! nothing from the store that it is a copy of.
+//! nothing from the store that it is a copy of. Nothing goes by the list that may be the last to have a record: what it has
+//! and the manifest can't know of shows that entries are lost.
 
 use super::TenantOptions;
 use crate::archive::{ArchivedName, Archives};
