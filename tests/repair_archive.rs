@@ -172,6 +172,59 @@ fn what_a_manifest_that_was_cut_does_not_name_stays_in_its_archive() {
     assert!(refused > 5, "{refused}");
 }
 
+/// The entries that moved segments there, or that made them, are cut off: the list knows of the files.
+#[test]
+fn no_record_is_lost_that_an_archive_has_where_the_manifest_is_cut() {
+    let made = tempfile::tempdir().unwrap();
+    let expect = make(made.path());
+    check_cuts(&made, &expect);
+    // The move is the last entry, so that the log shows nothing.
+    let made = tempfile::tempdir().unwrap();
+    let store = open(made.path());
+    let tenant = store.tenant("acme").unwrap();
+    tenant.append_labelled(&records(1, 60, 0), &Labels::new([("app", "web")])).unwrap();
+    assert!(tenant.compact(None).unwrap().segments_archived > 0);
+    let expect = rows(&tenant);
+    drop(tenant);
+    store.close().unwrap();
+    check_cuts(&made, &expect);
+}
+
+fn check_cuts(made: &tempfile::TempDir, expect: &[String]) {
+    let manifest = std::fs::read(tenant_file(made.path(), "manifest")).unwrap();
+    let (_, entries) = duramen::format::edit::read_edits(&manifest).unwrap();
+    let ends = entries.map(Result::unwrap).filter(|at| at.entry.is_some()).map(|at| (at.offset + at.bytes) as usize);
+    for (n, at) in ends.enumerate() {
+        for at in [at, (at + 20).min(manifest.len())] {
+            let dir = tempfile::tempdir().unwrap();
+            let root = dir.path();
+            folder::copy(made.path(), root);
+            std::fs::write(tenant_file(root, "manifest"), &manifest[..at]).unwrap();
+            let what = format!("entry {n}, {at} of {} bytes", manifest.len());
+            if n % 2 == 0 {
+                // A look at the tenant's rules removes nothing that is needed.
+                let store = open(root);
+                if let Ok(tenant) = store.existing_tenant("acme") {
+                    drop(tenant.compact(None));
+                }
+                store.close().unwrap();
+            }
+            let (dry, done) = (mend(root, true), mend(root, false));
+            for report in [&dry, &done] {
+                assert!(report.failures.is_empty() && report.lost.is_empty(), "{what}: {report}");
+            }
+            assert!(mend(root, false).is_clean(), "{what}");
+            let store = open(root);
+            let tenant = store.existing_tenant("acme").unwrap();
+            tenant.compact(None).unwrap();
+            assert_eq!(rows(&tenant), expect, "{what}: {done}");
+            drop(tenant);
+            store.close().unwrap();
+            is_whole(root);
+        }
+    }
+}
+
 /// Where the list alone knows of a file, what stands in it decides, however damaged it is.
 #[test]
 fn what_only_a_damaged_list_knows_goes_when_the_archives_have_answered() {

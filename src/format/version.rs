@@ -108,6 +108,12 @@ impl Version {
         &self.broken
     }
 
+    /// Runs of Seqs, first and last, of which the version says that there are records: those of leaves that reach from one
+    /// Seq to another. What is sealed and in none of them was let go, or is in [`Version::broken`].
+    pub fn runs_between(&self, first: Seq, last: Seq) -> impl Iterator<Item = (Seq, Seq)> {
+        self.leaves().filter(move |leaf| leaf.first() <= last && leaf.last() >= first).flat_map(|leaf| leaf.seqs.runs())
+    }
+
     fn new(tenant: TenantId, created_at_ns: i64) -> Self {
         Version {
             tenant,

@@ -5,9 +5,10 @@ use crate::error::{Damage, StorageError};
 use crate::format::DecodeError;
 use crate::format::edit::{HEAD_START, decode_entry, put_entry_mark, read_edits};
 use crate::format::header::{MANIFEST_VERSION, ManifestHeader};
-use crate::id::TenantId;
+use crate::id::{SegmentId, TenantId};
 use crate::record::Timestamp;
 use crate::vfs::{Vfs, VfsFile, set_aside};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -139,6 +140,27 @@ pub fn read_whole(vfs: &dyn Vfs, path: &Path, tenant: &TenantId) -> Result<(Vers
     let (loaded, mut bytes) = load_beside(vfs, path, tenant)?;
     bytes.truncate(usize::try_from(loaded.end).unwrap_or(usize::MAX));
     Ok((loaded.version, bytes))
+}
+
+/// The segments that entries let go, as far as the manifest in a folder and the earlier parts of its chain can be read.
+pub fn let_go(vfs: &dyn Vfs, folder: &Path) -> Result<BTreeSet<SegmentId>, StorageError> {
+    let mut gone = BTreeSet::new();
+    let is_part = |name: &str| name.strip_prefix("manifest.").is_some_and(|number| !number.ends_with("tmp"));
+    for file in vfs.list(folder)?.into_iter().filter(|file| !file.is_dir) {
+        if file.name != "manifest" && !is_part(&file.name) {
+            continue;
+        }
+        let bytes = vfs.read(&folder.join(&file.name))?;
+        let Ok((_, entries)) = read_edits(&bytes) else { continue };
+        for edit in entries.map_while(Result::ok).flat_map(|at| at.entry).flat_map(|entry| entry.edits) {
+            match edit {
+                Edit::Merge { inputs, .. } | Edit::Delete { inputs, .. } => gone.extend(inputs),
+                Edit::Expire { segments, .. } => gone.extend(segments),
+                _ => {}
+            }
+        }
+    }
+    Ok(gone)
 }
 
 fn load_beside(vfs: &dyn Vfs, path: &Path, tenant: &TenantId) -> Result<(Loaded, Vec<u8>), StorageError> {

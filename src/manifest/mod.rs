@@ -14,7 +14,7 @@ mod tests;
 
 pub use crate::format::edit::{Edit, Entry, Leaf, SegmentMeta};
 pub use crate::format::version::Version;
-pub use file::{Manifest, ManifestRecovery, open_read_only, read_whole};
+pub use file::{Manifest, ManifestRecovery, let_go, open_read_only, read_whole};
 
 use crate::error::StorageError;
 

@@ -86,7 +86,7 @@ impl Tenant<'_> {
         &mut self,
         listed: &Listed,
         history: &History,
-        (look, taken): (&mut Look, &mut RoaringTreemap),
+        (look, taken, let_go): (&mut Look, &mut RoaringTreemap, &mut RoaringTreemap),
     ) -> Result<Vec<Overlapping>, Error> {
         let (archives, id) = (self.archives, self.id);
         let is_named = |look: &Look, file: &ArchivedFile| {
@@ -117,10 +117,12 @@ impl Tenant<'_> {
             match one {
                 InArchive::Whole(segment, stored) => {
                     let seqs = Records::new(vec![segment.clone()], self.keys).seqs(Seq(0), Seq(u64::MAX))?;
-                    if seqs.is_subset(taken) {
+                    let wanted = history.wanted(file.id, &seqs);
+                    *let_go |= &seqs - &wanted;
+                    if wanted.is_subset(taken) {
                         continue;
                     }
-                    if seqs.is_disjoint(taken) {
+                    if seqs.is_disjoint(taken) && wanted == seqs {
                         *taken |= seqs;
                         let meta = meta.unwrap_or_else(|| meta_of(&segment, &stored));
                         self.keep(look, SegmentMeta { place: file.place.clone(), ..meta }, segment)?;
@@ -162,6 +164,22 @@ impl Tenant<'_> {
             self.act(&path, what, None);
         }
         Ok(overlapping)
+    }
+
+    /// The Seqs of a segment that the manifest names in an archive: all between its ends where that is not at hand.
+    pub(super) fn seqs_in_archive(&self, meta: &SegmentMeta) -> Result<RoaringTreemap, StorageError> {
+        let file = ArchivedFile { place: meta.place.clone(), id: meta.id, data_root: meta.data_root };
+        let left = match self.in_archive(&file, Some(meta))? {
+            InArchive::Whole(segment, _) => segment,
+            InArchive::Part(part) => part.left,
+            InArchive::Foreign(_) | InArchive::Gone(_) => return Ok(RoaringTreemap::new()),
+            InArchive::Unknown(_) => {
+                let mut seqs = RoaringTreemap::new();
+                seqs.insert_range(meta.min_seq.0..=meta.max_seq.0);
+                return Ok(seqs);
+            }
+        };
+        Records::new(vec![left], self.keys).seqs(Seq(0), Seq(u64::MAX))
     }
 
     /// Looks at a segment's file in an archive.

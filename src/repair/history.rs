@@ -2,7 +2,7 @@
 
 use super::parts::parts;
 use crate::error::{Damage, StorageError};
-use crate::format::edit::{ENTRY_MAGIC, Edit, Entry, SegmentMeta, decode_entry, read_edits};
+use crate::format::edit::{ENTRY_MAGIC, Edit, Entry, EntryAt, SegmentMeta, decode_entry, read_edits};
 use crate::format::header::{FILE_HEADER_BYTES, FileStamp};
 use crate::format::version::Version;
 use crate::id::{SegmentId, Seq, TenantId};
@@ -28,12 +28,14 @@ pub(super) struct History {
     pub bad_parts: Vec<(PathBuf, String)>,
     /// What is wrong with the manifest.
     pub problem: Damage,
+    /// Can the manifest be followed to its end, so that only what came behind that is not known?
+    pub is_whole: bool,
 }
 
 /// The manifest of a tenant: whole, or what is left of it.
 pub(super) enum Chain {
-    /// It can be followed to its end, but for a torn one.
-    Whole(Box<Version>),
+    /// It can be followed to its end. Was its last entry torn, so that it is cut off?
+    Whole(Box<Version>, bool),
     /// It can't.
     Broken(Box<History>),
 }
@@ -42,7 +44,7 @@ pub(super) enum Chain {
 pub(super) fn read(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId) -> Result<Chain, StorageError> {
     let path = dir.join("manifest");
     let problem = match crate::manifest::open_read_only(vfs, &path, tenant) {
-        Ok((version, _)) => return Ok(Chain::Whole(Box::new(version))),
+        Ok((version, report)) => return Ok(Chain::Whole(Box::new(version), report.cut_at.is_some())),
         Err(StorageError::Damage(damage)) => *damage,
         Err(error) if error.is_not_found() => {
             let (expected, found) = ("a manifest".to_string(), "no such file".to_string());
@@ -50,15 +52,53 @@ pub(super) fn read(vfs: &dyn Vfs, dir: &Path, tenant: &TenantId) -> Result<Chain
         }
         Err(error) => return Err(error),
     };
-    take_apart(vfs, dir, tenant, problem).map(|history| Chain::Broken(Box::new(history)))
+    follow(vfs, dir, tenant, (problem, u64::MAX)).map(|history| Chain::Broken(Box::new(history)))
 }
 
-/// What a manifest says, entry by entry, of which something is known to be wrong.
-pub(super) fn take_apart(
+/// What a manifest that can be followed to its end says, where that is not all that there was: somebody cut it, or put an
+/// older one in its place. The version is that of an earlier part where one goes further.
+pub(super) fn read_short(
     vfs: &dyn Vfs,
     dir: &Path,
     tenant: &TenantId,
-    problem: Damage,
+    (version, problem): (&Version, Damage),
+) -> Result<History, StorageError> {
+    // Another chain's parts say nothing of this one.
+    let last_part = if goes_further(vfs, dir, version)? { u64::MAX } else { version.edits };
+    let mut history = follow(vfs, dir, tenant, (problem, last_part))?;
+    history.is_whole = true;
+    if let Some(version) = &history.version {
+        // What else was ever named is gone by an entry, or by a repair before.
+        let is_live = |id: &SegmentId| version.segments.contains_key(id);
+        history.removed.extend(history.segments.keys().filter(|id| !is_live(id)));
+        history.removed.retain(|id| !is_live(id));
+        history.segments = version.segments.iter().map(|(id, meta)| (*id, (**meta).clone())).collect();
+    }
+    Ok(history)
+}
+
+/// Does an earlier part go on where the manifest ends, which comes to this version?
+pub(super) fn goes_further(vfs: &dyn Vfs, dir: &Path, version: &Version) -> Result<bool, StorageError> {
+    for path in parts(vfs, dir)?.range(version.edits + 1..).map(|(_, path)| path) {
+        let bytes = vfs.read(path)?;
+        let Ok((_, entries)) = read_edits(&bytes) else { continue };
+        let is_next = |at: &EntryAt| {
+            let previous = at.entry.as_ref().map(|entry| (entry.number, entry.previous));
+            previous == Some((version.edits + 1, version.head))
+        };
+        if entries.map_while(Result::ok).any(|at| is_next(&at)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Follows the parts whose last entry is `last_part` or one before, and the manifest.
+fn follow(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    tenant: &TenantId,
+    (problem, last_part): (Damage, u64),
 ) -> Result<History, StorageError> {
     let path = dir.join("manifest");
     let mut history = History {
@@ -70,8 +110,9 @@ pub(super) fn take_apart(
         sealed_below: Seq(0),
         bad_parts: Vec::new(),
         problem,
+        is_whole: false,
     };
-    let mut parts: Vec<PathBuf> = parts(vfs, dir)?.into_values().collect();
+    let mut parts: Vec<PathBuf> = parts(vfs, dir)?.range(..=last_part).map(|(_, part)| part.clone()).collect();
     parts.push(path);
     for path in &parts {
         if vfs.exists(path)? {

@@ -8,6 +8,7 @@
 //! indexes anew. Here is what takes a decision, and so a command.
 
 mod archived;
+mod beyond;
 mod control;
 mod fresh;
 mod history;

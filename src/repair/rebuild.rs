@@ -37,9 +37,14 @@ impl Tenant<'_> {
             .max()
             .map_or(SegmentId(1), |id| SegmentId(id.0 + 1));
         let mut overlapping = Vec::new();
-        for id in files.iter().rev() {
+        // Records that entries let go, and files have all the same: a crash came before these went.
+        let mut let_go = RoaringTreemap::new();
+        let mut newest: Vec<&SegmentId> = files.iter().rev().collect();
+        // Where the manifest can be followed, what it names is what counts, and other files have what came behind its end.
+        newest.sort_by_key(|id| history.is_whole && !history.segments.contains_key(id));
+        for id in newest {
             let path = segment_file(self.dir, *id);
-            if history.removed.contains(id) {
+            if history.removed.contains(id) && !history.is_whole {
                 look.aside.push((path, "an entry of the manifest let it go".into(), "set aside"));
                 continue;
             }
@@ -47,9 +52,12 @@ impl Tenant<'_> {
             match inspect(&**self.vfs, &path, (self.id, self.keys, *id), meta)? {
                 Found::Whole(segment, stored) => {
                     let seqs = Records::new(vec![segment.clone()], self.keys).seqs(Seq(0), Seq(u64::MAX))?;
-                    if seqs.is_subset(&taken) {
-                        look.aside.push((path, "newer segments have all of its records".into(), "set aside"));
-                    } else if seqs.is_disjoint(&taken) {
+                    let wanted = history.wanted(*id, &seqs);
+                    let_go |= &seqs - &wanted;
+                    if wanted.is_subset(&taken) {
+                        let why = "other segments have all of its records that no entry let go";
+                        look.aside.push((path, why.into(), "set aside"));
+                    } else if seqs.is_disjoint(&taken) && wanted == seqs {
                         taken |= seqs;
                         let meta = meta.cloned().unwrap_or_else(|| meta_of(&segment, &stored));
                         self.keep(&mut look, meta, segment)?;
@@ -57,7 +65,9 @@ impl Tenant<'_> {
                         let problem = StorageError::io(
                             "keep",
                             &path,
-                            std::io::Error::other("newer segments have some of its records: the others are copied"),
+                            std::io::Error::other(
+                                "other segments have some of its records: those that none has are copied",
+                            ),
                         );
                         look.aside.push((path, problem.to_string(), KEPT));
                         let part = Part { left: segment, lost: Vec::new(), is_listed: true, problem };
@@ -65,6 +75,8 @@ impl Tenant<'_> {
                     }
                 }
                 Found::Part(part) => {
+                    let seqs = Records::new(vec![part.left.clone()], self.keys).seqs(Seq(0), Seq(u64::MAX))?;
+                    let_go |= &seqs - history.wanted(*id, &seqs);
                     look.aside.push((path, part.problem.to_string(), KEPT));
                     look.parts.push((*id, meta.cloned(), part));
                 }
@@ -85,7 +97,7 @@ impl Tenant<'_> {
                 taken |= Records::new(vec![segment.clone()], self.keys).seqs(Seq(0), Seq(u64::MAX))?;
             }
         }
-        overlapping.extend(self.take_back(listed, &history, (&mut look, &mut taken))?);
+        overlapping.extend(self.take_back(listed, &history, (&mut look, &mut taken, &mut let_go))?);
         // Or moved it.
         let is_found = |look: &Look, meta: &SegmentMeta| look.kept.iter().any(|(kept, _)| kept.id == meta.id);
         for meta in own.into_iter().filter(|meta| !is_found(&look, meta)).collect::<Vec<_>>() {
@@ -109,12 +121,22 @@ impl Tenant<'_> {
         look.aside.extend(history.bad_parts.iter().map(|(path, why)| (path.clone(), why.clone(), "set aside")));
         // First: a loss of power amid this may take the frames and leave a segment, which the next repair takes records of.
         self.keep_receipts(&look)?;
-        let made = self.recover(&look, &mut taken, history.sealed_below)?;
-        self.losses(&look, floor)?;
+        let made = {
+            let_go -= &taken;
+            taken |= &let_go;
+            let made = self.recover(&look, &mut taken, history.sealed_below)?;
+            taken -= &let_go;
+            made
+        };
+        self.losses(&look, floor, history.version.as_ref())?;
         self.gaps(&history, &taken, floor)?;
         let path = self.dir.join("manifest");
         let reason = history.problem.to_string();
-        let found = format!("{reason}: made anew from segments and logs; the history before is not chained to it");
+        let chained = match history.is_chained && history.version.is_some() {
+            true => "it goes on the chain, as far as that can be read",
+            false => "the history before is not chained to it",
+        };
+        let found = format!("{reason}: made anew from segments and logs; {chained}");
         if self.report.dry_run {
             self.act(&path, found, None);
             return self.tell(&look, &[]);

@@ -3,7 +3,7 @@
 //! What is recovered is durable before that entry, and so are the copies of what it lets go; files go after it. So a
 //! crash leaves a tenant that a second repair finds as it was, or with files that nothing names.
 
-use super::history::{Chain, read, take_apart};
+use super::history::{Chain, read, read_short};
 use super::log::Salvage;
 use super::loss::{count, loss_of_part};
 use super::records::{Records, ranges_without};
@@ -23,6 +23,7 @@ use crate::manifest::Manifest;
 use crate::record::Timestamp;
 use crate::store::Error;
 use crate::tenant::archived::Listed;
+use crate::tenant::orphans::expected;
 use crate::vfs::{Vfs, set_aside};
 use roaring::RoaringTreemap;
 use std::path::{Path, PathBuf};
@@ -80,14 +81,20 @@ impl Tenant<'_> {
         // It may be the one thing that says where records are: without it nothing is changed.
         let mut listed = Listed::read(&**self.vfs, self.dir, self.id, self.archives)?;
         let history = match read(&**self.vfs, self.dir, self.id)? {
-            Chain::Whole(version) => match listed.contradicts(&**self.vfs, self.dir, &version) {
-                Some(problem) => take_apart(&**self.vfs, self.dir, self.id, problem)?,
-                None => {
-                    listed.add(version.segments.values().map(|meta| &**meta));
-                    self.mend_list(&listed)?;
-                    return self.by_manifest(&version);
+            Chain::Whole(version, is_torn) => {
+                let short = match listed.contradicts(&**self.vfs, self.dir, &version) {
+                    Some(problem) => Some(read_short(&**self.vfs, self.dir, self.id, (&version, problem))?),
+                    None => self.beyond(&version)?,
+                };
+                match short {
+                    Some(history) => history,
+                    None => {
+                        listed.add(version.segments.values().map(|meta| &**meta));
+                        self.mend_list(&listed)?;
+                        return self.by_manifest(&version, is_torn);
+                    }
                 }
-            },
+            }
             Chain::Broken(history) => *history,
         };
         listed.add(history.segments.values().filter(|meta| !history.removed.contains(&meta.id)));
@@ -117,8 +124,8 @@ impl Tenant<'_> {
         set_aside(&**self.vfs, &self.dir.join("quarantine"), &name, &bytes, &reason).map(Some)
     }
 
-    /// The manifest says what there should be.
-    fn by_manifest(&mut self, version: &Version) -> Result<(), Error> {
+    /// The manifest says what there should be. `is_torn`: its last entry is cut off.
+    fn by_manifest(&mut self, version: &Version, is_torn: bool) -> Result<(), Error> {
         let mut look = Look::new(version.next_segment_id);
         for meta in version.segments.values() {
             if !meta.place.is_own() {
@@ -132,7 +139,11 @@ impl Tenant<'_> {
                     look.aside.push((path, part.problem.to_string(), KEPT));
                     look.parts.push((meta.id, Some((**meta).clone()), part));
                 }
-                Found::Missing(why) => look.gone.push(((**meta).clone(), why, true)),
+                Found::Missing(why) => {
+                    let let_go = ", and the entry that is cut off the manifest may have let it go";
+                    let why = if is_torn { why + let_go } else { why };
+                    look.gone.push(((**meta).clone(), why, !is_torn));
+                }
                 Found::Foreign(why) => {
                     look.aside.push((path, why.clone(), "none of its records count"));
                     look.gone.push(((**meta).clone(), why, true));
@@ -149,7 +160,7 @@ impl Tenant<'_> {
         // First: a loss of power amid this may take the frames and leave a segment, which the next repair takes records of.
         self.keep_receipts(&look)?;
         let made = self.recover(&look, &mut taken, version.sealed_below)?;
-        let lost = self.losses(&look, version.sealed_below)?;
+        let lost = self.losses(&look, version.sealed_below, Some(version))?;
         if self.report.dry_run {
             self.clear_parts(&parts, &[])?;
             return self.tell(&look, &[]);
@@ -287,8 +298,8 @@ impl Tenant<'_> {
         Ok(made)
     }
 
-    /// Says which records are lost; gives how many of them were in segments.
-    pub(super) fn losses(&mut self, look: &Look, floor: Seq) -> Result<u64, StorageError> {
+    /// Says which records are lost; gives how many of them were in segments. What the version does not expect is not.
+    pub(super) fn losses(&mut self, look: &Look, floor: Seq, version: Option<&Version>) -> Result<u64, StorageError> {
         let readable: Vec<_> = (look.kept.iter().filter_map(|(_, reader)| reader.clone()))
             .chain(look.parts.iter().map(|(_, _, part)| part.left.clone()))
             .collect();
@@ -297,6 +308,11 @@ impl Tenant<'_> {
             let mut present = RoaringTreemap::new();
             for (first, last) in ranges {
                 present |= records.seqs(*first, *last)?;
+                if let Some(version) = version {
+                    let mut all = RoaringTreemap::new();
+                    all.insert_range(first.0..=last.0);
+                    present |= &all - expected(version, &all, false);
+                }
             }
             if let Some(log) = &look.log {
                 log.batches.iter().for_each(|(first, payload)| {

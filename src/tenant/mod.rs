@@ -14,6 +14,7 @@ mod keys;
 mod leaves;
 mod leftover;
 mod open;
+pub(crate) mod orphans;
 mod output;
 mod receipts;
 mod regroup;

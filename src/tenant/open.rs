@@ -3,22 +3,22 @@
 use super::append::keeps_packed;
 use super::archived::ArchivedList;
 use super::compact::Merges;
+use super::orphans::remove_orphans;
 use super::receipts::Receipts;
 use super::rules::DAY_NS;
-use super::segments::{SegmentSource, segment_path};
+use super::segments::SegmentSource;
 use super::usage::Daily;
 use super::{State, TenantCore, TenantOptions, Writer};
-use crate::crypt::{open_segment, remove_unfinished};
+use crate::crypt::remove_unfinished;
 use crate::error::{Damage, StorageError};
 use crate::format::edit::SegmentMeta;
 use crate::format::payload::{Packed, Payload};
 use crate::format::version::Version;
-use crate::id::{SegmentId, Seq, TenantId};
+use crate::id::{SegmentId, TenantId};
 use crate::log::{Log, LogOptions, PREALLOCATE_BYTES, ReadOnlyError, Recovery, Replayed};
 use crate::manifest::{Manifest, ManifestRecovery};
 use crate::memtable::{CommittedBatch, Kept, Memtable};
 use crate::record::Timestamp;
-use crate::segment::{Cache, SegmentReader};
 use crate::store::Error;
 use crate::vfs::Vfs;
 use std::collections::BTreeMap;
@@ -37,7 +37,8 @@ pub struct OpenReport {
     pub log: Option<Recovery>,
     /// Of the manifest; nothing where the tenant was just made.
     pub manifest: Option<ManifestRecovery>,
-    /// Segment files that no version names: a crash came between their making and the manifest, or behind a merge.
+    /// Segment files that no version names, and whose records are elsewhere or were let go: a crash came between their
+    /// making and the manifest, or behind a merge.
     pub orphans_removed: Vec<PathBuf>,
     /// Such files whose records are not known to be elsewhere, and where they were set aside.
     pub orphans_quarantined: Vec<PathBuf>,
@@ -74,7 +75,6 @@ impl TenantCore {
         };
         vfs.create_dir_all(&options.dir.join("segments"))?;
         let version = manifest.version();
-        remove_orphans(&options, &version, &mut report)?;
         // A file is left when the memtable is full: more room than that is seldom used.
         let preallocate_bytes = PREALLOCATE_BYTES.min(options.memtable_bytes_max as u64);
         let log_options = LogOptions { preallocate_bytes, keys: options.keys.clone(), ..LogOptions::default() };
@@ -83,6 +83,8 @@ impl TenantCore {
         let (log, recovery) =
             Log::open(vfs, log_dir, id, log_options, version.sealed_below, &mut |batch| replay.push(batch))?;
         report.log = Some(recovery);
+        // Behind the log, which refuses where it begins too late for the manifest: what is missing is in such files then.
+        remove_orphans(id, &options, &version, &replay, &mut report)?;
         let receipts = Receipts::open(id, &options, version.sealed_below)?;
         for batch in &replay {
             receipts.replay(batch).map_err(|e| StorageError::from(e.in_file(&options.dir.join("log"))))?;
@@ -225,87 +227,4 @@ pub(super) fn open_segments(
     // One whose class or place is another is opened anew: what is open knows it as it was.
     let kept = |n: &SegmentId, meta: &Arc<_>| before.get(n).filter(|s| s.meta() == meta).cloned();
     version.segments.iter().map(|(n, meta)| (*n, kept(n, meta).unwrap_or_else(|| source(meta)))).collect()
-}
-
-/// Removes segment files that no version names, where their records are known to be elsewhere; sets others aside.
-fn remove_orphans(options: &TenantOptions, version: &Version, report: &mut OpenReport) -> Result<(), StorageError> {
-    let dir = options.dir.join("segments");
-    for entry in options.vfs.list(&dir)? {
-        if let Some(index) = entry.name.strip_suffix(".tmp").unwrap_or(&entry.name).strip_suffix(".idx") {
-            remove_stale_index(options, version, &dir.join(&entry.name), index)?;
-            continue;
-        }
-        let Some(id) = entry.name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()) else {
-            continue;
-        };
-        let id = SegmentId(id);
-        let live = version.segments.get(&id);
-        if live.is_some_and(|meta| meta.place.is_own()) {
-            continue;
-        }
-        let path = segment_path(options, id);
-        let sealed = version.sealed_below;
-        let holds = |test: &dyn Fn(&SegmentReader) -> bool| holds(options, &path, test);
-        let gone_or_in_log = id < version.next_segment_id || holds(&|r| seqs(r).all(|(first, _)| first > sealed));
-        let elsewhere = || holds(&|r| seqs(r).all(|(_, last)| last <= sealed)) && live_are_there(options, version);
-        if live.is_some() {
-            // It was moved to an archive, and checked there, before the manifest said so.
-            options.vfs.remove(&path)?;
-            report.orphans_removed.push(path);
-        } else if gone_or_in_log || elsewhere() {
-            // Merged, expired or deleted by an edit of the manifest; or its records are still in the log, or in the
-            // segments that it would have taken the place of.
-            options.vfs.remove(&path)?;
-            report.orphans_removed.push(path);
-        } else {
-            let reason = "no edit of the manifest names this segment, and its records are not known to be elsewhere";
-            let (bytes, folder) = (options.vfs.read(&path)?, options.dir.join("quarantine"));
-            let aside = crate::vfs::set_aside(&*options.vfs, &folder, &entry.name, &bytes, reason)?;
-            options.vfs.remove(&path)?;
-            report.orphans_quarantined.push(aside);
-        }
-    }
-    Ok(())
-}
-
-/// Removes an index that was made anew where no entry of the manifest says so: a crash came between, or its segment is
-/// gone. What it is made of is in the segment.
-fn remove_stale_index(options: &TenantOptions, version: &Version, path: &Path, hex: &str) -> Result<(), StorageError> {
-    let meta = u64::from_str_radix(hex, 16).ok().and_then(|id| version.segments.get(&SegmentId(id)));
-    let is_named = match meta {
-        Some(meta) if path.extension().is_some_and(|e| e == "idx") => {
-            blake3::hash(&options.vfs.read(path)?).as_bytes() == &meta.index_root
-        }
-        _ => false,
-    };
-    if is_named { Ok(()) } else { options.vfs.remove(path) }
-}
-
-/// Was the file cut off while it was written, or does a test hold of it? A segment is synced before the manifest names
-/// it: a file without an end was never more than an attempt.
-fn holds(options: &TenantOptions, path: &std::path::Path, test: &dyn Fn(&SegmentReader) -> bool) -> bool {
-    let open = |p| {
-        let (file, _) = open_segment(options.vfs.open(p)?, &options.keys)?;
-        SegmentReader::open(file, Arc::new(Cache::new(0)))
-    };
-    match open(path) {
-        Ok(reader) => test(&reader),
-        // What is missing is the key, and not the file's end.
-        Err(e) => !matches!(e, StorageError::Key(_)),
-    }
-}
-
-/// Lowest and highest Seq of each block.
-fn seqs(reader: &SegmentReader) -> impl Iterator<Item = (Seq, Seq)> {
-    reader.footer().blocks.iter().map(|b| b.info.seq)
-}
-
-/// Is the file of each live segment in the tenant's folder there, and as long as it should be? Where one is not, the
-/// manifest may be older than the files, and what it does not name may hold what is missing.
-fn live_are_there(options: &TenantOptions, version: &Version) -> bool {
-    let own = version.segments.values().filter(|s| s.place.is_own());
-    own.into_iter().all(|s| {
-        let len = options.vfs.open(&segment_path(options, s.id)).and_then(|file| file.len());
-        len.is_ok_and(|len| len == s.bytes)
-    })
 }
