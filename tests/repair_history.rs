@@ -300,3 +300,48 @@ fn a_repair_of_earlier_parts_that_loses_power_is_completed_by_another() {
     }
     assert!(operation > 20, "a repair of {operation} operations");
 }
+
+/// The simulator's seed 703670: of a damaged last entry the power took the mark that proved it, so that it was cut off as
+/// torn; and the segment that it had made was taken for an attempt whose records are in the log, and was removed.
+#[test]
+fn a_segment_whose_entry_is_cut_off_is_no_attempt_where_the_log_does_not_have_its_records() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let manifest = tenant_dir(&data, "acme").join("manifest");
+    let store = Store::open_with(&data, options()).unwrap();
+    let tenant = store.tenant("acme").unwrap();
+    tenant.append(&support::store::records(1, 50, 0)).unwrap();
+    tenant.flush().unwrap();
+    let before = std::fs::read(&manifest).unwrap().len();
+    tenant.seal().unwrap();
+    tenant.append(&support::store::records(2, 20, 50)).unwrap();
+    let rows = |tenant: &duramen::Tenant| -> Vec<String> {
+        tenant.query("*").unwrap().map(|row| row.unwrap().to_json()).collect()
+    };
+    let expect = rows(&tenant);
+    drop(tenant);
+    store.close().unwrap();
+    let whole = std::fs::read(&manifest).unwrap();
+    assert!(expect.len() == 70 && whole.len() > before + 40);
+    for (len, opens_before) in [(before, false), (before + 30, false), (before, true), (before + 30, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let copy = dir.path().join("data");
+        folder::copy(&data, &copy);
+        std::fs::write(tenant_dir(&copy, "acme").join("manifest"), &whole[..len]).unwrap();
+        if opens_before {
+            let store = Store::open_with(&copy, options()).unwrap();
+            assert!(store.existing_tenant("acme").is_err(), "the log goes on from what nobody knows");
+            store.close().unwrap();
+        }
+        let mut dry = RepairOptions::default();
+        dry.dry_run = true;
+        let (dry, done) = (repair(&copy, &dry).unwrap(), repair(&copy, &RepairOptions::default()).unwrap());
+        assert!(dry.lost.is_empty() && done.lost.is_empty() && done.failures.is_empty(), "{len}: {dry}\n{done}");
+        assert!(repair(&copy, &RepairOptions::default()).unwrap().is_clean());
+        let store = Store::open_with(&copy, options()).unwrap();
+        assert_eq!(rows(&store.existing_tenant("acme").unwrap()), expect);
+        store.close().unwrap();
+        let report = verify(&[&copy], true);
+        assert!(report.ok, "{:?}", report.findings);
+    }
+}
