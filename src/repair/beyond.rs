@@ -30,13 +30,7 @@ impl History {
 impl Tenant<'_> {
     /// What is known where the manifest, which comes to this version, does not say all; `None` where it does.
     pub(super) fn beyond(&self, version: &Version) -> Result<Option<History>, StorageError> {
-        let dir = self.dir.join("segments");
-        let mut orphans = Vec::new();
-        for entry in if self.vfs.exists(&dir)? { self.vfs.list(&dir)? } else { Vec::new() } {
-            let id = entry.name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()).map(SegmentId);
-            let is_named = |id: &SegmentId| version.segments.get(id).is_some_and(|meta| meta.place.is_own());
-            orphans.extend(id.filter(|id| format!("{id}.seg") == entry.name && !is_named(id)));
-        }
+        let orphans = self.orphans(version)?;
         let goes_further = goes_further(&**self.vfs, self.dir, version)?;
         if orphans.is_empty() && !goes_further {
             return Ok(None);
@@ -60,6 +54,27 @@ impl Tenant<'_> {
         let Some((id, _)) = files.iter().find(|(_, wanted)| !wanted.is_disjoint(&needed)) else { return Ok(None) };
         problem.expected = format!("entries that name segment {id}, which has records that nothing else has");
         Ok(Some(History { problem, ..history }))
+    }
+
+    /// The segments in the tenant's folder that a version does not name there.
+    fn orphans(&self, version: &Version) -> Result<Vec<SegmentId>, StorageError> {
+        let dir = self.dir.join("segments");
+        let mut orphans = Vec::new();
+        for entry in if self.vfs.exists(&dir)? { self.vfs.list(&dir)? } else { Vec::new() } {
+            let id = entry.name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()).map(SegmentId);
+            let is_named = |id: &SegmentId| version.segments.get(id).is_some_and(|meta| meta.place.is_own());
+            orphans.extend(id.filter(|id| format!("{id}.seg") == entry.name && !is_named(id)));
+        }
+        Ok(orphans)
+    }
+
+    /// For a dry run: says which of them an open takes away.
+    pub(super) fn tell_orphans(&mut self, version: &Version) -> Result<(), StorageError> {
+        for id in self.orphans(version)? {
+            let what = "no entry names it: removed where its records are elsewhere, else set aside";
+            self.act(&segment_file(self.dir, id), what, None);
+        }
+        Ok(())
     }
 
     /// Takes out the Seqs that a named segment or the log has.

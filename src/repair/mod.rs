@@ -21,10 +21,11 @@ mod receipts;
 mod records;
 mod report;
 mod segment;
+mod strange;
 mod tenant;
 mod write;
 
-pub use report::{Action, Failure, Loss, RepairReport};
+pub use report::{Action, Failure, Left, Loss, RepairReport};
 
 use crate::archive::Archives;
 use crate::catalog::CONTROL_LOG;
@@ -86,8 +87,13 @@ pub fn repair_on(vfs: &Arc<dyn Vfs>, data: &Path, options: &RepairOptions) -> Re
     for name in names {
         let id = TenantId::new(&name)?;
         let dir = data.join("tenants").join(id.as_str());
-        if !crate::tenant::exists(&**vfs, &dir)? {
-            return Err(ErrorKind::NoSuchTenant(name).into());
+        match crate::tenant::exists(&**vfs, &dir) {
+            Ok(true) => {}
+            Ok(false) => return Err(ErrorKind::NoSuchTenant(name).into()),
+            Err(error) => {
+                report.failures.push(Failure { tenant: Some(name), error: error.to_string() });
+                continue;
+            }
         }
         // Without its keys what is encrypted would be taken for damaged.
         let keys = match KeyRing::open(vfs.clone(), &dir, &id, options.master_key.as_ref()) {
@@ -101,7 +107,9 @@ pub fn repair_on(vfs: &Arc<dyn Vfs>, data: &Path, options: &RepairOptions) -> Re
         keys.begin_hashing();
         let (id, archives) = (&id, &options.archives);
         let mut tenant = tenant::Tenant { vfs, dir: &dir, id, keys: &keys, archives, report: &mut report };
-        if let Err(error) = tenant.run().and_then(|()| settle(vfs, &store, (&dir, id, &keys), &mut report)) {
+        let done = tenant.run().and_then(|()| settle(vfs, &store, (&dir, id, &keys), &mut report));
+        let looked = strange::look_at_tenant(&**vfs, &dir, id, &mut report).map_err(Error::from);
+        if let Err(error) = done.and(looked) {
             report.failures.push(Failure { tenant: Some(name), error: error.to_string() });
         }
     }
@@ -115,6 +123,11 @@ pub fn repair_on(vfs: &Arc<dyn Vfs>, data: &Path, options: &RepairOptions) -> Re
             }
             Err(error) => report.failures.push(Failure { tenant: None, error: error.to_string() }),
         }
+    }
+    if options.tenant.is_none()
+        && let Err(error) = strange::look(&**vfs, data, &mut report)
+    {
+        report.failures.push(Failure { tenant: None, error: error.to_string() });
     }
     store.close()?;
     Ok(report)

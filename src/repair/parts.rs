@@ -38,6 +38,12 @@ pub(super) fn parts(vfs: &dyn Vfs, dir: &Path) -> Result<BTreeMap<u64, PathBuf>,
     Ok(parts)
 }
 
+/// Is it the name of an earlier part?
+pub(super) fn is_part(name: &str) -> bool {
+    let number = name.strip_prefix("manifest.").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    number.is_some_and(|number| format!("manifest.{number:016x}") == name)
+}
+
 fn part_file(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("manifest.{number:016x}"))
 }

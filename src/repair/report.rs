@@ -21,6 +21,8 @@ pub struct RepairReport {
     pub lost: Vec<Loss>,
     /// What could not be repaired.
     pub failures: Vec<Failure>,
+    /// What `verify` finds and a repair can do nothing about.
+    pub left: Vec<Left>,
     /// Are decisions about tenants and tokens lost?
     pub control_lost: bool,
     /// Records that were recovered from damaged segments and logs.
@@ -68,8 +70,19 @@ pub struct Failure {
     pub error: String,
 }
 
+/// Something that was left as it is: a file that is none of the store's, or a tenant whose folder is gone.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Left {
+    /// Whose; `None` for the whole store.
+    pub tenant: Option<String>,
+    /// The file or folder.
+    pub file: PathBuf,
+    /// What it is.
+    pub what: String,
+}
+
 impl RepairReport {
-    /// Was there nothing to do?
+    /// Was there nothing to do? There may be something all the same that was left as it is.
     pub fn is_clean(&self) -> bool {
         self.actions.is_empty() && self.lost.is_empty() && self.failures.is_empty()
     }
@@ -127,8 +140,12 @@ impl fmt::Display for RepairReport {
         for Failure { tenant, error } in &self.failures {
             writeln!(f, "{}: could not be repaired: {error}", tenant.as_deref().unwrap_or("the store"))?;
         }
+        for Left { file, what, .. } in &self.left {
+            writeln!(f, "{}: {what}", file.display())?;
+        }
         if self.is_clean() {
-            return f.write_str("nothing to repair");
+            f.write_str("nothing to repair")?;
+            return if self.left.is_empty() { Ok(()) } else { write!(f, ", {} left as they are", self.left.len()) };
         }
         let (recovered, lost) = (self.records_recovered, self.records_lost());
         let done = if self.dry_run { "would be recovered" } else { "recovered" };

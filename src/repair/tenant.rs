@@ -89,6 +89,9 @@ impl Tenant<'_> {
                 match short {
                     Some(history) => history,
                     None => {
+                        if self.report.dry_run {
+                            self.tell_orphans(&version)?;
+                        }
                         listed.add(version.segments.values().map(|meta| &**meta));
                         self.mend_list(&listed)?;
                         return self.by_manifest(&version, is_torn);

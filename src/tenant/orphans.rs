@@ -80,6 +80,7 @@ pub(super) fn remove_orphans(
         }
         let id = entry.name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()).map(SegmentId);
         let is_live = |id: &SegmentId| version.segments.get(id).is_some_and(|meta| meta.place.is_own());
+        let id = id.filter(|id| format!("{id}.seg") == entry.name);
         orphans.extend(id.filter(|id| !is_live(id)).map(|id| (id, entry.name)));
     }
     // All are looked at before any of them goes.

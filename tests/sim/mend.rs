@@ -185,10 +185,19 @@ fn tenant_files(vfs: &SimVfs, name: &str) -> Vec<(PathBuf, Option<Vec<u8>>)> {
     files.map(|path| (path.clone(), vfs.bytes(&path))).collect()
 }
 
-/// Flips up to two bits in files of a tenant, or in the control log; gives these files as they are then.
+/// Flips up to two bits in files of a tenant, or in the control log, and may cut the manifest; gives these files as they are
+/// then.
 fn damage(world: &mut World, left: &SimVfs, name: &'static str) -> Vec<(PathBuf, Vec<u8>)> {
     let dir = World::tenant_dir(name);
     let mut damaged: Vec<PathBuf> = Vec::new();
+    let manifest = dir.join("manifest");
+    let bytes = left.bytes(&manifest).filter(|_| world.random.below(8) == 0).unwrap_or_default();
+    if !bytes.is_empty() {
+        let at = world.random.below(bytes.len() as u64);
+        left.put(&manifest, &bytes[..at as usize]);
+        world.note(format!("all behind byte {at} of {} is cut off", manifest.display()));
+        damaged.push(manifest);
+    }
     for _ in 0..world.random.below(3) {
         let is_of = |path: &PathBuf| {
             let file = path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();

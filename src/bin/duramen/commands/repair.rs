@@ -14,8 +14,8 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(
     after_help = "Example: duramen repair --data logs --dry-run\n         duramen repair --data logs --tenant acme --json\n\n\
-Exit status: 0 nothing is lost, 1 something is (it is listed), or a dry run found something to do, 3 something could not \
-be repaired."
+Exit status: 0 nothing is lost, 1 something is (it is listed), or was left as it is (a strange file, a tenant whose folder \
+is gone), or a dry run found something to do, 3 something could not be repaired."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub struct Args {
     /// Say what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print one JSON object with `actions`, `lost` and `failures`
+    /// Print one JSON object with `actions`, `lost`, `left` and `failures`
     #[arg(long)]
     json: bool,
 }
@@ -47,7 +47,7 @@ impl Args {
         out.flush()?;
         Ok(match () {
             () if !report.failures.is_empty() => ExitCode::from(FAILED),
-            () if !report.lost.is_empty() || report.control_lost => ExitCode::from(PROBLEM),
+            () if !report.lost.is_empty() || !report.left.is_empty() || report.control_lost => ExitCode::from(PROBLEM),
             () if self.dry_run && !report.is_clean() => ExitCode::from(PROBLEM),
             () => ExitCode::SUCCESS,
         })
