@@ -4,8 +4,8 @@ use crate::error::StorageError;
 use crate::id::Seq;
 use crate::record::text::{fold, is_word_char, words};
 use crate::record::{
-    Block, BlockInfo, Column, Data, Field, Fill, FixedForm, Form, Labels, Outline, Presence, Skeleton, Source, Tag,
-    Tags, Template, TermIndex, TermQuery, Texts, Timestamp, ZONE_COUNTS_MAX, Zone, ZoneMap, elements,
+    Block, BlockInfo, Codes, Column, Data, Field, Fill, FixedForm, Form, Labels, Outline, Presence, Skeleton, Source,
+    Tag, Tags, Template, TermIndex, TermQuery, Texts, Timestamp, ZONE_COUNTS_MAX, Zone, ZoneMap, elements,
 };
 use regex_automata::dfa::Automaton;
 use regex_automata::{Anchored, Input};
@@ -134,7 +134,8 @@ pub(crate) fn column(values: &[(Tag, String)], style: Style) -> Column {
             let mut entries = values.to_vec();
             entries.sort();
             entries.dedup();
-            let codes = values.iter().map(|v| entries.binary_search(v).unwrap_or_default() as u32).collect();
+            let codes = values.iter().map(|v| entries.binary_search(v).unwrap_or_default() as u32);
+            let codes = Codes::of(codes, entries.len());
             let Column { tags, data } = identifiers(&entries).unwrap_or_else(|| plain(&entries));
             Column { tags, data: Data::Dictionary { entries: Box::new(data), codes } }
         }
@@ -206,6 +207,7 @@ fn outline(column: &Column) -> Option<Outline> {
             templates.len() as u32 - 1
         }));
     }
+    let codes = Codes::of(codes, templates.len());
     let others = Column { tags: Tags::One(Tag::String), data: Data::Plain(others) };
     let fills = vec![Fill::new(Form::Integer), Fill::new(Form::Among(others.into()))];
     Some(Outline::new(Skeleton::new(templates, codes).into(), fills))

@@ -9,7 +9,9 @@ use super::prune::zone;
 use super::row::stream_id_text;
 use super::target::{MESSAGE_NAME, Target};
 use crate::error::StorageError;
-use crate::record::{Block, Column, Data, Field, Number, Outline, Presence, Quantity, Tag, Tags, Texts, Timestamp};
+use crate::record::{
+    Block, Codes, Column, Data, Field, Number, Outline, Presence, Quantity, Tag, Tags, Texts, Timestamp,
+};
 use rustc_hash::FxHashMap;
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
@@ -153,8 +155,8 @@ impl BlockView {
         let all = self.rows() as usize;
         match (streams.entries(), &streams.data) {
             (Some(entries), Data::Dictionary { codes, .. }) => {
-                let table: Vec<bool> = (0..entries.len()).map(|i| holds(&entries, i)).collect();
-                Bits::of_values(codes, |code| table.get(code as usize).copied().unwrap_or(false))
+                let passing = (0..entries.len()).filter(|&i| holds(&entries, i)).map(|entry| entry as u32);
+                Bits::of_codes(codes, &passing.collect::<Vec<_>>())
             }
             (Some(entries), _) if !streams.is_empty() && holds(&entries, 0) => Bits::all(all),
             (Some(_), _) => Bits::none(all),
@@ -326,19 +328,9 @@ struct Outlined {
 }
 
 /// The places of the values whose templates have this answer.
-fn of_templates(codes: &[u32], found: &[Found], which: Found) -> Bits {
+fn of_templates(codes: &Codes, found: &[Found], which: Found) -> Bits {
     let chosen: Vec<u32> = (0..).zip(found).filter(|(_, found)| **found == which).map(|(code, _)| code).collect();
-    // Compared many at a time, which a table is not.
-    match *chosen {
-        [] => Bits::none(codes.len()),
-        [a] => Bits::of_values(codes, |code| code == a),
-        [a, b] => Bits::of_values(codes, |code| code == a || code == b),
-        [a, b, c] => Bits::of_values(codes, |code| code == a || code == b || code == c),
-        _ => {
-            let table: Vec<bool> = found.iter().map(|found| *found == which).collect();
-            Bits::of_values(codes, |code| table.get(code as usize).copied().unwrap_or(false))
-        }
-    }
+    Bits::of_codes(codes, &chosen)
 }
 
 /// The rows of both.

@@ -6,6 +6,7 @@
 //! their width; byte planes (all lowest bytes, then all second ones, ..) are for the compressor around them.
 
 use super::{DecodeError, Reader, put_varint, put_zigzag};
+use crate::record::Codes;
 
 /// Most integers in one run: a block has at most 65,536 rows.
 pub const INTS_MAX: usize = 1 << 16;
@@ -144,15 +145,91 @@ fn pack(numbers: &[u64], width: u32, out: &mut Vec<u8>) {
     }
 }
 
-fn unpack(body: &[u8], width: u32, count: usize) -> Vec<u64> {
+/// Numbers that are decoded at a time: they stay in the nearest cache.
+const STEP: usize = 256;
+
+/// A run as it is stored.
+struct Stored<'a> {
+    is_packed: bool,
+    has_deltas: bool,
+    count: usize,
+    base: i64,
+    factor: u64,
+    /// Bits of a packed number, or planes.
+    width: u8,
+    body: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes, "integers");
+        let mode = r.u8()?;
+        let count = r.varint()?;
+        let base = r.zigzag()?;
+        let factor = r.varint()?;
+        let width = r.u8()?;
+        if count > INTS_MAX as u64 {
+            return Err(r.error(format!("at most {INTS_MAX} integers"), count));
+        }
+        let count = count as usize;
+        let bytes = match mode & !DELTA {
+            PACKED if width <= 64 => (count * usize::from(width)).div_ceil(8),
+            PLANES if width <= 8 => count * usize::from(width),
+            _ => return Err(r.error("a known mode and width", format!("mode {mode}, width {width}"))),
+        };
+        let body = r.take(bytes)?;
+        r.end()?;
+        let (is_packed, has_deltas) = (mode & !DELTA == PACKED, mode & DELTA != 0);
+        Ok(Stored { is_packed, has_deltas, count, base, factor, width, body })
+    }
+
+    /// Gives the integers, as many at a time as fit.
+    fn each(&self, mut take: impl FnMut(&[i64]) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
+        let mut numbers = [0u64; STEP];
+        let mut values = [0i64; STEP];
+        let mut sum = 0u64;
+        for first in (0..self.count).step_by(STEP) {
+            let len = STEP.min(self.count - first);
+            let (numbers, values) = (&mut numbers[..len], &mut values[..len]);
+            match self.is_packed {
+                true => unpack(self.body, u32::from(self.width), first, numbers),
+                false => {
+                    numbers.fill(0);
+                    for (plane, bytes) in self.body.chunks_exact(self.count).enumerate() {
+                        let bytes = &bytes[first..first + len];
+                        numbers.iter_mut().zip(bytes).for_each(|(n, &b)| *n |= u64::from(b) << (8 * plane));
+                    }
+                }
+            }
+            if self.has_deltas {
+                for n in &mut *numbers {
+                    sum = sum.wrapping_add(((*n >> 1) as i64 ^ -((*n & 1) as i64)) as u64);
+                    *n = sum;
+                }
+            }
+            let base = self.base;
+            // A multiplication of 64 bits takes longer than all the rest.
+            match self.factor {
+                1 => values.iter_mut().zip(numbers).for_each(|(v, n)| *v = base.wrapping_add(*n as i64)),
+                by => {
+                    values.iter_mut().zip(numbers).for_each(|(v, n)| *v = base.wrapping_add(n.wrapping_mul(by) as i64))
+                }
+            }
+            take(values)?;
+        }
+        Ok(())
+    }
+}
+
+/// The numbers of this many bits from the one at `first` on.
+fn unpack(body: &[u8], width: u32, first: usize, numbers: &mut [u64]) {
     if width == 0 {
-        return vec![0; count];
+        return numbers.fill(0);
     }
     let mask = if width == 64 { u64::MAX } else { (1 << width) - 1 };
-    let mut numbers = Vec::with_capacity(count);
     // Up to 56 bits lie within eight bytes from any bit of the first one.
-    let mut at = 0usize;
-    for _ in 0..count {
+    let mut at = first * width as usize;
+    for number in numbers {
         let (byte, shift) = (at / 8, at % 8);
         let n = match body.get(byte..byte + 8) {
             Some(eight) if width <= 56 => {
@@ -167,53 +244,53 @@ fn unpack(body: &[u8], width: u32, count: usize) -> Vec<u64> {
                 (u128::from_le_bytes(word) >> shift) as u64
             }
         };
-        numbers.push(n & mask);
+        *number = n & mask;
         at += width as usize;
     }
-    numbers
+}
+
+/// Reads a run that ends where the bytes end, and appends it.
+pub fn decode_to(bytes: &[u8], out: &mut Vec<i64>) -> Result<(), DecodeError> {
+    let stored = Stored::read(bytes)?;
+    out.reserve(stored.count);
+    stored.each(|values| {
+        out.extend_from_slice(values);
+        Ok(())
+    })
 }
 
 /// Reads a run that ends where the bytes end.
 pub fn decode(bytes: &[u8]) -> Result<Vec<i64>, DecodeError> {
-    let mut r = Reader::new(bytes, "integers");
-    let mode = r.u8()?;
-    let count = r.varint()?;
-    let base = r.zigzag()?;
-    let factor = r.varint()?;
-    let width = r.u8()?;
-    if count > INTS_MAX as u64 {
-        return Err(r.error(format!("at most {INTS_MAX} integers"), count));
-    }
-    let count = count as usize;
-    let numbers = match mode & !DELTA {
-        PACKED if width <= 64 => {
-            let body = r.take((count * usize::from(width)).div_ceil(8))?;
-            unpack(body, width.into(), count)
+    let mut out = Vec::new();
+    decode_to(bytes, &mut out)?;
+    Ok(out)
+}
+
+/// Reads a run of numbers below `count`, which are appended to others of at most as many.
+pub fn decode_codes(bytes: &[u8], count: u32, out: &mut Codes) -> Result<(), DecodeError> {
+    let stored = Stored::read(bytes)?;
+    let check = |most: Option<u64>| match most {
+        Some(most) if most >= u64::from(count) => {
+            Err(DecodeError::new("codes", 0, format!("a number below {count}"), most as i64))
         }
-        PLANES if width <= 8 => {
-            let mut numbers = vec![0u64; count];
-            for plane in 0..width {
-                for (n, &b) in numbers.iter_mut().zip(r.take(count)?) {
-                    *n |= u64::from(b) << (8 * plane);
-                }
-            }
-            numbers
-        }
-        _ => return Err(r.error("a known mode and width", format!("mode {mode}, width {width}"))),
+        _ => Ok(()),
     };
-    r.end()?;
-    let value = |n: u64| base.wrapping_add(n.wrapping_mul(factor) as i64);
-    Ok(if mode & DELTA == 0 {
-        numbers.into_iter().map(value).collect()
-    } else {
-        let mut sum = 0u64;
-        numbers
-            .into_iter()
-            .map(|n| {
-                sum = sum.wrapping_add(((n >> 1) as i64 ^ -((n & 1) as i64)) as u64);
-                value(sum)
-            })
-            .collect()
+    if let (Codes::U8(codes), false, false, 1, 0, 1) =
+        (&mut *out, stored.is_packed, stored.has_deltas, stored.width, stored.base, stored.factor)
+    {
+        check(stored.body.iter().max().map(|&most| most.into()))?;
+        codes.extend_from_slice(stored.body);
+        return Ok(());
+    }
+    stored.each(|values| {
+        // What is negative is a large number so.
+        check(values.iter().map(|&value| value as u64).max())?;
+        match out {
+            Codes::U8(codes) => codes.extend(values.iter().map(|&value| value as u8)),
+            Codes::U16(codes) => codes.extend(values.iter().map(|&value| value as u16)),
+            Codes::U32(codes) => codes.extend(values.iter().map(|&value| value as u32)),
+        }
+        Ok(())
     })
 }
 
@@ -243,6 +320,43 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn codes_are_those_integers_in_less_room() {
+        for count in [1, 2, 200, 256, 257, 1000, 65_536, 65_537, 1_000_000] {
+            let mut random = 7u32;
+            let mut next = |below: u32| {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (random >> 3) % below
+            };
+            let few = |n: u32| if n.is_multiple_of(9) { count - 1 } else { n % 2 % count };
+            let runs: [Vec<u32>; 4] = [
+                (0..1000).map(|_| next(count)).collect(),
+                (0..1000).map(few).collect(),
+                (0..700).map(|n| n / 3 % count).collect(),
+                Vec::new(),
+            ];
+            for run in runs {
+                let values: Vec<i64> = run.iter().map(|&n| n.into()).collect();
+                for body in [Body::Packed, Body::Planes] {
+                    let mut out = Vec::new();
+                    encode(&values, body, &mut out);
+                    let mut codes = Codes::below(count as usize, 0);
+                    assert!(
+                        decode_codes(&out, count, &mut codes)
+                            .and_then(|()| decode_codes(&out, count, &mut codes))
+                            .is_ok()
+                    );
+                    assert_eq!(codes.iter().collect::<Vec<_>>(), [&run[..], &run].concat(), "{body:?} below {count}");
+                    let most = run.iter().max().copied().unwrap_or(0);
+                    assert_eq!(decode_codes(&out, most, &mut codes).is_err(), !run.is_empty(), "{body:?} below {most}");
+                }
+            }
+        }
+        let mut out = Vec::new();
+        encode(&[3, -1], Body::Planes, &mut out);
+        assert!(decode_codes(&out, 4, &mut Codes::below(4, 0)).is_err(), "none is negative");
     }
 
     #[test]

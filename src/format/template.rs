@@ -7,7 +7,7 @@
 //!
 //! A column that is referred to is of a lower rank than the one that refers, so that no reference leads back.
 
-use super::chunk::{Encoding, PAGE_BYTES_MAX, Page, decode_data, decode_integers, value_pages};
+use super::chunk::{Encoding, PAGE_BYTES_MAX, Page, decode_codes, decode_data, value_pages};
 use super::{DecodeError, Reader, put_bytes, put_varint};
 use crate::error::StorageError;
 use crate::record::{Column, Data, Skeleton, Tag, Tags, Texts};
@@ -188,18 +188,7 @@ pub fn decode_skeleton(
 ) -> Result<Skeleton, StorageError> {
     let page = &chunk.templates;
     let templates = read_templates(page, &read(page)?, chunk.fills.len()).map_err(|e| fail(page, e))?;
-    let mut codes: Vec<u32> = Vec::new();
-    for page in &chunk.codes {
-        for code in decode_integers(page, &read(page)?).map_err(|e| fail(page, e))? {
-            match u32::try_from(code) {
-                Ok(code) if (code as usize) < templates.len() => codes.push(code),
-                _ => {
-                    let expected = format!("a template below {}", templates.len());
-                    return Err(fail(page, DecodeError::new("templates", 0, expected, code)));
-                }
-            }
-        }
-    }
+    let codes = decode_codes(&chunk.codes, templates.len() as u32, read, fail)?;
     let skeleton = Skeleton::new(templates, codes);
     let mut taken: Vec<u64> = vec![0; chunk.fills.len()];
     for (template, &count) in skeleton.templates.iter().zip(&skeleton.counts) {
@@ -232,7 +221,7 @@ pub fn decode_template(chunk: &TemplateChunk, sources: &mut Sources<'_>) -> Resu
             }
         });
     }
-    put_together(&skeleton, &skeleton.codes, &mut fillings).map_err(|e| fail(&chunk.templates, e))
+    put_together(&skeleton, skeleton.codes.iter(), &mut fillings).map_err(|e| fail(&chunk.templates, e))
 }
 
 /// Of each fill, the numbers of the values that the texts at these places (ascending) take, `None` where they take
@@ -243,7 +232,7 @@ pub fn values_taken(skeleton: &Skeleton, places: &[u32], fills: &[FillChunk]) ->
     places
         .iter()
         .filter_map(|&place| skeleton.codes.get(place as usize))
-        .for_each(|&code| is_wanted[code as usize] = true);
+        .for_each(|code| is_wanted[code as usize] = true);
     let wanted = skeleton.templates.iter().zip(&is_wanted).filter(|(_, wanted)| **wanted);
     wanted.flat_map(|(template, _)| &template.holes).for_each(|&fill| is_needed[fill as usize] = true);
     let values = |fill: usize| {
@@ -253,17 +242,12 @@ pub fn values_taken(skeleton: &Skeleton, places: &[u32], fills: &[FillChunk]) ->
         let takers: Vec<(u32, u32)> = (0..).zip(&taking).filter(|(_, n)| **n > 0).map(|(t, n)| (t, *n)).collect();
         let (mut from, mut taken, mut values) = (0, 0u32, Vec::new());
         for &place in places {
-            let Some(&code) = skeleton.codes.get(place as usize) else { break };
-            let before = &skeleton.codes[from..place as usize];
-            let more: u32 = match takers.len() {
-                // Counted many at a time.
-                0..=TAKERS_MAX => {
-                    let of_taker = |t: u32| before.iter().map(|&code| u32::from(code == t)).sum::<u32>();
-                    takers.iter().map(|&(t, n)| of_taker(t) * n).sum()
-                }
-                _ => before.iter().map(|&code| taking[code as usize]).sum(),
+            let Some(code) = skeleton.codes.get(place as usize) else { break };
+            let before = from..place as usize;
+            taken += match takers.len() {
+                0..=TAKERS_MAX => takers.iter().map(|&(t, n)| skeleton.codes.count_of(t, before.clone()) * n).sum(),
+                _ => before.map(|place| taking[skeleton.codes.at(place) as usize]).sum::<u32>(),
             };
-            taken += more;
             values.extend(taken..taken + taking[code as usize]);
             from = place as usize;
         }
@@ -280,14 +264,14 @@ pub fn values_taken(skeleton: &Skeleton, places: &[u32], fills: &[FillChunk]) ->
 /// missing.
 pub fn put_together(
     skeleton: &Skeleton,
-    codes: &[u32],
+    codes: impl ExactSizeIterator<Item = u32>,
     fillings: &mut [Option<Filling>],
 ) -> Result<Texts, DecodeError> {
     let mut texts = Texts::default();
     texts.ends.reserve_exact(codes.len());
     let too_long =
         |len: usize| DecodeError::new("templates", 0, format!("texts of at most {REBUILT_BYTES_MAX} bytes"), len);
-    for (row, &code) in codes.iter().enumerate() {
+    for (row, code) in codes.enumerate() {
         let template = &skeleton.templates[code as usize];
         let mut literals = template.literals.iter();
         for (&hole, literal) in template.holes.iter().zip(&mut literals) {

@@ -5,7 +5,7 @@ use super::{IndexBuilder, IndexReader, OpenError};
 use crate::error::StorageError;
 use crate::format::bundle::{Bundle, Tokenizer, check_bundle};
 use crate::record::text::{contains_phrase, fold, is_word_char, words};
-use crate::record::{Column, Data, FixedForm, Tag, Tags, TermIndex, TermQuery, Texts};
+use crate::record::{Codes, Column, Data, FixedForm, Tag, Tags, TermIndex, TermQuery, Texts};
 use proptest::prelude::*;
 use regex_automata::dfa::{StartKind, dense};
 use regex_automata::util::syntax;
@@ -266,7 +266,7 @@ fn columns_hold_what_their_texts_hold() {
     let odd = FixedForm::Hex { prefix: (*b"x: 1.2.3.").into(), width: 1 };
     let columns = [
         one(Tag::Bool, Data::Constant { len: 3, text: (*b"true").into() }),
-        one(Tag::String, Data::Dictionary { entries: Box::new(Data::Plain(entries)), codes: vec![0, 1, 0] }),
+        one(Tag::String, Data::Dictionary { entries: Box::new(Data::Plain(entries)), codes: Codes::U8(vec![0, 1, 0]) }),
         one(Tag::Number, Data::Integer(vec![0, -5, 8080, 123_456_789, i64::MIN, 99_999])),
         one(Tag::Number, Data::Decimal { values: vec![5, -12_345, i64::MIN, 1_000_050], places: 3 }),
         one(Tag::String, Data::Fixed { form: FixedForm::Ipv4, bytes: vec![10, 0, 0, 1, 255, 9, 8, 7] }),

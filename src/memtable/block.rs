@@ -4,7 +4,7 @@ use crate::error::StorageError;
 use crate::format::payload::Payload;
 use crate::format::rows::{RowRef, order_rows};
 use crate::id::Seq;
-use crate::record::{Block, BlockInfo, Column, Data, Field, Presence, Tags, Texts, Timestamp, Zone};
+use crate::record::{Block, BlockInfo, Codes, Column, Data, Field, Presence, Tags, Texts, Timestamp, Zone};
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
@@ -90,11 +90,10 @@ impl Block for MemoryBlock {
             payload.streams.iter().for_each(|labels| entries.push(labels.to_string().as_bytes()));
         }
         // The same set may stand more than once among the entries; a reader of a dictionary allows for that.
-        let codes = self
-            .ordered()
-            .iter()
-            .map(|r| first_code[r.batch as usize] + self.batches[r.batch as usize].1.records[r.record as usize].stream)
-            .collect();
+        let code = |r: &RowRef| {
+            first_code[r.batch as usize] + self.batches[r.batch as usize].1.records[r.record as usize].stream
+        };
+        let codes = Codes::of(self.ordered().iter().map(code), entries.len());
         let data = Data::Dictionary { entries: Box::new(Data::Plain(entries)), codes };
         Ok(Arc::new(Column { tags: Tags::One(crate::record::Tag::String), data }))
     }

@@ -3,7 +3,7 @@
 //! A column is dense: it holds a value for each record that has the field, and [`super::Presence`] tells which
 //! records these are. Whoever reads one works on [`Data`] where it knows how, and else on the texts.
 
-use super::Tag;
+use super::{Codes, Tag};
 
 /// Values of one field.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub enum Data {
         /// The entries' texts; any variant but this one.
         entries: Box<Data>,
         /// Index of each value's entry.
-        codes: Vec<u32>,
+        codes: Codes,
     },
     /// Integers whose text is what `i64` prints.
     Integer(Vec<i64>),
@@ -233,7 +233,7 @@ impl Data {
         match self {
             Data::Constant { text, .. } => text,
             Data::Plain(texts) => texts.get(i),
-            Data::Dictionary { entries, codes } => entries.text(codes[i] as usize, buffer),
+            Data::Dictionary { entries, codes } => entries.text(codes.at(i) as usize, buffer),
             _ => {
                 buffer.clear();
                 match self {
@@ -256,7 +256,7 @@ impl Data {
         match self {
             Data::Constant { text, .. } => out.extend_from_slice(text),
             Data::Plain(texts) => out.extend_from_slice(texts.get(i)),
-            Data::Dictionary { entries, codes } => entries.append_text(codes[i] as usize, out),
+            Data::Dictionary { entries, codes } => entries.append_text(codes.at(i) as usize, out),
             Data::Integer(values) => write_integer(values[i], out),
             Data::Decimal { values, places } => write_decimal(values[i], *places, out),
             Data::Fixed { form, bytes } => {
@@ -270,7 +270,7 @@ impl Data {
     pub fn memory(&self) -> usize {
         match self {
             Data::Constant { text, .. } => text.len(),
-            Data::Dictionary { entries, codes } => entries.memory() + codes.len() * 4,
+            Data::Dictionary { entries, codes } => entries.memory() + codes.memory(),
             Data::Integer(values) | Data::Decimal { values, .. } => values.len() * 8,
             Data::Fixed { bytes, .. } => bytes.len(),
             Data::Plain(texts) => texts.bytes.len() + texts.ends.len() * 4,
@@ -292,7 +292,7 @@ impl Column {
     pub fn tag(&self, i: usize) -> Tag {
         match (&self.tags, &self.data) {
             (Tags::One(tag), _) => *tag,
-            (Tags::Each(tags), Data::Dictionary { codes, .. }) => tags[codes[i] as usize],
+            (Tags::Each(tags), Data::Dictionary { codes, .. }) => tags[codes.at(i) as usize],
             (Tags::Each(tags), _) => tags[i],
         }
     }

@@ -5,6 +5,7 @@
 
 mod batch;
 mod block;
+mod codes;
 mod column;
 mod grams;
 mod json;
@@ -19,6 +20,8 @@ mod zone;
 
 pub use batch::{Batch, BatchBuilder, Head, RecordError, Span};
 pub use block::{Block, Field, Presence, Zone};
+pub use codes::Codes;
+pub(crate) use codes::each_width;
 pub use column::{Column, Data, FixedForm, Tags, Texts, write_decimal, write_integer};
 pub use grams::Grams;
 pub use json::{ARRAY_DEPTH_MAX, elements, for_each_element, write_json_string, write_json_value};

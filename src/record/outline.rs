@@ -1,7 +1,7 @@
 //! Outlines of texts: what is known of the values of a column that is stored as templates, before they are put together.
 
 use super::text::fold;
-use super::{Column, Data, FixedForm, Grams};
+use super::{Codes, Column, Data, FixedForm, Grams};
 use std::sync::Arc;
 
 /// Texts of fewer bytes are searched as they are.
@@ -21,27 +21,22 @@ pub struct Template {
 pub struct Skeleton {
     /// The templates.
     pub templates: Vec<Template>,
-    /// The number of each value's template, which is one of these.
-    pub codes: Vec<u32>,
+    /// The number of each value's template. There is one of each.
+    pub codes: Codes,
     /// How many values have each template.
     pub counts: Vec<u32>,
 }
 
 impl Skeleton {
     /// Counts the values of each template.
-    pub fn new(templates: Vec<Template>, codes: Vec<u32>) -> Self {
-        let mut counts = vec![0; templates.len()];
-        for &code in &codes {
-            if let Some(count) = counts.get_mut(code as usize) {
-                *count += 1;
-            }
-        }
+    pub fn new(templates: Vec<Template>, codes: Codes) -> Self {
+        let counts = codes.counts(templates.len());
         Skeleton { templates, codes, counts }
     }
 
     /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
-        self.codes.len() * 4 + self.templates.iter().map(Template::memory).sum::<usize>()
+        self.codes.memory() + self.templates.iter().map(Template::memory).sum::<usize>()
     }
 }
 

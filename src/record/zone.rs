@@ -47,8 +47,7 @@ impl ZoneMap {
                 zone.counts = Some(vec![(column.tag(0), text.clone(), *len)]);
             }
             Data::Dictionary { entries, codes } => {
-                let mut counts = vec![0u32; entries.len()];
-                codes.iter().for_each(|&c| counts[c as usize] += 1);
+                let counts = codes.counts(entries.len());
                 let tag = |entry: usize| match &column.tags {
                     super::Tags::One(tag) => *tag,
                     super::Tags::Each(tags) => tags[entry],

@@ -1,6 +1,6 @@
 //! Collects the values of one column and finds the form that they take least room in.
 
-use crate::record::{Column, Data, FixedForm, Tag, Tags, Texts};
+use crate::record::{Codes, Column, Data, FixedForm, Tag, Tags, Texts};
 use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher;
 
@@ -138,7 +138,8 @@ impl ColumnBuilder {
         if self.plain {
             Column { tags, data }
         } else {
-            Column { tags, data: Data::Dictionary { entries: Box::new(data), codes: self.codes } }
+            let codes = Codes::of(self.codes, data.len());
+            Column { tags, data: Data::Dictionary { entries: Box::new(data), codes } }
         }
     }
 }

@@ -5,9 +5,11 @@ use super::overflow::Overflow;
 use crate::error::StorageError;
 use crate::format::DecodeError;
 use crate::format::block::BlockHeader;
-use crate::format::chunk::{Chunk, ChunkTags, Encoding, Page, decode_data, decode_tags, page_bytes, value_pages};
+use crate::format::chunk::{
+    Chunk, ChunkTags, Encoding, Page, decode_codes, decode_data, decode_tags, page_bytes, value_pages,
+};
 use crate::format::template::{Refer, Sources, TemplateChunk, decode_skeleton, decode_some, decode_template};
-use crate::record::{Column, Data, Outline, Skeleton, Tag, Tags, ZoneMap};
+use crate::record::{Codes, Column, Data, Outline, Skeleton, Tag, Tags, ZoneMap};
 use crate::vfs::VfsFile;
 use std::sync::{Arc, OnceLock};
 
@@ -22,8 +24,10 @@ pub(super) enum Loaded {
     Times(Arc<Vec<i64>>),
     /// Sequence numbers.
     Seqs(Arc<Vec<u64>>),
-    /// Rows that have a column, or the shape of each row.
+    /// Rows that have a column.
     Rows(Arc<[u32]>),
+    /// The shape of each row.
+    Shapes(Arc<Codes>),
     /// Rarer fields.
     Overflow(Arc<Overflow>),
     /// Templates, and which one each value has.
@@ -70,6 +74,7 @@ impl Loaded {
             Loaded::Times(t) => t.len() * 8,
             Loaded::Seqs(t) => t.len() * 8,
             Loaded::Rows(r) => r.len() * 4,
+            Loaded::Shapes(s) => s.memory(),
             Loaded::Overflow(o) => o.memory,
             Loaded::Skeleton(s) => s.memory(),
             Loaded::Outline(o) => o.memory(),
@@ -123,6 +128,12 @@ impl Pages<'_> {
         let pages = value_pages(&chunk.encoding);
         let data = self.data(&chunk.encoding, chunk.rows, pages)?;
         Ok(Column { tags: self.tags(chunk)?, data })
+    }
+
+    /// Integers below `count`.
+    pub fn codes(&self, chunk: &Chunk, count: u32) -> Result<Codes, StorageError> {
+        let pages = value_pages(&chunk.encoding);
+        decode_codes(pages, count, &mut |page| self.read(page), &|page, e| self.damage(page, e))
     }
 
     /// The entries of a dictionary; of another column, all of it.

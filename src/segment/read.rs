@@ -11,7 +11,9 @@ use crate::format::segment::{
     Footer, SEGMENT_HEADER_BYTES, SegmentHeader, TRAILER_BYTES, Trailer, read_footer, read_segment_header, read_trailer,
 };
 use crate::id::Seq;
-use crate::record::{Block, BlockInfo, Column, Data, Field, Outline, Presence, Timestamp, Zone, ZoneMap};
+use crate::record::{
+    Block, BlockInfo, Codes, Column, Data, Field, Outline, Presence, Timestamp, Zone, ZoneMap, each_width,
+};
 use crate::vfs::VfsFile;
 use rustc_hash::FxHashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -229,8 +231,7 @@ impl SegmentBlock {
         match &self.header.header.presence {
             PresenceEncoding::Shapes { shapes, .. } => {
                 let has: Vec<bool> = shapes.iter().map(|s| s.binary_search(&(column as u32)).is_ok()).collect();
-                let ids = self.shape_ids()?;
-                Ok((0..ids.len() as u32).filter(|&row| has[ids[row as usize] as usize]).collect())
+                Ok(each_width!(&*self.shape_ids()?, ids => rows_of(ids, &has)))
             }
             PresenceEncoding::Bitmaps(chunks) => {
                 let chunk = chunks.get(column).ok_or_else(|| self.damage("bitmaps", "one a column", chunks.len()))?;
@@ -246,22 +247,19 @@ impl SegmentBlock {
     }
 
     /// The shape of each row, checked against the number of shapes.
-    fn shape_ids(&self) -> Result<Arc<[u32]>, StorageError> {
+    fn shape_ids(&self) -> Result<Arc<Codes>, StorageError> {
         let PresenceEncoding::Shapes { shapes, ids } = &self.header.header.presence else {
-            return Ok(Arc::from([]));
+            return Ok(Arc::default());
         };
         let loaded = self.cached(PART_SHAPES, || {
-            let ids = self.integers(ids)?;
-            if ids.len() != self.rows() as usize {
-                return Err(self.damage("shapes", format!("{} rows", self.rows()), ids.len()));
-            }
-            match ids.iter().find(|&&id| id < 0 || id >= shapes.len() as i64) {
-                Some(id) => Err(self.damage("shapes", format!("numbers below {}", shapes.len()), id)),
-                None => Ok(Loaded::Rows(ids.iter().map(|&id| id as u32).collect())),
+            let ids = self.pages().codes(ids, shapes.len() as u32)?;
+            match ids.len() == self.rows() as usize {
+                true => Ok(Loaded::Shapes(Arc::new(ids))),
+                false => Err(self.damage("shapes", format!("{} rows", self.rows()), ids.len())),
             }
         })?;
         match loaded {
-            Loaded::Rows(ids) => Ok(ids),
+            Loaded::Shapes(ids) => Ok(ids),
             _ => Err(self.damage("cache", "shapes", "another part")),
         }
     }
@@ -300,6 +298,20 @@ fn load_header(segment: &SegmentReader, block: usize) -> Result<Header, StorageE
     let stored_and_raw = (u64::from(head.header_stored), u64::from(head.header_raw));
     let bytes = head.header_raw as usize * 4;
     Ok(Header { header, zones, names, same_rows, pages_at, stored_and_raw, bytes, counted: OnceLock::new() })
+}
+
+/// The rows whose shapes are among these.
+fn rows_of(ids: &[impl Copy + Into<u32>], has: &[bool]) -> Vec<u32> {
+    let mut rows = vec![0; ids.len()];
+    let mut len = 0;
+    // Written whether it is one or not: a processor can't guess which it is.
+    for (row, &id) in (0..).zip(ids) {
+        let id: u32 = id.into();
+        rows[len] = row;
+        len += usize::from(has[id as usize]);
+    }
+    rows.truncate(len);
+    rows
 }
 
 /// For each column the first one that the same shapes have, and so the same rows.
@@ -421,7 +433,7 @@ impl Block for SegmentBlock {
             PresenceEncoding::Shapes { shapes, .. } => {
                 let ids = self.shape_ids()?;
                 let mut seen = vec![false; shapes.len()];
-                rows.iter().filter_map(|&row| ids.get(row as usize)).for_each(|&id| seen[id as usize] = true);
+                rows.iter().filter_map(|&row| ids.get(row as usize)).for_each(|id| seen[id as usize] = true);
                 let mut has = vec![false; h.columns.len() + 1];
                 for (shape, _) in shapes.iter().zip(&seen).filter(|(_, seen)| **seen) {
                     shape.iter().for_each(|&column| has[column as usize] = true);

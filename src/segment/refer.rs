@@ -70,8 +70,8 @@ impl SegmentBlock {
                 }
             });
         }
-        let codes: Vec<u32> = places.iter().filter_map(|&place| skeleton.codes.get(place as usize).copied()).collect();
-        let texts = put_together(&skeleton, &codes, &mut fillings);
+        let codes: Vec<u32> = places.iter().filter_map(|&place| skeleton.codes.get(place as usize)).collect();
+        let texts = put_together(&skeleton, codes.into_iter(), &mut fillings);
         let texts = texts.map_err(|e| self.pages().template_damage(template, e))?;
         let column = Column { tags: self.pages().tags_of(chunk, &places)?, data: Data::Plain(texts) };
         Ok(Field { presence: Presence::Rows(rows.into()), column: Arc::new(column) })

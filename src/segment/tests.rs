@@ -137,7 +137,7 @@ fn check_parts(block: &SegmentBlock, name: &str, whole: &Column) {
     }
     if let Some(outline) = block.outline(name).unwrap() {
         assert_eq!(outline.skeleton.codes.len(), expect.len());
-        for (&code, (_, text)) in outline.skeleton.codes.iter().zip(&expect).step_by(1 + expect.len() / 2000) {
+        for (code, (_, text)) in outline.skeleton.codes.iter().zip(&expect).step_by(1 + expect.len() / 2000) {
             assert!(fits(&outline, code as usize, text.as_bytes()).contains(&text.len()), "{name}: {text}");
         }
     }

@@ -1,5 +1,7 @@
 //! Rows of a block, or places of a column, as one bit each.
 
+use crate::record::{Codes, each_width};
+
 /// Values whose bits are made at a time.
 const LANES: usize = 8;
 /// So many bits of a byte each, times this, leave them side by side in the upper byte.
@@ -65,6 +67,31 @@ impl Bits {
             bytes.push(rest.iter().enumerate().fold(0, |b, (i, &value)| b | u8::from(holds(value)) << i));
         }
         Bits { bytes }
+    }
+
+    /// Those that have one of these codes. None is compared with more bytes than it has.
+    pub(crate) fn of_codes(codes: &Codes, chosen: &[u32]) -> Self {
+        fn among<T: Copy + PartialEq + TryFrom<u32>>(codes: &[T], chosen: &[u32]) -> Bits
+        where
+            usize: TryFrom<T>,
+        {
+            // What has no such number is none of them.
+            let narrow: Vec<T> = chosen.iter().filter_map(|&code| T::try_from(code).ok()).collect();
+            // Compared many at a time, which a table is not.
+            match *narrow {
+                [] => Bits::none(codes.len()),
+                [a] => Bits::of_values(codes, |code| code == a),
+                [a, b] => Bits::of_values(codes, |code| (code == a) | (code == b)),
+                [a, b, c] => Bits::of_values(codes, |code| (code == a) | (code == b) | (code == c)),
+                _ => {
+                    let mut table = vec![false; chosen.iter().max().map_or(0, |&most| most as usize + 1)];
+                    chosen.iter().for_each(|&code| table[code as usize] = true);
+                    let is_chosen = |code| usize::try_from(code).is_ok_and(|code| table.get(code) == Some(&true));
+                    Bits::of_values(codes, is_chosen)
+                }
+            }
+        }
+        each_width!(codes, codes => among(codes, chosen))
     }
 
     #[inline]

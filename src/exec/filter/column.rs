@@ -48,7 +48,7 @@ impl<'a> Values<'a> {
     pub(super) fn tag(self, i: usize) -> Tag {
         match (self.tags, self.data) {
             (Tags::One(tag), _) => *tag,
-            (Tags::Each(tags), Data::Dictionary { codes, .. }) => tags[codes[i] as usize],
+            (Tags::Each(tags), Data::Dictionary { codes, .. }) => tags[codes.at(i) as usize],
             (Tags::Each(tags), _) => tags[i],
         }
     }
@@ -72,16 +72,8 @@ impl<'a> Values<'a> {
             Data::Dictionary { entries, codes } => {
                 let passing = Values { tags: self.tags, data: entries }.matching(test, kind);
                 match passing.count() {
-                    0 => all(false),
                     count if count == entries.len() => all(true),
-                    1 => {
-                        let only = passing.iter().next().map_or(u32::MAX, |entry| entry as u32);
-                        Bits::of_values(codes, |code| code == only)
-                    }
-                    _ => {
-                        let table: Vec<bool> = (0..entries.len()).map(|entry| passing.get(entry)).collect();
-                        Bits::of_values(codes, |code| table.get(code as usize).copied().unwrap_or(false))
-                    }
+                    _ => Bits::of_codes(codes, &passing.rows().collect::<Vec<_>>()),
                 }
             }
             Data::Integer(values) => self.integers(values, 0, test, kind),
@@ -199,7 +191,7 @@ fn whole_len(form: &FixedForm) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::query::ast::{CompareOp, Operand, Regex, Test, WildcardPart};
-    use crate::record::{Quantity, Texts};
+    use crate::record::{Codes, Quantity, Texts};
     use proptest::prelude::*;
 
     fn tests() -> Vec<Test> {
@@ -270,7 +262,8 @@ mod tests {
         let mut distinct = values.to_vec();
         distinct.sort();
         distinct.dedup();
-        let codes = values.iter().map(|v| distinct.binary_search(v).unwrap_or(0) as u32).collect();
+        let codes = values.iter().map(|v| distinct.binary_search(v).unwrap_or(0) as u32);
+        let codes = Codes::of(codes, distinct.len());
         let mut entries = Texts::default();
         distinct.iter().for_each(|(_, t)| entries.push(t.as_bytes()));
         let entry_tags = Tags::Each(distinct.iter().map(|(t, _)| *t).collect());

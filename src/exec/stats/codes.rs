@@ -118,14 +118,14 @@ fn codes(view: &BlockView, rows: &[u32], key: &Key, budget: &Budget) -> Result<C
         (data @ (Data::Dictionary { .. } | Data::Constant { .. }), Some(entries)) => {
             let mut table = vec![NONE; entries.len()];
             let mut encoder = Encoder::new(&entries);
-            let entry_of: &[u32] = match data {
-                Data::Dictionary { codes, .. } => codes,
-                _ => &[],
+            let entry_of = match data {
+                Data::Dictionary { codes, .. } => Some(codes),
+                _ => None,
             };
             let Codes { of_row, values } = &mut codes;
             for_each_place(&field, rows, view.rows(), |place| {
                 let Some(place) = place else { return of_row.push(number_of_missing(&mut missing, values)) };
-                let entry = entry_of.get(place).copied().unwrap_or_default() as usize;
+                let entry = entry_of.and_then(|codes| codes.get(place)).unwrap_or_default() as usize;
                 let mut code = table[entry];
                 if code == NONE {
                     code = match key.keeps_values() {

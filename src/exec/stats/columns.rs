@@ -12,7 +12,7 @@ use crate::exec::places::{Places, for_each_place, list_of};
 use crate::exec::target::Target;
 use crate::exec::view::{BlockView, measured};
 use crate::query::ast::StatsKind;
-use crate::record::{Data, Field, Number, Tags, is_empty_value};
+use crate::record::{Codes, Data, Field, Number, Tags, is_empty_value};
 use rustc_hash::FxHashMap;
 
 impl Groups {
@@ -244,7 +244,7 @@ impl Groups {
                     continue;
                 };
                 if let Some(codes) = codes
-                    && codes.get(place).is_none_or(|&code| seen.insert((group, code), ()).is_some())
+                    && codes.get(place).is_none_or(|code| seen.insert((group, code), ()).is_some())
                 {
                     continue;
                 }
@@ -271,7 +271,7 @@ fn text<'a>(field: &'a Field, place: usize, buffer: &'a mut Vec<u8>) -> &'a str 
 enum Numbers<'a> {
     Integers(&'a [i64]),
     /// By entry of a dictionary or constant.
-    Entries(Vec<Option<Number>>, Option<&'a [u32]>),
+    Entries(Vec<Option<Number>>, Option<&'a Codes>),
     Texts,
 }
 
@@ -307,7 +307,7 @@ impl<'a> Numbers<'a> {
         match self {
             Numbers::Integers(values) => values.get(place).map(|&n| Number::from(n)),
             Numbers::Entries(numbers, codes) => {
-                let entry = codes.map_or(Some(0), |codes| codes.get(place).copied())?;
+                let entry = codes.map_or(Some(0), |codes| codes.get(place))?;
                 numbers.get(entry as usize).copied().flatten()
             }
             Numbers::Texts => measured(field.column.tag(place), text(field, place, buffer), kind),

@@ -235,7 +235,7 @@ impl Counted {
             Some(codes) => {
                 let mut counts = vec![0; bytes.len() / form.width().max(1)];
                 for_each_place(field, rows, all, |place| match place.and_then(|place| codes.get(place)) {
-                    Some(&code) => counts[code as usize] += 1,
+                    Some(code) => counts[code as usize] += 1,
                     None => missing += 1,
                 });
                 let counted = counts.into_iter().enumerate().filter(|(_, rows)| *rows > 0);

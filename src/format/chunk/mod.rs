@@ -9,7 +9,7 @@ mod pages;
 mod write;
 
 pub use descriptor::{ChunkReader, put_chunk};
-pub use pages::{decode_data, decode_integers, decode_tags, page_bytes};
+pub use pages::{decode_codes, decode_data, decode_integers, decode_tags, page_bytes};
 pub use write::PageWriter;
 
 use super::compress::Codec;

@@ -4,7 +4,7 @@ use super::{Encoding, Page, value_pages};
 use crate::error::StorageError;
 use crate::format::compress::decompress;
 use crate::format::{DecodeError, Reader, ints};
-use crate::record::{Data, FixedForm, Tag, Texts};
+use crate::record::{Codes, Data, FixedForm, Tag, Texts};
 
 /// Room is made beforehand for at most so many decoded bytes: a header may lie about what its pages hold.
 const RESERVE_BYTES_MAX: usize = 16 << 20;
@@ -26,14 +26,36 @@ pub fn decode_tags(raw: &[u8]) -> Result<Box<[Tag]>, DecodeError> {
         .collect()
 }
 
-/// Decodes integers from the raw bytes of their page.
-pub fn decode_integers(page: &Page, raw: &[u8]) -> Result<Vec<i64>, DecodeError> {
-    let values = ints::decode(raw)?;
-    if values.len() == page.rows as usize {
-        Ok(values)
-    } else {
-        Err(DecodeError::new("integers", 0, format!("{} integers", page.rows), values.len()))
+/// Appends the integers of a page, from its raw bytes.
+pub fn decode_integers(page: &Page, raw: &[u8], values: &mut Vec<i64>) -> Result<(), DecodeError> {
+    let before = values.len();
+    ints::decode_to(raw, values)?;
+    as_many(page, values.len() - before)
+}
+
+fn as_many(page: &Page, found: usize) -> Result<(), DecodeError> {
+    match found == page.rows as usize {
+        true => Ok(()),
+        false => Err(DecodeError::new("integers", 0, format!("{} integers", page.rows), found)),
     }
+}
+
+/// The numbers on some pages, which are below `count`.
+pub fn decode_codes(
+    pages: &[Page],
+    count: u32,
+    read: &mut dyn FnMut(&Page) -> Result<Vec<u8>, StorageError>,
+    fail: &dyn Fn(&Page, DecodeError) -> StorageError,
+) -> Result<Codes, StorageError> {
+    let rows: usize = pages.iter().map(|page| page.rows as usize).sum();
+    let mut codes = Codes::below(count as usize, rows.min(ints::INTS_MAX));
+    for page in pages {
+        let raw = read(page)?;
+        let before = codes.len();
+        let decoded = ints::decode_codes(&raw, count, &mut codes);
+        decoded.and_then(|()| as_many(page, codes.len() - before)).map_err(|e| fail(page, e))?;
+    }
+    Ok(codes)
 }
 
 /// Appends the texts of a plain page to others.
@@ -84,7 +106,7 @@ pub fn decode_data(
     let mut integers = || -> Result<Vec<i64>, StorageError> {
         let mut values = Vec::with_capacity(rows as usize);
         for page in pages {
-            values.extend(decode_integers(page, &read(page)?).map_err(|e| fail(page, e))?);
+            decode_integers(page, &read(page)?, &mut values).map_err(|e| fail(page, e))?;
         }
         Ok(values)
     };
@@ -110,20 +132,7 @@ pub fn decode_data(
             Data::Plain(texts)
         }
         Encoding::Dictionary { entries, count, codes: all } => {
-            let mut codes = Vec::with_capacity(rows as usize);
-            for page in pages {
-                for code in decode_integers(page, &read(page)?).map_err(|e| fail(page, e))? {
-                    match u32::try_from(code) {
-                        Ok(c) if c < *count => codes.push(c),
-                        _ => {
-                            return Err(fail(
-                                page,
-                                DecodeError::new("codes", 0, format!("a code below {count}"), code),
-                            ));
-                        }
-                    }
-                }
-            }
+            let codes = decode_codes(pages, *count, read, fail)?;
             debug_assert!(pages.len() <= all.len());
             let entries = decode_data(entries, *count, value_pages(entries), read, fail)?;
             Data::Dictionary { entries: Box::new(entries), codes }

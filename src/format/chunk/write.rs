@@ -104,7 +104,7 @@ impl PageWriter {
             Data::Dictionary { entries, codes } => {
                 let count = entries.len() as u32;
                 let entries = Box::new(self.encoding(entries));
-                let codes: Vec<i64> = codes.iter().map(|&c| c.into()).collect();
+                let codes: Vec<i64> = codes.iter().map(i64::from).collect();
                 Encoding::Dictionary { entries, count, codes: self.integers(&codes) }
             }
             Data::Integer(values) => Encoding::Integer(self.integers(values)),

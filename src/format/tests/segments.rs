@@ -208,5 +208,5 @@ fn the_document_shows_templates() {
         Some(Filling::by_row(columns(2), vec![u32::MAX, 1])),
         Some(Filling::in_turn(Arc::new(numbers), taken[2].clone())),
     ];
-    assert_eq!(list(put_together(&skeleton, &[1, 0], &mut fillings).expect("texts")), texts[1..]);
+    assert_eq!(list(put_together(&skeleton, [1, 0].into_iter(), &mut fillings).expect("texts")), texts[1..]);
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::exec::filter::{FieldKind, Scratch};
 use crate::query::ast::{Regex, Test, WildcardPart};
-use crate::record::{Column, Data, Fill, FixedForm, Form, Skeleton, Tag, Tags, Template, Texts};
+use crate::record::{Codes, Column, Data, Fill, FixedForm, Form, Skeleton, Tag, Tags, Template, Texts};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Model {
         let literals = self.literals.iter().map(|l| l.as_bytes().into()).collect();
         let template = Template { literals, holes: (0..self.holes.len() as u32).collect() };
         let fills = self.holes.iter().map(|hole| Fill::new(hole.form.clone())).collect();
-        Outline::new(Arc::new(Skeleton::new(vec![template], vec![0])), fills)
+        Outline::new(Arc::new(Skeleton::new(vec![template], Codes::of([0], 1))), fills)
     }
 }
 
