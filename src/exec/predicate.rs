@@ -5,8 +5,9 @@ use super::filter::{FieldKind, StreamTest, ValueTest};
 use super::prune::Needs;
 use super::target::{TIME_NAME, Target, Wanted};
 use super::{ExecError, TimeSpan};
+use crate::error::StorageError;
 use crate::query::ast::{FieldRef, Filter, Test, WildcardPart};
-use crate::record::{Outline, Tag, Timestamp};
+use crate::record::{Block, Outline, Tag, Timestamp};
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -45,9 +46,9 @@ pub(crate) struct FieldTest {
 }
 
 impl FieldTest {
-    /// What is known of the values of each template of an outline; `None` where that is nothing.
-    pub(crate) fn found(&self, outline: &Outline) -> Option<Vec<Found>> {
-        self.outlook.get_or_init(|| Outlook::new(&self.test, &self.needs)).found(outline)
+    /// What is known of the values of each template of an outline of a block; `None` where that is nothing.
+    pub(crate) fn found(&self, outline: &Outline, block: &dyn Block) -> Result<Option<Vec<Found>>, StorageError> {
+        self.outlook.get_or_init(|| Outlook::new(&self.test, &self.needs)).found(outline, block)
     }
 }
 

@@ -4,8 +4,9 @@ use crate::error::StorageError;
 use crate::id::Seq;
 use crate::record::text::{fold, is_word_char, words};
 use crate::record::{
-    Block, BlockInfo, Codes, Column, Data, Field, Fill, FixedForm, Form, Labels, Outline, Presence, Skeleton, Source,
-    Tag, Tags, Template, TermIndex, TermQuery, Texts, Timestamp, ZONE_COUNTS_MAX, Zone, ZoneMap, elements,
+    Block, BlockInfo, Codes, Column, Data, Field, Fill, FillPlace, FixedForm, Form, Labels, Outline, Presence,
+    Skeleton, Source, Tag, Tags, Template, TermIndex, TermQuery, Texts, Timestamp, ZONE_COUNTS_MAX, Zone, ZoneMap,
+    elements,
 };
 use regex_automata::dfa::Automaton;
 use regex_automata::{Anchored, Input};
@@ -177,8 +178,8 @@ fn typed(values: &[(Tag, String)]) -> Option<Column> {
     number.or_else(|| addresses().and_then(same_texts)).or_else(|| identifiers(values))
 }
 
-/// Texts as templates: holes are numbers, and what there is of `b` and letters that fold to more or other than themselves.
-fn outline(column: &Column) -> Option<Outline> {
+/// Texts as templates, and those of them that are no numbers: holes are numbers, and what there is of `b` and letters that fold to more or other than themselves.
+fn outline(number: u32, column: &Column) -> Option<(Outline, Column)> {
     let (Data::Plain(texts), Tags::One(Tag::String | Tag::Number)) = (&column.data, &column.tags) else { return None };
     let is_odd = |c: char| matches!(c, 'b' | 'B' | '\u{e9}' | '\u{212a}');
     let class = |c: char| (c.is_ascii_digit(), is_odd(c));
@@ -209,8 +210,8 @@ fn outline(column: &Column) -> Option<Outline> {
     }
     let codes = Codes::of(codes, templates.len());
     let others = Column { tags: Tags::One(Tag::String), data: Data::Plain(others) };
-    let fills = vec![Fill::new(Form::Integer), Fill::new(Form::Among(others.into()))];
-    Some(Outline::new(Skeleton::new(templates, codes).into(), fills))
+    let fills = vec![Fill::new(Form::Integer), Fill::of_texts(&others, FillPlace { column: number, fill: Some(1) })];
+    Some((Outline::new(Skeleton::new(templates, codes).into(), fills), others))
 }
 
 /// UUIDs, or a text and eight or twelve bytes as digits.
@@ -264,7 +265,12 @@ impl Block for MemoryBlock {
     }
     fn outline(&self, name: &str) -> Result<Option<Arc<Outline>>, StorageError> {
         let field = self.fields.get(name).filter(|_| self.outlined);
-        Ok(field.and_then(|(field, _)| outline(&field.column)).map(Arc::new))
+        let number = self.fields.keys().position(|other| other == name).unwrap_or_default() as u32;
+        Ok(field.and_then(|(field, _)| outline(number, &field.column)).map(|(outline, _)| Arc::new(outline)))
+    }
+    fn fill_texts(&self, place: FillPlace) -> Result<Option<Arc<Column>>, StorageError> {
+        let field = self.fields.values().nth(place.column as usize);
+        Ok(field.and_then(|(field, _)| outline(place.column, &field.column)).map(|(_, others)| Arc::new(others)))
     }
     fn field(&self, name: &str) -> Result<Option<Field>, StorageError> {
         self.columns_read.fetch_add(1, Ordering::Relaxed);

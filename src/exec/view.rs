@@ -250,7 +250,7 @@ impl BlockView {
             return Ok(None);
         }
         let Some(outline) = self.block.outline(name)? else { return Ok(None) };
-        let Some(found) = field.found(&outline) else { return Ok(None) };
+        let Some(found) = field.found(&outline, &*self.block)? else { return Ok(None) };
         let counts = &outline.skeleton.counts;
         let count = |which| found.iter().zip(counts).filter(|(found, _)| **found == which).map(|(_, n)| *n).sum();
         let (always, perhaps): (u32, u32) = (count(Found::Always), count(Found::Perhaps));

@@ -8,7 +8,7 @@ use super::compress::{Codec, LEVEL_FAST, compress, decompress};
 use super::template::FillChunk;
 use super::{DecodeError, Reader, put_bytes, put_i64, put_u32, put_u64, put_varint};
 use crate::id::Seq;
-use crate::record::{Tag, Timestamp, ZoneMap};
+use crate::record::{Tag, Timestamp, ValueCounts, ZoneMap};
 
 /// First bytes of a block; the version follows.
 pub const BLOCK_MAGIC: [u8; 7] = *b"DuraBlk";
@@ -379,10 +379,10 @@ pub fn put_zone(z: &ZoneMap, out: &mut Vec<u8>) {
     }
     if let Some(counts) = &z.counts {
         put_varint(out, counts.len() as u64);
-        for (tag, text, count) in counts {
-            out.push(*tag as u8);
+        for (tag, text, count) in counts.iter() {
+            out.push(tag as u8);
             put_bytes(out, text);
-            put_varint(out, (*count).into());
+            put_varint(out, count.into());
         }
     }
 }
@@ -414,12 +414,13 @@ pub fn read_zone(r: &mut Reader<'_>) -> Result<ZoneMap, DecodeError> {
         z.distinct = Some(number(r)?);
     }
     if flags & 32 != 0 {
-        let mut counts = Vec::new();
+        let mut counts = ValueCounts::default();
         for _ in 0..r.count(3)? {
             let n = r.u8()?;
             let tag = Tag::from_u8(n).ok_or_else(|| r.error("a type", n))?;
-            counts.push((tag, r.text()?.as_bytes().into(), number(r)?));
+            counts.push(tag, r.text()?.as_bytes(), number(r)?);
         }
+        counts.shrink();
         z.counts = Some(counts);
     }
     Ok(z)
@@ -482,7 +483,7 @@ mod tests {
         z.add(Tag::Number, "1.5", 3);
         z.add(Tag::Array, "[\"5s\"]", 1);
         z.distinct = Some(2);
-        z.counts = Some(vec![(Tag::Number, (*b"1.5").into(), 3)]);
+        z.counts = Some([(Tag::Number, "1.5", 3)].into_iter().collect());
         for zone in [z, ZoneMap::default()] {
             let mut out = Vec::new();
             put_zone(&zone, &mut out);

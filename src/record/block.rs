@@ -1,6 +1,6 @@
 //! What a reader of records sees: blocks of rows with columns, wherever they are kept.
 
-use super::{Column, Outline, Tag, Timestamp, ZoneMap};
+use super::{Column, FillPlace, Outline, Tag, Timestamp, ZoneMap};
 use crate::error::StorageError;
 use crate::id::Seq;
 use std::sync::Arc;
@@ -46,6 +46,12 @@ pub trait Block: Send + Sync {
     /// templates; `None` else.
     fn outline(&self, name: &str) -> Result<Option<Arc<Outline>>, StorageError> {
         let _ = name;
+        Ok(None)
+    }
+    /// The distinct texts, or all, that stand at a place which an outline of this block names; `None` where that is not
+    /// known.
+    fn fill_texts(&self, place: FillPlace) -> Result<Option<Arc<Column>>, StorageError> {
+        let _ = place;
         Ok(None)
     }
     /// The rows that have a field; `None` where no row has it.

@@ -7,6 +7,7 @@ mod batch;
 mod block;
 mod codes;
 mod column;
+mod counts;
 mod grams;
 mod json;
 mod labels;
@@ -23,15 +24,16 @@ pub use block::{Block, Field, Presence, Zone};
 pub use codes::Codes;
 pub(crate) use codes::each_width;
 pub use column::{Column, Data, FixedForm, Tags, Texts, write_decimal, write_integer};
+pub use counts::ValueCounts;
 pub use grams::Grams;
 pub use json::{ARRAY_DEPTH_MAX, elements, for_each_element, write_json_string, write_json_value};
 pub use labels::Labels;
 pub use level::Level;
 pub use number::{Number, Quantity, Unit, field_unit};
-pub use outline::{ByteSet, Bytes, Fill, Form, Outline, Skeleton, Template};
+pub use outline::{ByteSet, Bytes, Fill, FillPlace, Form, HELD_BYTES_MAX, Outline, Skeleton, Template};
 pub use source::{BlockInfo, Source, TermIndex, TermQuery};
 pub use time::{Timestamp, TimestampError, parse_duration_ns};
-pub use zone::{ValueCount, ZONE_BOUND_BYTES_MAX, ZONE_COUNTS_MAX, ZoneMap};
+pub use zone::{ZONE_BOUND_BYTES_MAX, ZONE_COUNTS_MAX, ZoneMap};
 
 /// Largest record: the bytes of its names and values together. A block holds 8 MB, and a frame must hold a record.
 pub const RECORD_BYTES_MAX: usize = 4 << 20;

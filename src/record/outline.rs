@@ -1,11 +1,13 @@
 //! Outlines of texts: what is known of the values of a column that is stored as templates, before they are put together.
 
 use super::text::fold;
-use super::{Codes, Column, Data, FixedForm, Grams};
+use super::{Codes, Column, Data, FixedForm, Grams, Tag, Tags};
 use std::sync::Arc;
 
 /// Texts of fewer bytes are searched as they are.
 const GRAMS_BYTES_MIN: usize = 512;
+/// An outline holds the texts of a fill that have no more bytes together.
+pub const HELD_BYTES_MAX: usize = 4096;
 
 /// A text with holes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -134,7 +136,7 @@ impl Outline {
         })
     }
 
-    /// Bytes of memory, about: of its columns also those that others have as well, but of none that templates are of.
+    /// Bytes of memory, about, without those of outlines that templates are of.
     pub fn memory(&self) -> usize {
         let of_fill = |fill: &Fill| match &fill.form {
             Form::Among(column) => column.data.memory(),
@@ -157,6 +159,15 @@ pub struct Fill {
     grams: Option<Grams>,
 }
 
+/// Which texts of a block fill a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FillPlace {
+    /// The number of the column in the block.
+    pub column: u32,
+    /// The number of the fill among those of this column, where the texts are not those of the column itself.
+    pub fill: Option<u32>,
+}
+
 /// How the texts in a hole are made. There may be texts of a form that no value has.
 #[derive(Clone, Debug)]
 pub enum Form {
@@ -168,6 +179,8 @@ pub enum Form {
     Fixed(FixedForm),
     /// One of these.
     Among(Arc<Column>),
+    /// One of those that the block tells, see [`super::Block::fill_texts`]: too many to be held here.
+    AmongThose(FillPlace),
     /// A text of these templates.
     Templates(Arc<Outline>),
 }
@@ -198,6 +211,8 @@ impl Fill {
     pub fn new(form: Form) -> Self {
         let same = |bytes: &[u8]| Bytes { plain: ByteSet::of(bytes), folded: ByteSet::of(bytes) };
         let bytes = match &form {
+            // Whatever these are.
+            Form::AmongThose(_) => Bytes { plain: ByteSet([u64::MAX; 4]), folded: ByteSet([u64::MAX; 4]) },
             Form::Integer => same(b"0123456789-"),
             Form::Decimal(_) => same(b"0123456789-."),
             Form::Fixed(FixedForm::Ipv4) => same(b"0123456789."),
@@ -214,6 +229,19 @@ impl Fill {
             _ => None,
         };
         Fill { form, bytes, grams }
+    }
+
+    /// Of texts that stand at a place of a block. What is known of them is kept, and they themselves where they are
+    /// short.
+    pub fn of_texts(column: &Column, place: FillPlace) -> Self {
+        let data = match &column.data {
+            Data::Dictionary { entries, .. } => entries,
+            data => data,
+        };
+        if data.memory() <= HELD_BYTES_MAX {
+            return Fill::new(Form::Among(Arc::new(Column { tags: Tags::One(Tag::String), data: data.clone() })));
+        }
+        Fill { form: Form::AmongThose(place), bytes: Bytes::of_data(data), grams: grams_of(data) }
     }
 
     /// May a folded text stand in one of its texts, folded, by the bytes that these have?

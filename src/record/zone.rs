@@ -1,15 +1,12 @@
 //! Zone maps: what is known of all values of a field in a block, without reading them.
 
-use super::{Column, Data, FixedForm, Number, Quantity, Tag, for_each_element, is_empty_value};
+use super::{Column, Data, FixedForm, Number, Quantity, Tag, ValueCounts, for_each_element, is_empty_value};
 
 /// A zone map counts each value where there are at most so many; a block's dictionary of 256 entries takes one byte
 /// a code, and up to here the counts cost less than they save.
 pub const ZONE_COUNTS_MAX: usize = 256;
 /// Bytes kept of the least and the greatest text.
 pub const ZONE_BOUND_BYTES_MAX: usize = 64;
-
-/// A distinct value and the number of records that have it.
-pub type ValueCount = (Tag, Box<[u8]>, u32);
 
 /// What is known of the values of one field in one block.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,10 +28,15 @@ pub struct ZoneMap {
     /// Distinct values (type and text), where known.
     pub distinct: Option<u32>,
     /// Each value with its number of records, where there are at most [`ZONE_COUNTS_MAX`]; by type and text.
-    pub counts: Option<Vec<ValueCount>>,
+    pub counts: Option<ValueCounts>,
 }
 
 impl ZoneMap {
+    /// Bytes of memory, about.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.min.len() + self.max.0.len() + self.counts.as_ref().map_or(0, ValueCounts::memory)
+    }
+
     /// What is known of a column.
     pub fn of(column: &Column) -> Self {
         let mut zone = ZoneMap::default();
@@ -44,7 +46,7 @@ impl ZoneMap {
             Data::Constant { len, text } => {
                 zone.add(column.tag(0), &text_of(text), *len);
                 zone.distinct = Some(1);
-                zone.counts = Some(vec![(column.tag(0), text.clone(), *len)]);
+                zone.counts = Some([(column.tag(0), text, *len)].into_iter().collect());
             }
             Data::Dictionary { entries, codes } => {
                 let counts = codes.counts(entries.len());
@@ -57,13 +59,13 @@ impl ZoneMap {
                     let text = entries.text(entry, &mut buffer);
                     zone.add(tag(entry), std::str::from_utf8(text).unwrap_or_default(), count);
                     if entries.len() <= ZONE_COUNTS_MAX {
-                        listed.push((tag(entry), Box::from(text), count));
+                        listed.push((tag(entry), Box::<[u8]>::from(text), count));
                     }
                 }
                 zone.distinct = Some(entries.len() as u32);
                 if entries.len() <= ZONE_COUNTS_MAX {
                     listed.sort();
-                    zone.counts = Some(listed);
+                    zone.counts = Some(listed.into_iter().collect());
                 }
             }
             Data::Integer(values) if !values.is_empty() => {

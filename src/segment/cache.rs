@@ -1,18 +1,25 @@
 //! What was decoded, kept between queries within a bound.
 //!
-//! What is pushed out is chosen at random among what was not used lately. A query that reads more than fits, again and
-//! again, finds most of it here each time, where a queue would always push out what comes next. No results of queries
-//! are kept, only what the files say.
+//! What is pushed out is the cheapest for its size among a few entries, chosen at random, that were not used lately. A
+//! query that reads more than fits, again and again, finds most of it here each time, where a queue would always push
+//! out what comes next; and what took long to make of many bytes stays, as headers and outlines do, while what is read
+//! again in no time goes. This is GreedyDual-Size (Cao and Irani, 1997) with a lottery in place of its queue and its
+//! aging. No results of queries are kept, only what the files say.
 
 use super::fetch::Loaded;
 use rustc_hash::FxHashMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// Which part of which file: the number that an opened file got, a block, and a part of it.
 pub(super) type Key = (u64, u32, u32);
 
 /// Entries that are looked at before one in use is pushed out.
 const TRIES_MAX: u32 = 32;
+/// Entries that were not used lately, of which the cheapest is pushed out.
+const CANDIDATES: u32 = 4;
+/// What was made in less time counts as made in this one: clocks tell no less.
+const COST_MIN: Duration = Duration::from_micros(1);
 
 /// Decoded parts of segments, up to a number of bytes. Shared by all segments of a store.
 #[derive(Debug)]
@@ -36,6 +43,8 @@ struct Inner {
 struct Entry {
     value: Loaded,
     bytes: usize,
+    /// Picoseconds that it took to make, for each byte.
+    worth: u64,
     /// Since it was last spared.
     used: bool,
     /// When that was.
@@ -54,25 +63,42 @@ impl Inner {
         }
     }
 
-    /// Pushes one entry out: the first one met that was not used. Those that were are spared once.
+    /// Pushes one entry out, of some that were not used. Those that were are spared once.
     fn push_out(&mut self) {
         self.turn += 1;
-        for tries in 1.. {
-            // Xorshift; any other would do.
-            self.random ^= self.random << 13;
-            self.random ^= self.random >> 7;
-            self.random ^= self.random << 17;
-            let Some(place) = self.random.checked_rem(self.keys.len() as u64) else { return };
-            let key = self.keys[place as usize];
-            match self.entries.get_mut(&key) {
-                Some(entry) if entry.used && tries < TRIES_MAX => {
-                    entry.used = false;
-                    entry.spared = self.turn;
-                }
-                Some(entry) if entry.spared == self.turn && tries < TRIES_MAX => {}
-                _ => return self.remove(key),
+        let (mut candidates, mut cheapest) = (0, None);
+        for _ in 0..TRIES_MAX {
+            let Some(key) = self.any() else { return };
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            if entry.used {
+                entry.used = false;
+                entry.spared = self.turn;
+            }
+            if entry.spared == self.turn {
+                continue;
+            }
+            candidates += 1;
+            if cheapest.is_none_or(|(worth, _)| entry.worth < worth) {
+                cheapest = Some((entry.worth, key));
+            }
+            if candidates == CANDIDATES {
+                break;
             }
         }
+        // All that were met are in use.
+        if let Some(key) = cheapest.map(|(_, key)| key).or_else(|| self.any()) {
+            self.remove(key);
+        }
+    }
+
+    /// Any of the keys.
+    fn any(&mut self) -> Option<Key> {
+        // Xorshift; any other would do.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let place = self.random.checked_rem(self.keys.len() as u64)?;
+        self.keys.get(place as usize).copied()
     }
 }
 
@@ -94,7 +120,8 @@ impl Cache {
         Some(entry.value.clone())
     }
 
-    pub(super) fn put(&self, key: Key, value: Loaded) {
+    /// Keeps what it took so long to read and to make.
+    pub(super) fn put(&self, key: Key, value: Loaded, cost: Duration) {
         let bytes = value.memory() + 64;
         // One entry may not push out more than a quarter of the rest.
         if bytes > self.bytes_max / 4 {
@@ -108,7 +135,8 @@ impl Cache {
         }
         let place = inner.keys.len();
         inner.keys.push(key);
-        inner.entries.insert(key, Entry { value, bytes, used: false, spared: 0, place });
+        let worth = (cost.max(COST_MIN).as_nanos() as u64).saturating_mul(1000) / bytes as u64;
+        inner.entries.insert(key, Entry { value, bytes, worth, used: false, spared: 0, place });
         inner.bytes += bytes;
     }
 
@@ -125,6 +153,24 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
+    const COST: Duration = Duration::from_micros(10);
+
+    #[test]
+    fn what_took_long_stays_beside_what_is_read_in_turns() {
+        let cache = Cache::new(100_000);
+        let mut hits = 0;
+        for round in 0..10 {
+            for i in 0..300 {
+                let (key, cost) = ((1, i, 0), if i % 6 == 0 { 10 * COST } else { COST });
+                match cache.get(key) {
+                    Some(_) => hits += usize::from(round >= 5 && i % 6 == 0),
+                    None => cache.put(key, Loaded::Rows(Arc::from(vec![0u32; 234])), cost),
+                }
+            }
+        }
+        assert!(hits > 5 * 35, "{hits} of {}", 5 * 50);
+    }
+
     #[test]
     fn most_of_what_is_read_in_turns_stays() {
         let cache = Cache::new(100_000);
@@ -134,7 +180,7 @@ mod tests {
                 match cache.get((1, i, 0)) {
                     Some(_) => hits += usize::from(round >= 5),
                     // With its overhead, a hundredth.
-                    None => cache.put((1, i, 0), Loaded::Rows(Arc::from(vec![0u32; 234]))),
+                    None => cache.put((1, i, 0), Loaded::Rows(Arc::from(vec![0u32; 234])), COST),
                 }
             }
         }
@@ -146,13 +192,13 @@ mod tests {
         let cache = Cache::new(10_000);
         let value = || Loaded::Rows(Arc::from(vec![0u32; 200]));
         for i in 0..100 {
-            cache.put((1, i, 0), value());
+            cache.put((1, i, 0), value(), COST);
             assert!(cache.get((1, 0, 0)).is_some(), "the entry in use stays, {i}");
             assert!(cache.bytes() <= 10_000);
         }
         cache.forget(1);
         assert_eq!(cache.bytes(), 0);
-        cache.put((2, 0, 0), Loaded::Rows(Arc::from(vec![0u32; 100_000])));
+        cache.put((2, 0, 0), Loaded::Rows(Arc::from(vec![0u32; 100_000])), COST);
         assert_eq!(cache.bytes(), 0);
     }
 }

@@ -46,7 +46,7 @@ impl Counted {
 /// element of an array, unescaped.
 fn add_texts(zone: &ZoneMap, texts: &mut String) -> bool {
     let Some(counts) = zone.counts.as_ref().filter(|_| !zone.has_array) else { return false };
-    counts.iter().all(|(tag, text, _)| {
-        *tag != Tag::Array && std::str::from_utf8(text).map(|text| fold_into(text, texts)).is_ok()
-    })
+    counts
+        .iter()
+        .all(|(tag, text, _)| tag != Tag::Array && std::str::from_utf8(text).map(|text| fold_into(text, texts)).is_ok())
 }

@@ -4,11 +4,13 @@ use super::counted::Counted;
 use super::overflow::Overflow;
 use crate::error::StorageError;
 use crate::format::DecodeError;
-use crate::format::block::BlockHeader;
+use crate::format::block::{BlockHeader, ColumnEntry, PresenceEncoding};
 use crate::format::chunk::{
     Chunk, ChunkTags, Encoding, Page, decode_codes, decode_data, decode_tags, page_bytes, value_pages,
 };
-use crate::format::template::{Refer, Sources, TemplateChunk, decode_skeleton, decode_some, decode_template};
+use crate::format::template::{
+    FillChunk, Refer, Sources, TemplateChunk, decode_skeleton, decode_some, decode_template,
+};
 use crate::record::{Codes, Column, Data, Outline, Skeleton, Tag, Tags, ZoneMap};
 use crate::vfs::VfsFile;
 use std::sync::{Arc, OnceLock};
@@ -47,12 +49,32 @@ pub(super) struct Header {
     pub pages_at: u64,
     /// Bytes of the header, stored and decoded.
     pub stored_and_raw: (u64, u64),
+    /// Bytes of memory, see [`Header::memory`].
     pub bytes: usize,
     /// Made when it is asked for: less than the counts that it is made of.
     pub counted: OnceLock<Counted>,
 }
 
 impl Header {
+    /// Bytes of memory, about.
+    pub fn memory(&self) -> usize {
+        let of_column = |(column, zone): (&ColumnEntry, &Arc<ZoneMap>)| {
+            let fills = column.chunk.encoding.template().map_or(0, |template| template.fills.len());
+            size_of::<ColumnEntry>()
+                + 2 * column.name.len()
+                + column.chunk.pages().len() * size_of::<Page>()
+                + fills * size_of::<FillChunk>()
+                + zone.memory()
+        };
+        let columns: usize = self.header.columns.iter().zip(&self.zones).map(of_column).sum();
+        let shapes = match &self.header.presence {
+            PresenceEncoding::Shapes { shapes, .. } => shapes.iter().map(|s| size_of_val(s) + size_of_val(&**s)).sum(),
+            PresenceEncoding::Bitmaps(chunks) => chunks.len() * (size_of::<Chunk>() + size_of::<Page>()),
+        };
+        let rarer: usize = self.header.overflow_names.iter().map(|name| size_of_val(name) + name.len()).sum();
+        columns + shapes + rarer
+    }
+
     /// What stands in fields of few values.
     pub fn counted(&self) -> &Counted {
         self.counted.get_or_init(|| Counted::of(self))

@@ -5,7 +5,7 @@ use super::read::SegmentBlock;
 use crate::error::StorageError;
 use crate::format::chunk::{Chunk, ChunkTags, Encoding};
 use crate::format::template::{FillChunk, TemplateChunk};
-use crate::record::{Block, Column, Fill, Form, Outline, Skeleton, Tag};
+use crate::record::{Block, Column, Fill, FillPlace, Form, Outline, Skeleton, Tag};
 use std::sync::Arc;
 
 /// The numbers of skeletons, of outlines and of values of fills in the cache, from here on; those of a fill in the low
@@ -50,10 +50,14 @@ impl SegmentBlock {
 
     /// What a fill may be. A column that is referred to is of a lower rank.
     fn fill(&self, at: usize, number: usize, fill: &FillChunk) -> Result<Fill, StorageError> {
+        let texts = |column: usize, fill: Option<usize>| {
+            let place = FillPlace { column: column as u32, fill: fill.map(|fill| fill as u32) };
+            Ok(Fill::of_texts(&*self.texts_at(place)?, place))
+        };
         Ok(Fill::new(match fill {
-            FillChunk::Values { count, encoding } => match of_encoding(encoding) {
+            FillChunk::Values { encoding, .. } => match of_encoding(encoding) {
                 Some(form) => form,
-                None => Form::Among(self.fill_values(at, number, encoding, *count)?),
+                None => return texts(at, Some(number)),
             },
             FillChunk::Column(column) => {
                 let column = *column as usize;
@@ -61,10 +65,24 @@ impl SegmentBlock {
                 match (of_encoding(&chunk.encoding), chunk.encoding.template()) {
                     (Some(form), _) => form,
                     (None, Some(template)) => Form::Templates(self.outline(column, template)?),
-                    (None, None) => Form::Among(self.distinct(column)?),
+                    (None, None) => return texts(column, None),
                 }
             }
         }))
+    }
+
+    /// The texts that fill a hole, each at least once.
+    pub(super) fn texts_at(&self, place: FillPlace) -> Result<Arc<Column>, StorageError> {
+        let column = place.column as usize;
+        let chunk = self.header().columns.get(column).map(|column| &column.chunk);
+        let fill = || chunk?.encoding.template()?.fills.get(place.fill? as usize);
+        match (place.fill, fill()) {
+            (Some(number), Some(FillChunk::Values { count, encoding })) => {
+                self.fill_values(column, number as usize, encoding, *count)
+            }
+            (None, _) if chunk.is_some() => self.distinct(column),
+            _ => Err(self.damage("outline", "a fill of this block", format!("{place:?}"))),
+        }
     }
 
     /// The values that a fill of a column has of its own.

@@ -12,12 +12,13 @@ use crate::format::segment::{
 };
 use crate::id::Seq;
 use crate::record::{
-    Block, BlockInfo, Codes, Column, Data, Field, Outline, Presence, Timestamp, Zone, ZoneMap, each_width,
+    Block, BlockInfo, Codes, Column, Data, Field, FillPlace, Outline, Presence, Timestamp, Zone, ZoneMap, each_width,
 };
 use crate::vfs::VfsFile;
 use rustc_hash::FxHashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// Numbers of the parts of a block that are no columns, in the cache.
 const PART_HEADER: u32 = u32::MAX;
@@ -138,8 +139,9 @@ impl SegmentBlock {
         let header = match segment.cache.get(key) {
             Some(Loaded::Header(header)) => header,
             _ => {
+                let start = Instant::now();
                 let header = Arc::new(load_header(segment, block)?);
-                segment.cache.put(key, Loaded::Header(header.clone()));
+                segment.cache.put(key, Loaded::Header(header.clone()), start.elapsed());
                 header
             }
         };
@@ -185,8 +187,9 @@ impl SegmentBlock {
         if let Some(value) = self.segment.cache.get(key) {
             return Ok(value);
         }
+        let start = Instant::now();
         let value = load()?;
-        self.segment.cache.put(key, value.clone());
+        self.segment.cache.put(key, value.clone(), start.elapsed());
         Ok(value)
     }
 
@@ -294,10 +297,11 @@ fn load_header(segment: &SegmentReader, block: usize) -> Result<Header, StorageE
     let names = header.columns.iter().map(|c| Arc::from(&*c.name)).collect();
     let same_rows = same_rows(&header);
     let pages_at = header_at + u64::from(head.header_stored);
-    // Parsed, a header takes about four times its bytes: boxes and lists for each value it counts.
     let stored_and_raw = (u64::from(head.header_stored), u64::from(head.header_raw));
-    let bytes = head.header_raw as usize * 4;
-    Ok(Header { header, zones, names, same_rows, pages_at, stored_and_raw, bytes, counted: OnceLock::new() })
+    let counted = OnceLock::new();
+    let mut loaded = Header { header, zones, names, same_rows, pages_at, stored_and_raw, bytes: 0, counted };
+    loaded.bytes = loaded.memory();
+    Ok(loaded)
 }
 
 /// The rows whose shapes are among these.
@@ -388,6 +392,9 @@ impl Block for SegmentBlock {
             Some(at) => self.outline_of(at),
             None => Ok(None),
         }
+    }
+    fn fill_texts(&self, place: FillPlace) -> Result<Option<Arc<Column>>, StorageError> {
+        self.texts_at(place).map(Some)
     }
     fn presence(&self, name: &str) -> Result<Option<Presence>, StorageError> {
         match self.find(name) {

@@ -138,7 +138,7 @@ fn check_parts(block: &SegmentBlock, name: &str, whole: &Column) {
     if let Some(outline) = block.outline(name).unwrap() {
         assert_eq!(outline.skeleton.codes.len(), expect.len());
         for (code, (_, text)) in outline.skeleton.codes.iter().zip(&expect).step_by(1 + expect.len() / 2000) {
-            assert!(fits(&outline, code as usize, text.as_bytes()).contains(&text.len()), "{name}: {text}");
+            assert!(fits(block, &outline, code as usize, text.as_bytes()).contains(&text.len()), "{name}: {text}");
         }
     }
     let many = block.names_of_many_values().unwrap();
@@ -155,21 +155,24 @@ fn check_parts(block: &SegmentBlock, name: &str, whole: &Column) {
 }
 
 /// How long the beginnings of a text are that are texts of a template.
-fn fits(outline: &Outline, template: usize, text: &[u8]) -> BTreeSet<usize> {
+fn fits(block: &dyn Block, outline: &Outline, template: usize, text: &[u8]) -> BTreeSet<usize> {
     let Template { literals, holes } = &outline.skeleton.templates[template];
     let mut lens = BTreeSet::from([0]);
     for (at, literal) in literals.iter().enumerate() {
         lens = lens.iter().filter(|&&at| text[at..].starts_with(literal)).map(|at| at + literal.len()).collect();
         if let Some(&hole) = holes.get(at) {
             let fill = &outline.fills[hole as usize];
-            lens = lens.iter().flat_map(|&at| filled(fill, &text[at..]).into_iter().map(move |len| at + len)).collect();
+            lens = lens
+                .iter()
+                .flat_map(|&at| filled(block, fill, &text[at..]).into_iter().map(move |len| at + len))
+                .collect();
         }
     }
     lens
 }
 
 /// How long the beginnings of a text are that may stand in a hole.
-fn filled(fill: &Fill, text: &[u8]) -> BTreeSet<usize> {
+fn filled(block: &dyn Block, fill: &Fill, text: &[u8]) -> BTreeSet<usize> {
     let starts = |len: &usize| {
         let Ok(part) = std::str::from_utf8(&text[..*len]) else { return false };
         let mut written = Vec::new();
@@ -180,23 +183,25 @@ fn filled(fill: &Fill, text: &[u8]) -> BTreeSet<usize> {
                 written == part.as_bytes()
             }),
             Form::Fixed(form) => form.read(part).is_some(),
-            Form::Among(_) | Form::Templates(_) => false,
+            Form::Among(_) | Form::AmongThose(_) | Form::Templates(_) => false,
         }
+    };
+    let starting = |column: &Column| {
+        let entries = column.entries();
+        let entries = entries.as_ref().unwrap_or(column);
+        let mut buffer = Vec::new();
+        let lens = (0..entries.len()).filter_map(|i| {
+            let entry = entries.text(i, &mut buffer);
+            text.starts_with(entry).then_some(entry.len())
+        });
+        lens.collect()
     };
     let lens: BTreeSet<usize> = match &fill.form {
         Form::Integer | Form::Decimal(_) | Form::Fixed(_) => (0..=text.len().min(64)).filter(starts).collect(),
-        Form::Among(column) => {
-            let entries = column.entries();
-            let entries = entries.as_ref().unwrap_or(column);
-            let mut buffer = Vec::new();
-            let lens = (0..entries.len()).filter_map(|i| {
-                let entry = entries.text(i, &mut buffer);
-                text.starts_with(entry).then_some(entry.len())
-            });
-            lens.collect()
-        }
+        Form::Among(column) => starting(column),
+        Form::AmongThose(place) => starting(&block.fill_texts(*place).unwrap().expect("the texts of a fill")),
         Form::Templates(outline) => {
-            (0..outline.skeleton.templates.len()).flat_map(|template| fits(outline, template, text)).collect()
+            (0..outline.skeleton.templates.len()).flat_map(|template| fits(block, outline, template, text)).collect()
         }
     };
     assert!(lens.iter().all(|&len| text[..len].iter().all(|b| fill.bytes.plain.has(*b))), "{fill:?}");

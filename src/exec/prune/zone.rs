@@ -88,8 +88,8 @@ fn values_matching(test: &ValueTest, map: &ZoneMap, kind: FieldKind) -> Option<u
     }
     let mut scratch = Scratch::default();
     let passing = map.counts.as_ref()?.iter().map(|(tag, text, count)| {
-        let passes = test.matches(*tag, std::str::from_utf8(text).ok()?, kind, &mut scratch);
-        Some(if passes { *count } else { 0 })
+        let passes = test.matches(tag, std::str::from_utf8(text).ok()?, kind, &mut scratch);
+        Some(if passes { count } else { 0 })
     });
     passing.sum()
 }
@@ -152,14 +152,14 @@ fn of_map(test: &ValueTest, map: &ZoneMap, kind: FieldKind, rows: u32) -> Verdic
     }
     if let Some(counts) = &map.counts {
         let mut scratch = Scratch::default();
-        let passing = counts.iter().filter(|(tag, text, _)| {
-            if *tag != Tag::Array && test.is_too_short(text) {
+        let passing = counts.iter().filter(|&(tag, text, _)| {
+            if tag != Tag::Array && test.is_too_short(text) {
                 return false;
             }
             // A text that can't be read is no reason to leave its block out.
-            std::str::from_utf8(text).map_or(true, |text| test.matches(*tag, text, kind, &mut scratch))
+            std::str::from_utf8(text).map_or(true, |text| test.matches(tag, text, kind, &mut scratch))
         });
-        let matching: u32 = passing.map(|(_, _, count)| *count).sum();
+        let matching: u32 = passing.map(|(_, _, count)| count).sum();
         return Verdict { may: matching > 0, all: matching == rows };
     }
     let max = (&*map.max.0, map.max.1);

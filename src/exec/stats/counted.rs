@@ -138,7 +138,7 @@ impl Counted {
                         let Some(counts) = &map.counts else { return Ok(false) };
                         let texts: Option<Vec<_>> = counts
                             .iter()
-                            .map(|(tag, text, rows)| Some((*tag, std::str::from_utf8(text).ok()?, *rows)))
+                            .map(|(tag, text, rows)| Some((tag, std::str::from_utf8(text).ok()?, rows)))
                             .collect();
                         let Some(texts) = texts else { return Ok(false) };
                         for (tag, text, rows) in texts {

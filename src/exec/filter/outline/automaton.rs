@@ -6,7 +6,7 @@
 
 use super::Found;
 use crate::exec::filter::regex::{REGEX_BYTES_MAX, REGEX_CACHE_BYTES_MAX, REGEX_NEST_MAX};
-use crate::record::{ByteSet, Data, Fill, FixedForm, Form, Outline};
+use crate::record::{ByteSet, Data, Fill, FixedForm, Form, HELD_BYTES_MAX, Outline};
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
@@ -17,8 +17,6 @@ use std::sync::{Mutex, PoisonError};
 
 /// Steps that are spent on the templates of a column, about as many as a hundredth of its values take.
 const STEPS_MAX: u32 = 200_000;
-/// Texts in a hole are followed one by one where they have no more bytes than this.
-const EACH_BYTES_MAX: usize = 4096;
 
 /// An expression as an automaton whose states are made when they are met.
 #[derive(Debug)]
@@ -228,6 +226,7 @@ impl Run<'_> {
                 Some(after) => after,
                 None => self.parts(&[part(fill.bytes.plain, 0, None)], ways)?,
             },
+            Form::AmongThose(_) => self.parts(&[part(fill.bytes.plain, 0, None)], ways)?,
             Form::Templates(outline) => {
                 let mut after = Ways::default();
                 for (template, &count) in outline.skeleton.counts.iter().enumerate() {
@@ -252,7 +251,7 @@ impl Run<'_> {
                 self.text(text, &mut after)?;
                 Some(Some(after))
             }
-            Data::Plain(texts) if texts.bytes.len() <= EACH_BYTES_MAX => {
+            Data::Plain(texts) if texts.bytes.len() <= HELD_BYTES_MAX => {
                 let (mut after, mut one) = (Ways::default(), ways.clone());
                 for i in 0..texts.len() {
                     one.open.clear();

@@ -10,9 +10,10 @@ mod tests;
 
 use super::ValueTest;
 use super::scan::Boundaries;
+use crate::error::StorageError;
 use crate::exec::prune::Needs;
-use crate::record::Outline;
 use crate::record::text::is_word_char;
+use crate::record::{Block, Outline};
 use automaton::Automaton;
 use sought::{Look, Sought};
 
@@ -81,18 +82,18 @@ impl Outlook {
         }
     }
 
-    /// What is known of the values of each template; `None` where that is nothing.
-    pub(crate) fn found(&self, outline: &Outline) -> Option<Vec<Found>> {
-        Some(match self {
-            Outlook::Unknown => return None,
-            Outlook::Text(sought) => Look::new(sought, outline).found(sought.ends()),
-            Outlook::Required(required) => required.found(outline),
+    /// What is known of the values of each template, of an outline of this block; `None` where that is nothing.
+    pub(crate) fn found(&self, outline: &Outline, block: &dyn Block) -> Result<Option<Vec<Found>>, StorageError> {
+        Ok(Some(match self {
+            Outlook::Unknown => return Ok(None),
+            Outlook::Text(sought) => Look::new(sought, outline, block).found(sought.ends())?,
+            Outlook::Required(required) => required.found(outline, block)?,
             Outlook::Expression(required, automaton) => {
-                let mut found = required.found(outline);
+                let mut found = required.found(outline, block)?;
                 automaton.look_closer(outline, &mut found);
                 found
             }
-        })
+        }))
     }
 }
 
@@ -115,26 +116,32 @@ impl Required {
     }
 
     /// For each template whether none of its values has what is needed.
-    fn found(&self, outline: &Outline) -> Vec<Found> {
+    fn found(&self, outline: &Outline, block: &dyn Block) -> Result<Vec<Found>, StorageError> {
         let all = |found: Found| vec![found; outline.skeleton.templates.len()];
         let no_more_than = |found: &mut Vec<Found>, others: Vec<Found>, which: Found| {
             found.iter_mut().zip(others).filter(|(_, other)| *other == which).for_each(|(own, _)| *own = which);
         };
-        match self {
+        Ok(match self {
             Required::Nothing => all(Found::Perhaps),
             Required::Text(sought) => {
-                let mut found = Look::new(sought, outline).found(sought.ends());
+                let mut found = Look::new(sought, outline, block).found(sought.ends())?;
                 found.iter_mut().filter(|found| **found == Found::Always).for_each(|found| *found = Found::Perhaps);
                 found
             }
-            Required::All(parts) => parts.iter().fold(all(Found::Perhaps), |mut found, part| {
-                no_more_than(&mut found, part.found(outline), Found::Never);
+            Required::All(parts) => {
+                let mut found = all(Found::Perhaps);
+                for part in parts {
+                    no_more_than(&mut found, part.found(outline, block)?, Found::Never);
+                }
                 found
-            }),
-            Required::One(parts) => parts.iter().fold(all(Found::Never), |mut found, part| {
-                no_more_than(&mut found, part.found(outline), Found::Perhaps);
+            }
+            Required::One(parts) => {
+                let mut found = all(Found::Never);
+                for part in parts {
+                    no_more_than(&mut found, part.found(outline, block)?, Found::Perhaps);
+                }
                 found
-            }),
-        }
+            }
+        })
     }
 }

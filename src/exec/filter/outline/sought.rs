@@ -1,9 +1,10 @@
 //! A folded text that is looked for in literals, in what fills holes, and across the borders of these.
 
 use super::Found;
+use crate::error::StorageError;
 use crate::exec::filter::scan::{Boundaries, FoldedSearch, word_char_after, word_char_before};
 use crate::record::text::{fold, is_word_char};
-use crate::record::{Data, FixedForm, Form, Outline};
+use crate::record::{Block, Data, FixedForm, Form, Outline};
 
 /// Bytes of a text that are followed across borders: one bit each.
 const FOLLOWED_BYTES_MAX: usize = 128;
@@ -61,6 +62,7 @@ impl Sought {
 pub(crate) struct Look<'a> {
     sought: &'a Sought,
     outline: &'a Outline,
+    block: &'a dyn Block,
     /// For each fill, once it was asked for: may the text stand in one of its texts?
     inside: Vec<Option<bool>>,
     /// Likewise the places of the text where a byte stands that a fill has.
@@ -68,17 +70,17 @@ pub(crate) struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    pub(crate) fn new(sought: &'a Sought, outline: &'a Outline) -> Self {
+    pub(crate) fn new(sought: &'a Sought, outline: &'a Outline, block: &'a dyn Block) -> Self {
         let fills = outline.fills.len();
-        Look { sought, outline, inside: vec![None; fills], places: vec![None; fills] }
+        Look { sought, outline, block, inside: vec![None; fills], places: vec![None; fills] }
     }
 
     /// What is known of the texts of each template. No text has an empty one.
-    pub(crate) fn found(&mut self, ends: Boundaries) -> Vec<Found> {
+    pub(crate) fn found(&mut self, ends: Boundaries) -> Result<Vec<Found>, StorageError> {
         let (len, templates) = (self.sought.folded.len(), &self.outline.skeleton.templates);
         let mut found = vec![Found::Never; templates.len()];
         if len == 0 {
-            return found;
+            return Ok(found);
         }
         let all = self.outline.literals.all();
         let mut from = 0;
@@ -107,13 +109,18 @@ impl<'a> Look<'a> {
             }
         }
         for (number, template) in templates.iter().enumerate().filter(|(_, template)| !template.holes.is_empty()) {
-            if found[number] == Found::Never
-                && (template.holes.iter().any(|&hole| self.is_inside(hole)) || self.crosses(number, &template.holes))
-            {
+            if found[number] != Found::Never {
+                continue;
+            }
+            let mut may = self.crosses(number, &template.holes);
+            for &hole in &template.holes {
+                may = may || self.is_inside(hole)?;
+            }
+            if may {
                 found[number] = Found::Perhaps;
             }
         }
-        found
+        Ok(found)
     }
 
     /// Do the texts of a fill begin, and do they end, with a word character? `None` where some may not, or are empty.
@@ -126,30 +133,36 @@ impl<'a> Look<'a> {
                 Ok(prefix) => (Some(prefix.chars().next().is_none_or(is_word_char)), Some(true)),
                 Err(_) => (None, Some(true)),
             },
-            Form::Decimal(0) | Form::Fixed(FixedForm::Hex { width: 0, .. }) | Form::Among(_) | Form::Templates(_) => {
-                (None, None)
-            }
+            Form::Decimal(0)
+            | Form::Fixed(FixedForm::Hex { width: 0, .. })
+            | Form::Among(_)
+            | Form::AmongThose(_)
+            | Form::Templates(_) => (None, None),
         }
     }
 
     /// May the text stand in a text of a fill?
-    fn is_inside(&mut self, fill: u32) -> bool {
+    fn is_inside(&mut self, fill: u32) -> Result<bool, StorageError> {
         let fill = fill as usize;
         if let Some(inside) = self.inside[fill] {
-            return inside;
+            return Ok(inside);
         }
         let inside = self.outline.fills[fill].may_hold(&self.sought.folded)
             && match &self.outline.fills[fill].form {
                 Form::Integer | Form::Decimal(_) | Form::Fixed(_) => true,
                 Form::Among(column) => self.sought.stands_in(&column.data),
+                // What is not known may be anything.
+                Form::AmongThose(place) => {
+                    self.block.fill_texts(*place)?.is_none_or(|column| self.sought.stands_in(&column.data))
+                }
                 Form::Templates(outline) => {
-                    let mut look = Look::new(self.sought, outline);
+                    let mut look = Look::new(self.sought, outline, self.block);
                     let anywhere = Boundaries { left: false, right: false };
-                    look.found(anywhere).iter().any(|found| *found != Found::Never)
+                    look.found(anywhere)?.iter().any(|found| *found != Found::Never)
                 }
             };
         self.inside[fill] = Some(inside);
-        inside
+        Ok(inside)
     }
 
     /// Where in the text the bytes of a fill stand.

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::exec::filter::{FieldKind, Scratch};
+use crate::id::Seq;
 use crate::query::ast::{Regex, Test, WildcardPart};
-use crate::record::{Codes, Column, Data, Fill, FixedForm, Form, Skeleton, Tag, Tags, Template, Texts};
+use crate::record::{
+    Codes, Column, Data, Field, Fill, FillPlace, FixedForm, Form, Skeleton, Tag, Tags, Template, Texts, Timestamp, Zone,
+};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -30,7 +33,11 @@ impl Model {
     fn outline(&self) -> Outline {
         let literals = self.literals.iter().map(|l| l.as_bytes().into()).collect();
         let template = Template { literals, holes: (0..self.holes.len() as u32).collect() };
-        let fills = self.holes.iter().map(|hole| Fill::new(hole.form.clone())).collect();
+        let fill = |hole: &Hole| match hole.form {
+            Form::AmongThose(place) => Fill::of_texts(&texts(&those()), place),
+            _ => Fill::new(hole.form.clone()),
+        };
+        let fills = self.holes.iter().map(fill).collect();
         Outline::new(Arc::new(Skeleton::new(vec![template], Codes::of([0], 1))), fills)
     }
 }
@@ -39,6 +46,48 @@ fn texts(values: &[String]) -> Column {
     let mut texts = Texts::default();
     values.iter().for_each(|v| texts.push(v.as_bytes()));
     Column { tags: Tags::One(Tag::String), data: Data::Plain(texts) }
+}
+
+/// More than an outline holds.
+fn those() -> Vec<String> {
+    ["", "ab", "K1-", "a b", "\u{212a}b"].into_iter().map(String::from).chain(["ba ".repeat(2000)]).collect()
+}
+
+/// A block of which all is told that an outline may ask for.
+#[derive(Debug)]
+struct Those;
+
+impl Block for Those {
+    fn fill_texts(&self, _: FillPlace) -> Result<Option<Arc<Column>>, StorageError> {
+        Ok(Some(Arc::new(texts(&those()))))
+    }
+    fn rows(&self) -> u32 {
+        1
+    }
+    fn time_range(&self) -> (Timestamp, Timestamp) {
+        (Timestamp(0), Timestamp(0))
+    }
+    fn seq_range(&self) -> (Seq, Seq) {
+        (Seq(0), Seq(0))
+    }
+    fn times(&self) -> Result<Arc<Vec<i64>>, StorageError> {
+        Ok(Arc::default())
+    }
+    fn seqs(&self) -> Result<Arc<Vec<u64>>, StorageError> {
+        Ok(Arc::default())
+    }
+    fn streams(&self) -> Result<Arc<Column>, StorageError> {
+        Ok(Arc::new(texts(&[])))
+    }
+    fn names(&self) -> Result<Vec<Arc<str>>, StorageError> {
+        Ok(Vec::new())
+    }
+    fn zone(&self, _: &str) -> Result<Zone, StorageError> {
+        Ok(Zone::Absent)
+    }
+    fn field(&self, _: &str) -> Result<Option<Field>, StorageError> {
+        Ok(None)
+    }
 }
 
 fn literal() -> impl Strategy<Value = String> {
@@ -75,6 +124,7 @@ fn hole(depth: u32) -> BoxedStrategy<Hole> {
         5 => proptest::collection::vec(literal(), 1..4).prop_map(|values| {
             Hole { form: Form::Among(texts(&values).into()), texts: values }
         }),
+        2 => Just(Hole { form: Form::AmongThose(FillPlace { column: 0, fill: None }), texts: those() }),
         // More than is followed one by one.
         1 => proptest::collection::vec(literal(), 1..4).prop_map(|values| {
             let long = ["b".repeat(5000)];
@@ -129,7 +179,7 @@ fn test() -> impl Strategy<Value = Test> {
 /// What is told, and a text that it is not true of.
 fn contradiction(model: &Model, test: &ValueTest, picks: &[usize]) -> Option<(Found, String)> {
     let outlook = Outlook::new(test, &Needs::of(test));
-    let found = *outlook.found(&model.outline())?.first()?;
+    let found = *outlook.found(&model.outline(), &Those).expect("an answer")?.first()?;
     let texts = (0..12).map(|shift| model.text(picks, shift));
     texts.into_iter().map(|text| (found, text)).find(|(found, text)| {
         match test.matches(Tag::String, text, FieldKind::of("a"), &mut Scratch::default()) {
@@ -166,6 +216,24 @@ proptest! {
 }
 
 #[test]
+fn texts_that_are_not_held_are_looked_at() {
+    let form = Form::AmongThose(FillPlace { column: 0, fill: None });
+    let model =
+        Model { literals: ["at ", ", over"].map(String::from).to_vec(), holes: vec![Hole { form, texts: Vec::new() }] };
+    let check = |text: &str, expect: Found| {
+        let prepared = ValueTest::new(&Test::Phrase(text.into())).expect("a test");
+        let found = Outlook::new(&prepared, &Needs::of(&prepared)).found(&model.outline(), &Those);
+        assert_eq!(found.expect("an answer").expect("something"), [expect], "{text}");
+    };
+    check("over", Found::Always);
+    check("a b", Found::Perhaps);
+    check("1-, over", Found::Perhaps);
+    check("c d", Found::Never);
+    // Of this each run of three bytes is there, the last of one text and the first of the next.
+    check("abk1", Found::Never);
+}
+
+#[test]
 fn most_templates_are_decided() {
     let hole = |form: Form| Hole { form, texts: Vec::new() };
     let words =
@@ -179,7 +247,8 @@ fn most_templates_are_decided() {
     let any_case = |pattern: &str| Test::Regex(Regex { pattern: pattern.into(), ignore_case: true });
     let check = |test: Test, expect: Found| {
         let prepared = ValueTest::new(&test).expect("a test");
-        let found = Outlook::new(&prepared, &Needs::of(&prepared)).found(&slow.outline()).expect("something");
+        let found = Outlook::new(&prepared, &Needs::of(&prepared)).found(&slow.outline(), &Those);
+        let found = found.expect("an answer").expect("something");
         assert_eq!(found, [expect], "{test:?}");
     };
     check(phrase("slow query"), Found::Always);
