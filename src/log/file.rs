@@ -207,14 +207,18 @@ impl ActiveFile {
         self.file.sync()
     }
 
-    /// Ends a file that has been synced: a mark, and no reserved room. Nothing depends on it but what a later reader
-    /// can prove, and the room.
-    pub(super) fn finish(&mut self, durable: Seq) -> Result<(), StorageError> {
-        if !self.is_marked
-            && let Err(WriteError::Full(e) | WriteError::Broken(e)) = self.mark(durable, 0)
-        {
-            return Err(e);
+    /// Ends a file that has been synced with a mark, which is not synced: nothing depends on it but what a later reader
+    /// can prove.
+    pub(super) fn mark_end(&mut self, durable: Seq) -> Result<(), StorageError> {
+        match self.is_marked {
+            true => Ok(()),
+            false => self.mark(durable, 0).map_err(|(WriteError::Full(e) | WriteError::Broken(e))| e),
         }
+    }
+
+    /// The same, without reserved room, and synced.
+    pub(super) fn finish(&mut self, durable: Seq) -> Result<(), StorageError> {
+        self.mark_end(durable)?;
         if self.reserved > self.end {
             self.file.set_len(self.end)?;
             self.reserved = self.end;

@@ -195,15 +195,19 @@ impl Writer {
         })?;
         let mut old = std::mem::replace(&mut self.active, next);
         self.passed.push((old.id(), old.bytes()));
-        // What it holds is durable, and the new file says so: where this fails, only room is wasted.
-        let _ = old.finish(self.durable);
+        // What it holds is durable, and the new file says so; it is removed soon, so that its room is not given back
+        // first, and nothing is waited for.
+        let _ = old.mark_end(self.durable);
         Ok(())
     }
 
     /// Makes everything durable, and ends the file.
     pub(super) fn close(&mut self) -> Result<(), LogError> {
         self.flush()?;
-        self.active.finish(self.durable).map_err(LogError::Storage)
+        // A file without batches says nothing that could be lost.
+        let done =
+            if self.active.is_bare() { self.active.mark_end(self.durable) } else { self.active.finish(self.durable) };
+        done.map_err(LogError::Storage)
     }
 }
 
