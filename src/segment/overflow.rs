@@ -5,6 +5,7 @@ use super::read::{PART_OVERFLOW, PART_RARE, SegmentBlock};
 use crate::error::StorageError;
 use crate::format::block::read_overflow;
 use crate::record::{Column, Data, Field, Presence, Tag, Tags, Texts};
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// The fields of an overflow column, in the order of the names that the block's header lists.
@@ -60,12 +61,14 @@ impl SegmentBlock {
     /// All fields at once: there may be thousands, and each by itself would read every row.
     fn gather(&self) -> Result<Overflow, StorageError> {
         let names = &self.header().overflow_names;
+        // Found by hash: each record has some of thousands.
+        let numbers: FxHashMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (&**name, at)).collect();
         let mut gathered: Vec<Gathered> = names.iter().map(|_| Gathered::default()).collect();
         if let Some((column, presence)) = self.overflow()? {
             let mut buffer = Vec::new();
             for place in 0..column.len() {
                 for (name, tag, text) in self.overflow_at(&column, place, &mut buffer)? {
-                    let Some(field) = self.find_overflow(name).and_then(|at| gathered.get_mut(at)) else {
+                    let Some(field) = numbers.get(name).and_then(|at| gathered.get_mut(*at)) else {
                         return Err(self.damage("overflow column", "a name that the block's header lists", name));
                     };
                     field.rows.push(presence.row(place));
