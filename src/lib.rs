@@ -26,6 +26,7 @@
 
 pub mod archive;
 pub mod backup;
+pub mod cache;
 pub mod catalog;
 pub mod checkpoint;
 pub mod crypt;

@@ -3,12 +3,13 @@
 
 mod support;
 
+use duramen::cache::Cache;
 use duramen::crypt::{KeyRing, MasterKey, open_segment};
 use duramen::format::log_file::read_frames;
 use duramen::format::sealed::{SECTOR_BYTES, SECTOR_EXTRA_BYTES};
 use duramen::format::segment::SEGMENT_HEADER_BYTES;
 use duramen::repair::{RepairOptions, RepairReport, repair};
-use duramen::segment::{Cache, SegmentReader};
+use duramen::segment::SegmentReader;
 use duramen::verify::{VerifyOptions, verify_as};
 use duramen::vfs::{RealVfs, Vfs};
 use duramen::{Ack, AppendOptions, BatchBuilder, Idempotency, Labels, Options, Record, Store, TenantId, Timestamp};

@@ -9,7 +9,7 @@ use crate::format::bundle::Engine;
 use roaring::RoaringBitmap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use tantivy::directory::{Directory, RamDirectory};
 use tantivy::index::{InvertedIndexReader, SegmentReader};
 use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
@@ -161,8 +161,6 @@ fn hyphened(uuid: &str) -> String {
 /// Looks words up.
 pub(super) struct EngineReader {
     words: Arc<InvertedIndexReader>,
-    /// All of them, once parts of words were asked for; `None` where they are too many.
-    vocabulary: OnceLock<Option<Vocabulary>>,
 }
 
 /// Runs something of tantivy's; a panic there becomes an error. Its files were checked byte by byte before, so that
@@ -194,7 +192,7 @@ impl EngineReader {
             if reader.max_doc() != blocks {
                 return Err(TantivyError::InternalError(format!("{} documents for {blocks} blocks", reader.max_doc())));
             }
-            Ok(EngineReader { words: reader.inverted_index(field)?, vocabulary: OnceLock::new() })
+            Ok(EngineReader { words: reader.inverted_index(field)? })
         })
     }
 
@@ -222,22 +220,6 @@ impl EngineReader {
                     }
                 }
                 Pattern::Part { text, open_left, .. } => {
-                    // Most parts are cut from a text at words that stand as they are.
-                    if let Some(info) = terms.get(text)? {
-                        self.postings(&info, &mut blocks)?;
-                    }
-                    let vocabulary = if *open_left && !wanted.is_subset(&blocks) { self.vocabulary()? } else { None };
-                    if let Some(words) = vocabulary.and_then(|v| v.matching(pattern)) {
-                        for word in words {
-                            if wanted.is_subset(&blocks) {
-                                break;
-                            }
-                            if let Some(info) = terms.get(word)? {
-                                self.postings(&info, &mut blocks)?;
-                            }
-                        }
-                        return Ok(blocks);
-                    }
                     let mut stream = match open_left {
                         true => terms.stream()?,
                         false => terms.range().ge(text).into_stream()?,
@@ -256,21 +238,37 @@ impl EngineReader {
         })
     }
 
-    fn vocabulary(&self) -> Result<Option<&Vocabulary>, TantivyError> {
-        if let Some(vocabulary) = self.vocabulary.get() {
-            return Ok(vocabulary.as_ref());
-        }
-        let (mut vocabulary, mut fits) = (Vocabulary::default(), true);
-        let mut stream = self.words.terms().stream()?;
-        while fits && stream.advance() {
-            fits = vocabulary.push(stream.key());
-        }
-        Ok(self.vocabulary.get_or_init(|| fits.then_some(vocabulary)).as_ref())
+    /// The blocks of these words, and those that are known already, until all that are `wanted` are among them.
+    pub fn any_of<'a>(
+        &self,
+        words: impl Iterator<Item = &'a [u8]>,
+        wanted: &RoaringBitmap,
+        mut blocks: RoaringBitmap,
+    ) -> Result<RoaringBitmap, String> {
+        guarded(|| {
+            let terms = self.words.terms();
+            for word in words {
+                if wanted.is_subset(&blocks) {
+                    break;
+                }
+                if let Some(info) = terms.get(word)? {
+                    self.postings(&info, &mut blocks)?;
+                }
+            }
+            Ok(blocks)
+        })
     }
 
-    /// Bytes of memory that come on top of the files.
-    pub fn memory(&self) -> usize {
-        self.vocabulary.get().and_then(Option::as_ref).map_or(0, Vocabulary::memory)
+    /// All words; `None` where they are too many.
+    pub fn vocabulary(&self) -> Result<Option<Vocabulary>, String> {
+        guarded(|| {
+            let (mut vocabulary, mut fits) = (Vocabulary::default(), true);
+            let mut stream = self.words.terms().stream()?;
+            while fits && stream.advance() {
+                fits = vocabulary.push(stream.key());
+            }
+            Ok(fits.then_some(vocabulary))
+        })
     }
 
     fn postings(&self, info: &tantivy::postings::TermInfo, blocks: &mut RoaringBitmap) -> Result<(), TantivyError> {

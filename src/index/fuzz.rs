@@ -1,6 +1,7 @@
 //! Body of the fuzz target: arbitrary bytes as a bundle, and as each of its parts.
 
 use super::IndexReader;
+use crate::cache::Cache;
 use crate::error::StorageError;
 use crate::format::bundle::{
     Bundle, Dictionary, Digraphs, Filter, Quads, TermList, Tokenizer, decode_blocks, engine_file,
@@ -28,7 +29,7 @@ pub fn fuzz_bundle(data: &[u8]) {
         return;
     }
     let file = Arc::new(MemoryFile(data.to_vec()));
-    let Ok(reader) = IndexReader::open(file, 0, data.len() as u64) else { return };
+    let Ok(reader) = IndexReader::open(file, 0, data.len() as u64, Arc::new(Cache::new(1 << 20))) else { return };
     for folded in TEXTS {
         for open in [false, true] {
             let _ = reader.may_match(&TermQuery::Literal { folded, open_left: open, open_right: open });

@@ -4,6 +4,8 @@ use super::automaton::WordAutomaton;
 use super::dictionary::WordIndex;
 use super::engine::{self, EngineReader};
 use super::pattern::Pattern;
+use super::vocabulary::Vocabulary;
+use crate::cache::Cache;
 use crate::error::{Damage, StorageError};
 use crate::format::DecodeError;
 use crate::format::bundle::{
@@ -13,7 +15,8 @@ use crate::format::bundle::{
 use crate::record::{TermIndex, TermQuery};
 use crate::vfs::VfsFile;
 use roaring::RoaringBitmap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::time::Instant;
 
 /// Steps spent on finding out whether an automaton can accept an identifier, over all blocks: some milliseconds.
 const AUTOMATON_STEPS_MAX: usize = 1 << 20;
@@ -29,8 +32,15 @@ pub enum OpenError {
     Mismatch(#[from] Mismatch),
 }
 
-/// The index of a segment. Reads its header and directory when it is opened, and all else when it is first needed;
-/// each section is checked before it is used, and kept then.
+/// The parts that are in the cache: of a block its filter and its set of quads, of the whole bundle the rest.
+const PART_FILTER: u32 = 0;
+const PART_QUADS: u32 = 1;
+const PART_WORDS: u32 = 2;
+const PART_VOCABULARY: u32 = 3;
+const PART_DIGRAPHS: u32 = 4;
+
+/// The index of a segment. Reads its header and directory when it is opened, and all else when it is needed and not in
+/// the cache; each section is checked before it is used.
 pub struct IndexReader {
     file: Arc<dyn VfsFile>,
     offset: u64,
@@ -38,10 +48,15 @@ pub struct IndexReader {
     directory: Directory,
     blocks: Vec<BlockEntry>,
     all: RoaringBitmap,
-    words: OnceLock<WordIndex>,
-    digraphs: OnceLock<(Digraphs, Vec<Digraphs>)>,
-    filters: Vec<OnceLock<Filter>>,
-    quads: Vec<OnceLock<Quads>>,
+    cache: Arc<Cache>,
+    /// Whose parts these are in the cache.
+    number: u64,
+}
+
+impl Drop for IndexReader {
+    fn drop(&mut self) {
+        self.cache.forget(self.number);
+    }
 }
 
 impl std::fmt::Debug for IndexReader {
@@ -59,7 +74,7 @@ struct Known {
 
 impl IndexReader {
     /// Opens the bundle in a file, at an offset.
-    pub fn open(file: Arc<dyn VfsFile>, offset: u64, len: u64) -> Result<IndexReader, OpenError> {
+    pub fn open(file: Arc<dyn VfsFile>, offset: u64, len: u64, cache: Arc<Cache>) -> Result<IndexReader, OpenError> {
         let damage = |e: DecodeError| StorageError::from(e.within(offset).in_file(file.path()));
         let there = file.len()?.saturating_sub(offset);
         if len > there || len < HEADER_BYTES as u64 {
@@ -85,14 +100,10 @@ impl IndexReader {
             header,
             directory,
             blocks: Vec::new(),
-            words: OnceLock::new(),
-            digraphs: OnceLock::new(),
-            filters: Vec::new(),
-            quads: Vec::new(),
+            cache,
+            number: Cache::owner(),
         };
         reader.blocks = reader.need(Kind::Blocks, |bytes| decode_blocks(bytes, reader.header.blocks))?;
-        reader.filters.resize_with(reader.blocks.len(), OnceLock::new);
-        reader.quads.resize_with(reader.blocks.len(), OnceLock::new);
         Ok(reader)
     }
 
@@ -101,17 +112,21 @@ impl IndexReader {
         self.header.blocks
     }
 
-    /// Bytes of memory that what was read so far takes, about.
-    pub fn memory(&self) -> usize {
-        let files: usize = self.directory.iter().filter(|s| s.kind == Kind::File).map(|s| s.len as usize).sum();
-        let words = match self.words.get() {
-            Some(WordIndex::List(list)) => list.memory(),
-            Some(WordIndex::Engine(engine)) => files + engine.memory(),
-            None => 0,
-        };
-        let filters: usize = self.filters.iter().filter_map(OnceLock::get).map(Filter::memory).sum();
-        let quads = self.quads.iter().filter(|q| q.get().is_some()).count() * size_of::<[u64; 1024]>();
-        words + filters + quads + self.digraphs.get().map_or(0, |(_, d)| size_of_val(d.as_slice()))
+    /// A part from the cache, or loaded, with the bytes of memory that it takes.
+    fn part<T: Send + Sync + 'static>(
+        &self,
+        (block, part): (u32, u32),
+        load: impl FnOnce() -> Result<(T, usize), StorageError>,
+    ) -> Result<Arc<T>, StorageError> {
+        let key = (self.number, block, part);
+        if let Some(part) = self.cache.get(key) {
+            return Ok(part);
+        }
+        let start = Instant::now();
+        let (part, bytes) = load()?;
+        let part = Arc::new(part);
+        self.cache.put(key, part.clone(), bytes, start.elapsed());
+        Ok(part)
     }
 
     fn damage(&self, e: DecodeError) -> StorageError {
@@ -142,24 +157,37 @@ impl IndexReader {
         }
     }
 
-    fn words(&self) -> Result<&WordIndex, StorageError> {
-        if let Some(words) = self.words.get() {
-            return Ok(words);
-        }
-        let words = match self.header.dictionary().map_err(|e| self.damage(e))? {
+    fn words(&self) -> Result<Arc<WordIndex>, StorageError> {
+        self.part((0, PART_WORDS), || self.load_words())
+    }
+
+    fn load_words(&self) -> Result<(WordIndex, usize), StorageError> {
+        Ok(match self.header.dictionary().map_err(|e| self.damage(e))? {
             Dictionary::List => {
-                WordIndex::List(self.need(Kind::List, |bytes| TermList::decode(bytes, self.header.blocks))?)
+                let list = self.need(Kind::List, |bytes| TermList::decode(bytes, self.header.blocks))?;
+                let bytes = list.memory();
+                (WordIndex::List(list), bytes)
             }
             Dictionary::Engine => {
                 let sections = self.directory.iter().filter(|s| s.kind == Kind::File);
                 let files = sections
                     .map(|s| self.load(s, |b| engine_file(b).map(|(name, bytes)| (name.to_string(), bytes.to_vec()))))
                     .collect::<Result<Vec<_>, _>>()?;
+                let bytes = files.iter().map(|(_, bytes)| bytes.len()).sum();
                 let files = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
-                WordIndex::Engine(EngineReader::open(files, self.header.blocks).map_err(|e| self.bad_words(e))?)
+                let engine = EngineReader::open(files, self.header.blocks).map_err(|e| self.bad_words(e))?;
+                (WordIndex::Engine(engine), bytes)
             }
-        };
-        Ok(self.words.get_or_init(|| words))
+        })
+    }
+
+    /// All words of a dictionary, where they are not too many.
+    fn vocabulary(&self, engine: &EngineReader) -> Result<Arc<Option<Vocabulary>>, StorageError> {
+        self.part((0, PART_VOCABULARY), || {
+            let vocabulary = engine.vocabulary().map_err(|e| self.bad_words(e))?;
+            let bytes = vocabulary.as_ref().map_or(0, Vocabulary::memory);
+            Ok((vocabulary, bytes))
+        })
     }
 
     /// The dictionary's bytes have the right checksum and are wrong all the same.
@@ -177,35 +205,24 @@ impl IndexReader {
     }
 
     /// The digraphs of all blocks together, and of each.
-    fn digraphs(&self) -> Result<&(Digraphs, Vec<Digraphs>), StorageError> {
-        if let Some(digraphs) = self.digraphs.get() {
-            return Ok(digraphs);
-        }
-        let each = self.need(Kind::Digraphs, |bytes| Digraphs::decode_all(bytes, self.header.blocks))?;
-        let mut together = Digraphs::default();
-        each.iter().for_each(|d| together.unite(d));
-        Ok(self.digraphs.get_or_init(|| (together, each)))
-    }
-
-    /// What a block has of a kind of section, loaded once.
-    fn of_block<'a, T>(
-        &self,
-        cache: &'a [OnceLock<T>],
-        kind: Kind,
-        block: u32,
-        decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
-    ) -> Result<Option<&'a T>, StorageError> {
-        let Some(cell) = cache.get(block as usize) else { return Ok(None) };
-        if cell.get().is_none() {
-            let Some(section) = self.directory.find(kind, block) else { return Ok(None) };
-            let loaded = self.load(section, decode)?;
-            cell.get_or_init(|| loaded);
-        }
-        Ok(cell.get())
+    fn digraphs(&self) -> Result<Arc<(Digraphs, Vec<Digraphs>)>, StorageError> {
+        self.part((0, PART_DIGRAPHS), || {
+            let each = self.need(Kind::Digraphs, |bytes| Digraphs::decode_all(bytes, self.header.blocks))?;
+            let mut together = Digraphs::default();
+            each.iter().for_each(|d| together.unite(d));
+            let bytes = size_of::<Digraphs>() + size_of_val(each.as_slice());
+            Ok(((together, each), bytes))
+        })
     }
 
     fn filter_has(&self, block: u32, hash: u64) -> Result<bool, StorageError> {
-        let filter = self.of_block(&self.filters, Kind::Filter, block, Filter::decode)?;
+        let load = |section| {
+            let filter = self.load(section, Filter::decode)?;
+            let bytes = filter.memory();
+            Ok((filter, bytes))
+        };
+        let section = self.directory.find(Kind::Filter, block);
+        let filter = section.map(|section| self.part((block, PART_FILTER), || load(section))).transpose()?;
         let expected = self.blocks.get(block as usize).is_some_and(|b| b.hashes > 0);
         if filter.is_none() && expected {
             return Err(self.damage(DecodeError::new("index directory", 0, "a filter", "none")));
@@ -213,8 +230,10 @@ impl IndexReader {
         Ok(filter.is_some_and(|f| f.contains(hash)))
     }
 
-    fn quads(&self, block: u32) -> Result<Option<&Quads>, StorageError> {
-        self.of_block(&self.quads, Kind::Quads, block, Quads::decode)
+    fn quads(&self, block: u32) -> Result<Option<Arc<Quads>>, StorageError> {
+        let load = |section| Ok((self.load(section, Quads::decode)?, size_of::<[u64; 1024]>()));
+        let section = self.directory.find(Kind::Quads, block);
+        section.map(|section| self.part((block, PART_QUADS), || load(section))).transpose()
     }
 
     /// Those of the blocks that pass a test.
@@ -284,10 +303,33 @@ impl IndexReader {
         })
     }
 
+    /// The blocks of words that fit, at least as far as they are `wanted`.
+    fn words_matching(&self, pattern: &Pattern<'_>, wanted: &RoaringBitmap) -> Result<RoaringBitmap, StorageError> {
+        let words = self.words()?;
+        let bad = |e| self.bad_words(e);
+        let WordIndex::Engine(engine) = &*words else { return words.matching(pattern, wanted).map_err(bad) };
+        let Pattern::Part { text, open_left, .. } = pattern else {
+            return words.matching(pattern, wanted).map_err(bad);
+        };
+        // Most parts are cut from a text at words that stand as they are.
+        let found = engine.get(text).map_err(bad)?;
+        if wanted.is_subset(&found) {
+            return Ok(found);
+        }
+        if *open_left
+            && let Some(vocabulary) = &*self.vocabulary(engine)?
+            && let Some(fitting) = vocabulary.matching(pattern)
+        {
+            return engine.any_of(fitting, wanted, found).map_err(bad);
+        }
+        words.matching(pattern, wanted).map_err(bad)
+    }
+
     /// Those of the blocks that may have a word which fits.
     fn pattern(&self, pattern: &Pattern<'_>, blocks: &RoaringBitmap) -> Result<RoaringBitmap, StorageError> {
-        let mut found = self.words()?.matching(pattern, blocks).map_err(|e| self.bad_words(e))? & blocks;
-        let (together, each) = self.digraphs()?;
+        let mut found = self.words_matching(pattern, blocks)? & blocks;
+        let digraphs = self.digraphs()?;
+        let (together, each) = &*digraphs;
         let mut budget = AUTOMATON_STEPS_MAX;
         let bytes_min = |words_filtered| if words_filtered { 1 } else { IDENTIFIER_BYTES_MIN };
         let shortest = bytes_min(self.blocks.iter().any(|b| b.words_filtered));

@@ -2,6 +2,7 @@
 
 use super::fuzz::{MemoryFile, fuzz_bundle};
 use super::{IndexBuilder, IndexReader, OpenError};
+use crate::cache::Cache;
 use crate::error::StorageError;
 use crate::format::bundle::{Bundle, Tokenizer, check_bundle};
 use crate::record::text::{contains_phrase, fold, is_word_char, words};
@@ -16,7 +17,7 @@ const BEFORE: usize = 5;
 
 fn open(bundle: &[u8]) -> Result<IndexReader, OpenError> {
     let file = [&[9; BEFORE], bundle, &[9; 3]].concat();
-    IndexReader::open(Arc::new(MemoryFile(file)), BEFORE as u64, bundle.len() as u64)
+    IndexReader::open(Arc::new(MemoryFile(file)), BEFORE as u64, bundle.len() as u64, Arc::new(Cache::new(1 << 20)))
 }
 
 fn build<T: AsRef<str>>(blocks: &[Vec<T>]) -> Vec<u8> {

@@ -1,5 +1,6 @@
 //! One segment file: whole, or which of its blocks can be read.
 
+use crate::cache::Cache;
 use crate::crypt::{KeyRing, Salvaged, hash_stored, open_segment, salvage_segment};
 use crate::error::{Damage, StorageError};
 use crate::format::block::{BLOCK_HEAD_BYTES, BLOCK_MAGIC, read_head, read_header};
@@ -12,7 +13,7 @@ use crate::format::segment::{
 };
 use crate::id::{SegmentId, TenantId};
 use crate::record::{Block, BlockInfo, Timestamp};
-use crate::segment::{Cache, SegmentBlock, SegmentReader, block_payload};
+use crate::segment::{SegmentBlock, SegmentReader, block_payload};
 use crate::vfs::{Vfs, VfsFile};
 use std::path::Path;
 use std::sync::Arc;

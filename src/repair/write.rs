@@ -1,6 +1,7 @@
 //! Segments of what was recovered.
 
 use super::segment::{Readable, read_block};
+use crate::cache::Cache;
 use crate::crypt::{KeyRing, open_segment};
 use crate::error::StorageError;
 use crate::format::compress::LEVEL_MERGE;
@@ -11,7 +12,7 @@ use crate::format::sealed::FileKind;
 use crate::format::segment::SegmentHeader;
 use crate::id::{Class, SegmentId, Seq, TenantId};
 use crate::record::Timestamp;
-use crate::segment::{Cache, SegmentReader, encode_block};
+use crate::segment::{SegmentReader, encode_block};
 use crate::store::Error;
 use crate::tenant::Output;
 use crate::vfs::Vfs;

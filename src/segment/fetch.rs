@@ -18,8 +18,6 @@ use std::sync::{Arc, OnceLock};
 /// A decoded part of a segment.
 #[derive(Clone, Debug)]
 pub(super) enum Loaded {
-    /// A block's header.
-    Header(Arc<Header>),
     /// A column.
     Column(Arc<Column>),
     /// Times.
@@ -49,8 +47,6 @@ pub(super) struct Header {
     pub pages_at: u64,
     /// Bytes of the header, stored and decoded.
     pub stored_and_raw: (u64, u64),
-    /// Bytes of memory, see [`Header::memory`].
-    pub bytes: usize,
     /// Made when it is asked for: less than the counts that it is made of.
     pub counted: OnceLock<Counted>,
 }
@@ -85,7 +81,6 @@ impl Loaded {
     /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
         match self {
-            Loaded::Header(h) => h.bytes,
             Loaded::Column(c) => {
                 c.data.memory()
                     + match &c.tags {

@@ -1,6 +1,7 @@
 //! The bodies of the fuzz targets for blocks and segments. Checksums keep a fuzzer out, so they are made right first.
 
-use super::{Cache, SegmentBlock, SegmentReader};
+use super::{SegmentBlock, SegmentReader};
+use crate::cache::Cache;
 use crate::error::StorageError;
 use crate::format::block::{self, BlockHead, BlockHeader, PresenceEncoding, read_head, read_header};
 use crate::format::chunk::{Chunk, ChunkTags, Encoding, Page};

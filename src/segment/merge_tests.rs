@@ -2,6 +2,7 @@
 
 use super::merge::Fill;
 use super::*;
+use crate::cache::Cache;
 use crate::format::payload::{Payload, encode};
 use crate::format::rows::order_rows;
 use crate::format::segment::SegmentHeader;

@@ -4,7 +4,6 @@
 //! query does not ask for. May not know: log, manifest, tantivy.
 
 mod build;
-mod cache;
 mod column;
 mod copy;
 mod cost;
@@ -30,7 +29,6 @@ mod tests;
 mod write;
 
 pub use build::{BlockEncoder, BlockSink, EncodedBlock, Pieces, encode_block};
-pub use cache::Cache;
 pub use column::ColumnBuilder;
 pub use copy::copy_block;
 pub use cost::{PartCost, PartCosts};

@@ -1,8 +1,8 @@
 //! Opens segments and reads blocks, part by part.
 
-use super::cache::Cache;
 use super::fetch::{Header, Loaded, Pages};
 use super::hold::may_hold;
+use crate::cache::Cache;
 use crate::error::{Damage, StorageError};
 use crate::format::DecodeError;
 use crate::format::block::{BLOCK_HEAD_BYTES, BlockHeader, PresenceEncoding, read_head, read_header};
@@ -16,7 +16,6 @@ use crate::record::{
 };
 use crate::vfs::VfsFile;
 use rustc_hash::FxHashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -57,7 +56,6 @@ impl Drop for SegmentReader {
 impl SegmentReader {
     /// Reads and checks header, trailer and footer; blocks are checked when they are read.
     pub fn open(file: Arc<dyn VfsFile>, cache: Arc<Cache>) -> Result<Self, StorageError> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         let len = file.len()?;
         let damage = |e: DecodeError, at: u64| StorageError::from(e.within(at).in_file(file.path()));
         let mut head = vec![0; SEGMENT_HEADER_BYTES];
@@ -71,14 +69,12 @@ impl SegmentReader {
         file.read_exact_at(trailer.footer_offset, &mut stored)?;
         let footer = read_footer(&trailer, &stored)
             .map_err(|e| damage(DecodeError { offset: trailer.footer_offset, ..e }, 0))?;
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Ok(SegmentReader { file, cache, number, header, trailer, footer })
+        Ok(SegmentReader { file, cache, number: Cache::owner(), header, trailer, footer })
     }
 
     /// A segment of which only some blocks are to be read, by a footer that lists them: what repair found of one that
     /// is damaged.
     pub fn of_blocks(file: Arc<dyn VfsFile>, cache: Arc<Cache>, header: SegmentHeader, footer: Footer) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1 << 62);
         let trailer = Trailer {
             index_offset: 0,
             index_len: 0,
@@ -90,7 +86,7 @@ impl SegmentReader {
             data_root: [0; 32],
             index_root: [0; 32],
         };
-        SegmentReader { file, cache, number: NEXT.fetch_add(1, Ordering::Relaxed), header, trailer, footer }
+        SegmentReader { file, cache, number: Cache::owner(), header, trailer, footer }
     }
 
     /// Whose it is and which.
@@ -136,12 +132,12 @@ impl SegmentBlock {
     /// Reads and checks a block's head and header.
     pub fn open(segment: &Arc<SegmentReader>, block: usize) -> Result<Self, StorageError> {
         let key = (segment.number, block as u32, PART_HEADER);
-        let header = match segment.cache.get(key) {
-            Some(Loaded::Header(header)) => header,
-            _ => {
+        let header = match segment.cache.get::<Header>(key) {
+            Some(header) => header,
+            None => {
                 let start = Instant::now();
                 let header = Arc::new(load_header(segment, block)?);
-                segment.cache.put(key, Loaded::Header(header.clone()), start.elapsed());
+                segment.cache.put(key, header.clone(), header.memory(), start.elapsed());
                 header
             }
         };
@@ -175,7 +171,7 @@ impl SegmentBlock {
 
     /// Is a part there without being read?
     pub(super) fn has_cached(&self, part: u32) -> bool {
-        self.segment.cache.get((self.segment.number, self.block as u32, part)).is_some()
+        self.segment.cache.get::<Loaded>((self.segment.number, self.block as u32, part)).is_some()
     }
 
     pub(super) fn cached(
@@ -184,12 +180,12 @@ impl SegmentBlock {
         load: impl FnOnce() -> Result<Loaded, StorageError>,
     ) -> Result<Loaded, StorageError> {
         let key = (self.segment.number, self.block as u32, part);
-        if let Some(value) = self.segment.cache.get(key) {
-            return Ok(value);
+        if let Some(value) = self.segment.cache.get::<Loaded>(key) {
+            return Ok((*value).clone());
         }
         let start = Instant::now();
         let value = load()?;
-        self.segment.cache.put(key, value.clone(), start.elapsed());
+        self.segment.cache.put(key, Arc::new(value.clone()), value.memory(), start.elapsed());
         Ok(value)
     }
 
@@ -298,10 +294,7 @@ fn load_header(segment: &SegmentReader, block: usize) -> Result<Header, StorageE
     let same_rows = same_rows(&header);
     let pages_at = header_at + u64::from(head.header_stored);
     let stored_and_raw = (u64::from(head.header_stored), u64::from(head.header_raw));
-    let counted = OnceLock::new();
-    let mut loaded = Header { header, zones, names, same_rows, pages_at, stored_and_raw, bytes: 0, counted };
-    loaded.bytes = loaded.memory();
-    Ok(loaded)
+    Ok(Header { header, zones, names, same_rows, pages_at, stored_and_raw, counted: OnceLock::new() })
 }
 
 /// The rows whose shapes are among these.

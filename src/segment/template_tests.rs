@@ -2,6 +2,7 @@
 
 use super::tests::{Fields, NoSink, check, field, payload};
 use super::*;
+use crate::cache::Cache;
 use crate::format::block::{BLOCK_HEAD_BYTES, BlockHeader, read_head, read_header};
 use crate::format::bundle::Tokenizer;
 use crate::format::payload::Payload;

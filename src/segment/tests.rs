@@ -1,6 +1,7 @@
 //! What goes into a segment comes out of it.
 
 use super::*;
+use crate::cache::Cache;
 use crate::format::payload::{Payload, encode};
 use crate::format::rows::{order_rows, split_rows};
 use crate::format::segment::SegmentHeader;

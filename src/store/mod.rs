@@ -32,10 +32,10 @@ pub use crate::log::Ack;
 pub use crate::tenant::{DeleteListener, DeleteOptions, DeleteProgress, DeleteReport, Written};
 
 use crate::archive::Archives;
+use crate::cache::Cache;
 use crate::crypt::KeyRing;
 use crate::error::StorageError;
 use crate::id::TenantId;
-use crate::segment::Cache;
 use crate::tenant::{TenantCore, TenantOptions};
 use crate::vfs::{Lock, RealVfs, Vfs};
 use error::ErrorKind;

@@ -42,6 +42,7 @@ pub use segments::{SegmentDamage, SegmentSource};
 pub use snapshot::Snapshot;
 pub use stats::TenantStats;
 
+use crate::cache::Cache;
 use crate::crypt::KeyRing;
 use crate::format::version::Version;
 use crate::id::{LogId, SegmentId, TenantId};
@@ -49,7 +50,6 @@ use crate::log::Log;
 use crate::manifest::Manifest;
 use crate::memtable::{Kept, MemorySource, Memtable};
 use crate::record::Timestamp;
-use crate::segment::Cache;
 use crate::vfs::Vfs;
 use archived::ArchivedList;
 use compact::Merges;

@@ -403,7 +403,7 @@ impl SegmentSource {
         if root != self.meta.index_root {
             return Err(damage(format!("root {}", hex(&self.meta.index_root)), hex(&root)).into());
         }
-        let index = IndexReader::open(file.clone(), offset, len)?;
+        let index = IndexReader::open(file.clone(), offset, len, self.options.cache.clone())?;
         if index.blocks() as usize != blocks {
             return Err(damage(format!("{blocks} blocks"), index.blocks().to_string()).into());
         }

@@ -38,8 +38,9 @@ pub const MODULES: &[Module] = &[
         may_import: &["id", "record", "format::payload", "format::rows", "format::block"],
         must_not_name: &["std::fs", "std::path"],
     },
-    module("segment", &["id", "record", "format", "vfs"]),
-    module("index", &["id", "record", "format", "vfs"]),
+    module("cache", &[]),
+    module("segment", &["id", "record", "format", "vfs", "cache"]),
+    module("index", &["id", "record", "format", "vfs", "cache"]),
     module("manifest", &["id", "record::Timestamp", "format", "vfs"]),
     module("object", &[]),
     module(
@@ -67,6 +68,7 @@ pub const MODULES: &[Module] = &[
             "crypt",
             "log",
             "memtable",
+            "cache",
             "segment",
             "index",
             "manifest",
@@ -92,6 +94,7 @@ pub const MODULES: &[Module] = &[
             "policy",
             "query",
             "exec",
+            "cache",
             "segment",
             // The types of its errors, and of what an append is told.
             "log::Ack",
@@ -135,8 +138,8 @@ pub const MODULES: &[Module] = &[
     module(
         "repair",
         &[
-            "id", "record", "format", "vfs", "crypt", "log", "segment", "manifest", "catalog", "archive", "tenant",
-            "store",
+            "id", "record", "format", "vfs", "crypt", "log", "segment", "cache", "manifest", "catalog", "archive",
+            "tenant", "store",
         ],
     ),
     // What the command line and the server share: the same options and the same rows, however they come and go.

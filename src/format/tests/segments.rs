@@ -1,6 +1,7 @@
 //! The examples of a batch, of integers and of a segment's parts.
 
 use super::{check, show};
+use crate::cache::Cache;
 use crate::format::block::{BLOCK_HEAD_BYTES, BlockHead, put_head, read_head, read_header};
 use crate::format::compress::{Codec, decompress};
 use crate::format::ints::{self, Body};
@@ -12,7 +13,7 @@ use crate::format::segment::{
 };
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::record::{BatchBuilder, Block, Column, Labels, Tag, Timestamp};
-use crate::segment::{BlockSink, Cache, EncodedBlock, SegmentBlock, SegmentReader, encode_block};
+use crate::segment::{BlockSink, EncodedBlock, SegmentBlock, SegmentReader, encode_block};
 use crate::vfs::Vfs;
 use crate::vfs::sim::SimVfs;
 use std::path::Path;

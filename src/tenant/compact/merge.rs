@@ -4,6 +4,7 @@
 //! Only its entry is made under the lock of seals, and only where all inputs are live still.
 
 use super::policy::{self, Rules};
+use crate::cache::Cache;
 use crate::error::StorageError;
 use crate::format::compress::{LEVEL_COLD, LEVEL_MERGE};
 use crate::format::edit::{Edit, SegmentMeta};
@@ -11,7 +12,7 @@ use crate::format::segment::SEGMENT_BYTES_MAX;
 use crate::id::{Class, SegmentId};
 use crate::policy::MergeLimits;
 use crate::record::Timestamp;
-use crate::segment::{BlockEncoder, Cache, Merged, Merger, SegmentReader, copy_block};
+use crate::segment::{BlockEncoder, Merged, Merger, SegmentReader, copy_block};
 use crate::store::Error;
 use crate::tenant::output::{Attempt, Output};
 use crate::tenant::segments::SegmentSource;

@@ -1,10 +1,10 @@
 //! Merges beside appends, seals, queries and expiry: what happens between two blocks of one.
 
 use super::*;
+use crate::cache::Cache;
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::log::Ack;
 use crate::record::{BatchBuilder, Labels, Record, Timestamp};
-use crate::segment::Cache;
 use crate::tenant::TenantOptions;
 use crate::vfs::Vfs;
 use crate::vfs::sim::{SimFault, SimOp, SimVfs};

@@ -1,4 +1,7 @@
-//! What was decoded, kept between queries within a bound.
+//! What was read and decoded, kept between queries within a bound.
+//!
+//! Promises: what is kept never takes more than the bound, whoever put it there; what is asked for is there or is not,
+//! and is never something else. May not know: what it keeps.
 //!
 //! What is pushed out is the cheapest for its size among a few entries, chosen at random, that were not used lately. A
 //! query that reads more than fits, again and again, finds most of it here each time, where a queue would always push
@@ -6,14 +9,17 @@
 //! again in no time goes. This is GreedyDual-Size (Cao and Irani, 1997) with a lottery in place of its queue and its
 //! aging. No results of queries are kept, only what the files say.
 
-use super::fetch::Loaded;
 use rustc_hash::FxHashMap;
-use std::sync::Mutex;
+use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Which part of which file: the number that an opened file got, a block, and a part of it.
-pub(super) type Key = (u64, u32, u32);
+/// Which part of what: the number of an owner (see [`Cache::owner`]), a block, and a part of it.
+pub type Key = (u64, u32, u32);
 
+/// What an entry takes beside its part.
+const OVERHEAD_BYTES: usize = 128;
 /// Entries that are looked at before one in use is pushed out.
 const TRIES_MAX: u32 = 32;
 /// Entries that were not used lately, of which the cheapest is pushed out.
@@ -21,7 +27,7 @@ const CANDIDATES: u32 = 4;
 /// What was made in less time counts as made in this one: clocks tell no less.
 const COST_MIN: Duration = Duration::from_micros(1);
 
-/// Decoded parts of segments, up to a number of bytes. Shared by all segments of a store.
+/// Decoded parts of segments and of their indexes, up to a number of bytes. Shared by all of a store.
 #[derive(Debug)]
 pub struct Cache {
     bytes_max: usize,
@@ -41,7 +47,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Entry {
-    value: Loaded,
+    value: Arc<dyn Any + Send + Sync>,
     bytes: usize,
     /// Picoseconds that it took to make, for each byte.
     worth: u64,
@@ -113,16 +119,23 @@ impl Cache {
         self.inner.lock().unwrap_or_else(|e| e.into_inner()).bytes
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<Loaded> {
+    /// A number that nobody else has, for the keys of one owner of parts.
+    pub fn owner() -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A part, where it is there and of this type.
+    pub fn get<T: Send + Sync + 'static>(&self, key: Key) -> Option<Arc<T>> {
         let mut inner = self.inner.lock().unwrap_or_else(|e| e.into_inner());
         let entry = inner.entries.get_mut(&key)?;
         entry.used = true;
-        Some(entry.value.clone())
+        entry.value.clone().downcast().ok()
     }
 
-    /// Keeps what it took so long to read and to make.
-    pub(super) fn put(&self, key: Key, value: Loaded, cost: Duration) {
-        let bytes = value.memory() + 64;
+    /// Keeps a part of so many bytes that it took so long to read and to make.
+    pub fn put<T: Send + Sync + 'static>(&self, key: Key, value: Arc<T>, bytes: usize, cost: Duration) {
+        let bytes = bytes + OVERHEAD_BYTES;
         // One entry may not push out more than a quarter of the rest.
         if bytes > self.bytes_max / 4 {
             return;
@@ -140,10 +153,10 @@ impl Cache {
         inner.bytes += bytes;
     }
 
-    /// Forgets all parts of a file.
-    pub(super) fn forget(&self, file: u64) {
+    /// Forgets all parts of an owner.
+    pub fn forget(&self, owner: u64) {
         let mut inner = self.inner.lock().unwrap_or_else(|e| e.into_inner());
-        let gone: Vec<Key> = inner.entries.keys().filter(|k| k.0 == file).copied().collect();
+        let gone: Vec<Key> = inner.entries.keys().filter(|k| k.0 == owner).copied().collect();
         gone.into_iter().for_each(|key| inner.remove(key));
     }
 }
@@ -151,7 +164,6 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     const COST: Duration = Duration::from_micros(10);
 
@@ -162,9 +174,9 @@ mod tests {
         for round in 0..10 {
             for i in 0..300 {
                 let (key, cost) = ((1, i, 0), if i % 6 == 0 { 10 * COST } else { COST });
-                match cache.get(key) {
+                match cache.get::<Vec<u32>>(key) {
                     Some(_) => hits += usize::from(round >= 5 && i % 6 == 0),
-                    None => cache.put(key, Loaded::Rows(Arc::from(vec![0u32; 234])), cost),
+                    None => cache.put(key, Arc::new(vec![0u32; 234]), 872, cost),
                 }
             }
         }
@@ -177,10 +189,10 @@ mod tests {
         let mut hits = 0;
         for round in 0..10 {
             for i in 0..120 {
-                match cache.get((1, i, 0)) {
+                match cache.get::<Vec<u32>>((1, i, 0)) {
                     Some(_) => hits += usize::from(round >= 5),
                     // With its overhead, a hundredth.
-                    None => cache.put((1, i, 0), Loaded::Rows(Arc::from(vec![0u32; 234])), COST),
+                    None => cache.put((1, i, 0), Arc::new(vec![0u32; 234]), 872, COST),
                 }
             }
         }
@@ -190,15 +202,17 @@ mod tests {
     #[test]
     fn bounded_and_keeps_what_is_used() {
         let cache = Cache::new(10_000);
-        let value = || Loaded::Rows(Arc::from(vec![0u32; 200]));
+        let value = || Arc::new(vec![0u32; 200]);
         for i in 0..100 {
-            cache.put((1, i, 0), value(), COST);
-            assert!(cache.get((1, 0, 0)).is_some(), "the entry in use stays, {i}");
+            cache.put((1, i, 0), value(), 800, COST);
+            assert!(cache.get::<Vec<u32>>((1, 0, 0)).is_some(), "the entry in use stays, {i}");
             assert!(cache.bytes() <= 10_000);
         }
         cache.forget(1);
         assert_eq!(cache.bytes(), 0);
-        cache.put((2, 0, 0), Loaded::Rows(Arc::from(vec![0u32; 100_000])), COST);
+        cache.put((2, 0, 0), Arc::new(vec![0u32; 100_000]), 400_000, COST);
         assert_eq!(cache.bytes(), 0);
+        cache.put((3, 0, 0), value(), 800, COST);
+        assert!(cache.get::<u32>((3, 0, 0)).is_none(), "nothing of another type");
     }
 }
