@@ -4,13 +4,14 @@
 
 mod support;
 
+use duramen::cache::Cache;
 use duramen::crypt::{KeyRing, MasterKey, open_segment};
 use duramen::format::edit::read_edits;
 use duramen::format::log_file::read_frames;
 use duramen::manifest::Manifest;
 use duramen::record::Block;
 use duramen::repair::{RepairOptions, RepairReport, repair};
-use duramen::segment::{Cache, SegmentBlock, SegmentReader};
+use duramen::segment::{SegmentBlock, SegmentReader};
 use duramen::store::DeleteOptions;
 use duramen::verify::{VerifyOptions, verify_as};
 use duramen::vfs::{RealVfs, Vfs};

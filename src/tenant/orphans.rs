@@ -9,6 +9,7 @@
 use super::TenantOptions;
 use super::open::OpenReport;
 use super::segments::segment_path;
+use crate::cache::Cache;
 use crate::crypt::open_segment;
 use crate::error::{Damage, StorageError};
 use crate::format::edit::SegmentMeta;
@@ -16,7 +17,7 @@ use crate::format::version::Version;
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::log::Replayed;
 use crate::record::Block;
-use crate::segment::{Cache, SegmentBlock, SegmentReader};
+use crate::segment::{SegmentBlock, SegmentReader};
 use roaring::RoaringTreemap;
 use std::path::Path;
 use std::sync::Arc;
