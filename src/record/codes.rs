@@ -60,7 +60,7 @@ impl Codes {
     /// The number of a value.
     #[inline]
     pub fn get(&self, place: usize) -> Option<u32> {
-        each_width!(self, codes => codes.get(place).map(|&code| code.into()))
+        each_width!(self, codes => codes.get(place).map(|&code| wide(code)))
     }
     /// The number of a value that is there.
     ///
@@ -68,7 +68,7 @@ impl Codes {
     /// Where it is not.
     #[inline]
     pub fn at(&self, place: usize) -> u32 {
-        each_width!(self, codes => codes[place].into())
+        each_width!(self, codes => wide(codes[place]))
     }
     /// How many values of a range have a number.
     ///
@@ -76,7 +76,7 @@ impl Codes {
     /// Where the range is not of these.
     pub fn count_of(&self, code: u32, range: std::ops::Range<usize>) -> u32 {
         // Counted many at a time.
-        each_width!(self, codes => codes[range].iter().map(|&own| u32::from(u32::from(own) == code)).sum())
+        each_width!(self, codes => codes[range].iter().map(|&own| u32::from(wide(own) == code)).sum())
     }
     /// All of them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = u32> {
@@ -89,11 +89,11 @@ impl Codes {
     /// How many values have each number below `count`.
     pub fn counts(&self, count: usize) -> Vec<u32> {
         let mut counts = vec![0; count];
-        each_width!(self, codes => codes.iter().for_each(|&code| counts[usize_of(code)] += 1));
+        each_width!(self, codes => codes.iter().for_each(|&code| counts[wide(code) as usize] += 1));
         counts
     }
 }
 
-fn usize_of(code: impl Into<u32>) -> usize {
-    code.into() as usize
+fn wide(code: impl Into<u32>) -> u32 {
+    code.into()
 }
