@@ -166,20 +166,20 @@ impl Tenant<'_> {
         Ok(overlapping)
     }
 
-    /// The Seqs of a segment that the manifest names in an archive: all between its ends where that is not at hand.
-    pub(super) fn seqs_in_archive(&self, meta: &SegmentMeta) -> Result<RoaringTreemap, StorageError> {
+    /// Takes out the Seqs of a segment that the manifest names in an archive: all between its ends where that is not at hand.
+    pub(super) fn without_archived(&self, meta: &SegmentMeta, needed: &mut RoaringTreemap) -> Result<(), StorageError> {
         let file = ArchivedFile { place: meta.place.clone(), id: meta.id, data_root: meta.data_root };
         let left = match self.in_archive(&file, Some(meta))? {
             InArchive::Whole(segment, _) => segment,
             InArchive::Part(part) => part.left,
-            InArchive::Foreign(_) | InArchive::Gone(_) => return Ok(RoaringTreemap::new()),
+            InArchive::Foreign(_) | InArchive::Gone(_) => return Ok(()),
             InArchive::Unknown(_) => {
-                let mut seqs = RoaringTreemap::new();
-                seqs.insert_range(meta.min_seq.0..=meta.max_seq.0);
-                return Ok(seqs);
+                needed.remove_range(meta.min_seq.0..=meta.max_seq.0);
+                return Ok(());
             }
         };
-        Records::new(vec![left], self.keys).seqs(Seq(0), Seq(u64::MAX))
+        *needed -= Records::new(vec![left], self.keys).seqs(Seq(0), Seq(u64::MAX))?;
+        Ok(())
     }
 
     /// Looks at a segment's file in an archive.

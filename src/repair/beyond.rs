@@ -86,7 +86,7 @@ impl Tenant<'_> {
             match meta.place.is_own() {
                 true => *needed -= self.seqs_of(meta.id, Some(meta))?,
                 // What is in an archive is read where it is needed.
-                false => *needed -= self.seqs_in_archive(meta)?,
+                false => self.without_archived(meta, needed)?,
             }
         }
         if needed.max().is_some_and(|last| last > version.sealed_below.0) {

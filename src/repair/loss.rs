@@ -5,6 +5,7 @@ use super::segment::Part;
 use crate::error::StorageError;
 use crate::format::edit::SegmentMeta;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::format::version::Version;
 use crate::id::Seq;
 use crate::record::Timestamp;
 use std::path::PathBuf;
@@ -75,6 +76,26 @@ fn gap(meta: &SegmentMeta, part: &Part) -> (Timestamp, Timestamp) {
         gaps.push((before, meta.max_time));
     }
     (gaps.iter().map(|g| g.0).min().unwrap_or(meta.min_time), gaps.iter().map(|g| g.1).max().unwrap_or(meta.max_time))
+}
+
+/// What of ranges of Seqs a version expects in some segment or log: nothing that entries let go.
+pub(super) fn expected_of(version: &Version, ranges: &[(Seq, Seq)]) -> Vec<(Seq, Seq)> {
+    let mut all = Vec::new();
+    for (first, last) in ranges {
+        let above = (Seq(version.sealed_below.0.saturating_add(1)), Seq(u64::MAX));
+        let in_part = version.broken().iter().map(|(from, to)| (*from, *to));
+        let runs = version.runs_between(*first, *last).chain(in_part).chain([above]);
+        all.extend(runs.map(|(from, to)| (from.max(*first), to.min(*last))).filter(|(from, to)| from <= to));
+    }
+    all.sort_unstable();
+    let mut merged: Vec<(Seq, Seq)> = Vec::new();
+    for (from, to) in all {
+        match merged.last_mut() {
+            Some((_, end)) if from.0 <= end.0.saturating_add(1) => *end = to.max(*end),
+            _ => merged.push((from, to)),
+        }
+    }
+    merged
 }
 
 /// How many Seqs lie in ranges.

@@ -5,7 +5,7 @@
 
 use super::history::{Chain, read, read_short};
 use super::log::Salvage;
-use super::loss::{count, loss_of_part};
+use super::loss::{count, expected_of, loss_of_part};
 use super::records::{Records, ranges_without};
 use super::report::{Action, Loss, RepairReport};
 use super::segment::{Found, Part, Readable, inspect};
@@ -23,7 +23,6 @@ use crate::manifest::Manifest;
 use crate::record::Timestamp;
 use crate::store::Error;
 use crate::tenant::archived::Listed;
-use crate::tenant::orphans::expected;
 use crate::vfs::{Vfs, set_aside};
 use roaring::RoaringTreemap;
 use std::path::{Path, PathBuf};
@@ -311,18 +310,14 @@ impl Tenant<'_> {
             let mut present = RoaringTreemap::new();
             for (first, last) in ranges {
                 present |= records.seqs(*first, *last)?;
-                if let Some(version) = version {
-                    let mut all = RoaringTreemap::new();
-                    all.insert_range(first.0..=last.0);
-                    present |= &all - expected(version, &all, false);
-                }
             }
             if let Some(log) = &look.log {
                 log.batches.iter().for_each(|(first, payload)| {
                     present.insert_range(first.0..first.0 + payload.records.len() as u64);
                 });
             }
-            Ok(ranges_without(ranges, &present))
+            let ranges = version.map_or(ranges.to_vec(), |version| expected_of(version, ranges));
+            Ok(ranges_without(&ranges, &present))
         };
         let mut losses = Vec::new();
         for (_, meta, part) in &look.parts {
