@@ -139,7 +139,10 @@ pub fn mend(
             }
         }
     }
-    Ok((left, Some((name, said.into_iter().chain(found).collect()))))
+    // Segments and logs have all that there was: what is said to be lost was let go by entries that are cut off.
+    let is_only_manifest = damaged.iter().all(|(path, _)| is_manifest(path));
+    let lost = said.into_iter().chain(found).filter(|_| !is_only_manifest);
+    Ok((left, Some((name, lost.collect()))))
 }
 
 /// A bit of a tenant's keys that is flipped: it is refused, nothing of it is changed, and the others are as they were.
