@@ -60,7 +60,8 @@ impl Tenant<'_> {
                     } else if seqs.is_disjoint(&taken) && wanted == seqs {
                         taken |= seqs;
                         let meta = meta.cloned().unwrap_or_else(|| meta_of(&segment, &stored));
-                        self.keep(&mut look, meta, segment)?;
+                        // It was moved, and this one had not gone yet: it is here that it is whole.
+                        self.keep(&mut look, SegmentMeta { place: Place::default(), ..meta }, segment)?;
                     } else {
                         let problem = StorageError::io(
                             "keep",
