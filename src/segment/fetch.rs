@@ -51,12 +51,18 @@ pub(super) struct Header {
     pub counted: OnceLock<Counted>,
 }
 
+/// What an allocation takes beside its bytes, on average: its head, and what it is rounded up to.
+const ALLOCATION_BYTES: usize = 16;
+/// Allocations of a column in a header: two names, pages, the zone map with its bounds and its counts, and boxes.
+const COLUMN_ALLOCATIONS: usize = 12;
+
 impl Header {
     /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
         let of_column = |(column, zone): (&ColumnEntry, &Arc<ZoneMap>)| {
             let fills = column.chunk.encoding.template().map_or(0, |template| template.fills.len());
             size_of::<ColumnEntry>()
+                + COLUMN_ALLOCATIONS * ALLOCATION_BYTES
                 + 2 * column.name.len()
                 + column.chunk.pages().len() * size_of::<Page>()
                 + fills * size_of::<FillChunk>()

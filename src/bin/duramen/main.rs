@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod failure;
 mod filter;
+mod heap;
 mod input;
 mod keys;
 mod location;
@@ -20,6 +21,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    heap::set_up();
     let cli = match commands::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
