@@ -26,7 +26,8 @@ pub struct Options {
     pub memtables_bytes_max: usize,
     /// Records are sealed at the latest so long after they came, where maintenance runs.
     pub seal_age_max: Duration,
-    /// Bytes of decoded parts of segments that are kept between queries.
+    /// Bytes of decoded parts of segments and of their indexes that are kept between queries; 192 MiB hold all that 1 GB of
+    /// logs has. What is larger is read again in part: what takes longest for its size is kept.
     pub cache_bytes_max: usize,
     /// Read sealed segments through a memory map. A truncated file or a failing disk then ends the process (SIGBUS).
     pub mapped: bool,
@@ -80,7 +81,7 @@ impl Default for Options {
             memtable_bytes_max: MEMTABLE_BYTES_MAX,
             memtables_bytes_max: 2 * MEMTABLE_BYTES_MAX,
             seal_age_max: Duration::from_secs(600),
-            cache_bytes_max: 128 << 20,
+            cache_bytes_max: 192 << 20,
             mapped: false,
             tenants_open_max: TENANTS_OPEN_MAX,
             merge_bytes_max: 64 << 20,
