@@ -107,6 +107,39 @@ fn an_archive_is_queried_verified_and_missed() {
 }
 
 #[test]
+fn a_rule_that_comes_later_counts_in_an_archive_too() {
+    let dir = store();
+    let dir = dir.path();
+    let cold = dir.join("cold");
+    std::fs::write(dir.join("s/duramen.toml"), format!("[archives]\ncold = '{}'\n", cold.display())).expect("written");
+    for stream in ["s=short", "s=long", "s=home"] {
+        ingest(dir, stream, 40, 20).exits(0);
+    }
+    // One segment of all three: they go together.
+    assert_eq!(compact(dir, "segments_made"), 1);
+    set(dir, &["--archive", "all after=30d to=cold"]).exits(0);
+    assert_eq!(compact(dir, "segments_archived"), 1);
+    let before = names(&cold.join("acme"));
+    assert_eq!(before.len(), 1);
+    // It stays as it is where a rule lets none of its records go yet.
+    set(dir, &["--rule", "s=short age=50d"]).exits(0);
+    assert_eq!((compact(dir, "segments_made"), names(&cold.join("acme"))), (0, before.clone()));
+    let archive = "s=short after=30d to=cold; s=long after=30d to=cold";
+    let archive: Vec<&str> = archive.split("; ").flat_map(|rule| ["--archive", rule]).collect();
+    set(dir, &[&["--rule", "s=short age=35d"], &archive[..]].concat()).exits(0);
+    std::fs::rename(&cold, dir.join("away")).expect("moved");
+    assert_eq!(compact(dir, "records_expired"), 0);
+    std::fs::remove_dir_all(&cold).unwrap_or_default();
+    std::fs::rename(dir.join("away"), &cold).expect("moved back");
+    assert_eq!(compact(dir, "records_expired"), 20);
+    assert_eq!((count(dir, "s:short"), count(dir, "s:long"), count(dir, "s:home")), (0, 20, 20));
+    let after = names(&cold.join("acme"));
+    assert!(after.len() == 1 && after != before, "{before:?} {after:?}");
+    assert_eq!((compact(dir, "records_expired"), compact(dir, "segments_made")), (0, 0));
+    ok(dir, &["verify", "s", "--deep"]);
+}
+
+#[test]
 fn a_quota_ends_with_its_name() {
     let dir = store();
     let dir = dir.path();

@@ -9,7 +9,6 @@ pub(super) use merge::{Merges, Outcome};
 pub use merge::{Pace, Written};
 
 use super::TenantCore;
-use super::segments::segment_path;
 use crate::error::StorageError;
 use crate::format::edit::SegmentMeta;
 use crate::id::{Class, SegmentId};
@@ -55,7 +54,8 @@ impl CompactReport {
 impl TenantCore {
     /// Seals, lets segments go whose newest record is older than a retention, does what rules ask for at once, also
     /// where segments must be written anew for it, and merges the rest to as few as their size and the time that they
-    /// may span allow. A merge that runs in the background is given up for it.
+    /// may span allow. A merge that runs in the background is given up for it. Where an archive does not answer of which
+    /// segments are to be written anew, that is the error after all else was done.
     pub fn compact(&self, retention_ns: Option<i64>) -> Result<CompactReport, Error> {
         let writer = self.writer()?;
         let _merges = writer.merges.take_turn();
@@ -69,6 +69,7 @@ impl TenantCore {
         if report.segments_made > made {
             report.add(&self.live_by_rules(false)?);
         }
+        let archived = self.regroup_archived(&mut report);
         let policy = self.options.rules.policy();
         let limits = |class: &Class| policy.merge_limits(class);
         let rules = Rules { retention_ns, ..self.merge_rules(&limits) };
@@ -91,7 +92,7 @@ impl TenantCore {
             }
         }
         report.segments_damaged = self.snapshot().segments().iter().filter(|s| s.damage().is_some()).count() as u64;
-        Ok(report)
+        archived.map(|()| report)
     }
 
     /// Notes what an error says of a segment that was read to be merged; says whether one is left out from now on. It
@@ -99,7 +100,7 @@ impl TenantCore {
     pub(super) fn note_damage(&self, error: &Error) -> bool {
         let Some(error @ StorageError::Damage(damage)) = error.as_storage_error() else { return false };
         let snapshot = self.snapshot();
-        let segment = snapshot.segments().iter().find(|s| segment_path(&self.options, s.meta().id) == damage.file);
+        let segment = snapshot.segments().iter().find(|s| s.path().is_ok_and(|path| path == damage.file));
         segment.is_some_and(|segment| {
             // Where the segment did not even open, it has noted that itself.
             segment.note_damage_at(damage.offset, error);

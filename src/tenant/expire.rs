@@ -111,6 +111,13 @@ impl TenantCore {
         segments.values().map(|segment| held(segment, segment.meta(), classes(segment))).collect()
     }
 
+    /// Is no segment due to go to an archive, but such as are damaged and stay?
+    pub(super) fn none_goes_to_archive(&self, rules: &TenantPolicy) -> bool {
+        let moves = policy::to_archive(rules, &self.held(rules), self.options.rules.clock.now());
+        let segments = self.state().segments.clone();
+        moves.iter().all(|to| segments.get(&to.segment).is_none_or(|segment| segment.damage().is_some()))
+    }
+
     /// Is a segment of one class too large for it, since it was made under other rules, and can be parted?
     pub(super) fn is_too_large(
         &self,

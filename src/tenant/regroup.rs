@@ -2,7 +2,9 @@
 //! in its own time. So does one that spans too much time for its class, or holds too much, since it was made under other
 //! rules or none: what goes is apart from what stays.
 //!
-//! It is a merge with one input: in the background it comes before others, and is paced and given up as they are.
+//! It is a merge with one input: in the background it comes before others, and is paced and given up as they are. An
+//! archived segment comes after all others, and only where its records are of several classes and some are to go: its parts
+//! are written into the tenant's folder, and go to the archive again by its rule.
 
 use super::compact::{Outcome, Pace};
 use super::group::SPANS_MAX;
@@ -12,7 +14,7 @@ use crate::format::block::{BLOCK_BYTES_MAX, BLOCK_ROWS_MAX};
 use crate::format::edit::SegmentMeta;
 use crate::format::payload::{Payload, Reencoder};
 use crate::format::rows::{RowRef, split_rows};
-use crate::id::{Class, Seq};
+use crate::id::{Class, SegmentId, Seq};
 use crate::policy::{MergeLimits, TenantPolicy};
 use crate::record::{Block, Labels, Timestamp};
 use crate::segment::{SegmentBlock, block_payload, encode_block};
@@ -49,8 +51,63 @@ impl TenantCore {
         Ok(())
     }
 
+    /// Splits archived segments of which some records are to go, and has each part go its way before the next one comes
+    /// home. What does not answer is told at the end, and does not keep the others. The turn of merges is the caller's.
+    pub(super) fn regroup_archived(&self, report: &mut CompactReport) -> Result<(), Error> {
+        let writer = self.writer()?;
+        let rules = self.options.rules.policy();
+        let (mut tried, mut stayed) = (BTreeSet::new(), Ok(()));
+        while let Some(mixed) = self.next_mixed_archived(&rules, &tried) {
+            tried.insert(mixed.0.meta().id);
+            let unwanted = || writer.merges.is_ended();
+            match self.split(writer, &mixed, &rules, &mut |_| ControlFlow::Continue(()), &unwanted) {
+                Ok(Outcome::Done(made)) => {
+                    report.segments_merged += 1;
+                    report.segments_made += made as u64;
+                    drop(mixed);
+                    report.add(&self.live_by_rules(false)?);
+                }
+                Ok(Outcome::Abandoned) if unwanted() => return Err(ErrorKind::Closed.into()),
+                Ok(Outcome::Abandoned) => {}
+                Err(error) if self.note_damage(&error) => {}
+                Err(error) => stayed = stayed.and(Err(error)),
+            }
+        }
+        stayed
+    }
+
+    /// The first archived segment, but for these, of several classes by these rules of which one has records that are to go
+    /// by their age, or that count for a limit, as far as it can be read.
+    fn next_mixed_archived(&self, rules: &TenantPolicy, tried: &BTreeSet<SegmentId>) -> Option<Mixed> {
+        if rules.only_class().is_some() {
+            return None;
+        }
+        let now = self.options.rules.now();
+        let segments = self.state().segments.clone();
+        let archived = segments.values().filter(|s| !s.meta().place.is_own() && s.damage().is_none());
+        let mut left = archived.filter(|s| !tried.contains(&s.meta().id));
+        left.find_map(|segment| {
+            let oldest = segment.meta().min_time.0;
+            let goes = |class: &Class| {
+                rules.lifetime(class).is_some_and(|life| {
+                    let is_over = |age| oldest < now.0.saturating_sub(age);
+                    life.age_ns.is_some_and(is_over) || life.bytes.is_some() || life.records.is_some()
+                })
+            };
+            let classes = self.classes_of(segment, rules).ok()?;
+            (classes.len() > 1 && classes.iter().any(goes)).then(|| (segment.clone(), classes))
+        })
+    }
+
+    /// The archived segment that is to be split in the background, one at a time: none while another is to go to an archive.
+    pub(super) fn next_to_bring_home(&self, rules: &TenantPolicy) -> Option<Mixed> {
+        let mixed = self.next_mixed_archived(rules, &BTreeSet::new())?;
+        self.none_goes_to_archive(rules).then_some(mixed)
+    }
+
     /// The first segment whose records are of several classes by these rules, or are kept too long by others beside
-    /// them, or are too many to go together, as far as it can be read. Archived ones stay: their records have gone together.
+    /// them, or are too many to go together, as far as it can be read. Archived ones are for
+    /// [`TenantCore::regroup_archived`].
     pub(super) fn next_mixed(&self, rules: &TenantPolicy) -> Option<Mixed> {
         let has_end = |class: &Class| {
             let limits = rules.merge_limits(class);

@@ -158,7 +158,7 @@ impl SegmentSource {
     }
 
     /// Where its file is: in the tenant's own folder, or in an archive, which must be known.
-    fn path(&self) -> Result<PathBuf, StorageError> {
+    pub(super) fn path(&self) -> Result<PathBuf, StorageError> {
         match self.meta.place.is_own() {
             true => Ok(segment_path(&self.options, self.meta.id)),
             false => {

@@ -158,7 +158,8 @@ impl TenantCore {
     }
 
     /// Does the merge that is due, if one is; gives how many segments went into it, and 0 where none was due or it was
-    /// given up. A segment whose records are of several classes since rules changed is parted first, one at a time.
+    /// given up. A segment whose records are of several classes since rules changed is parted first, one at a time; an
+    /// archived one last.
     ///
     /// `settle` is the least age of segments of a day or week that is over.
     pub fn merge_due(&self, settle: Duration, pace: &mut Pace<'_>) -> Result<usize, Error> {
@@ -182,11 +183,15 @@ impl TenantCore {
             Some(mixed) => (self.split(writer, &mixed, &policy, pace, &unwanted), 1),
             None => {
                 let picked = policy::next_merge(&self.mergeable(), &rules, self.options.rules.clock.now());
-                if picked.is_empty() {
-                    lock(&writer.merges.look).at = Some((edits, Instant::now()));
-                    return Ok(0);
+                let archived = if picked.is_empty() { self.next_to_bring_home(&policy) } else { None };
+                match archived {
+                    None if !picked.is_empty() => (self.merge(writer, &picked, pace, &unwanted), picked.len()),
+                    Some(mixed) => (self.split(writer, &mixed, &policy, pace, &unwanted), 1),
+                    None => {
+                        lock(&writer.merges.look).at = Some((edits, Instant::now()));
+                        return Ok(0);
+                    }
                 }
-                (self.merge(writer, &picked, pace, &unwanted), picked.len())
             }
         };
         let mut look = lock(&writer.merges.look);
