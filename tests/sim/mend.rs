@@ -139,10 +139,19 @@ pub fn mend(
             }
         }
     }
-    // Segments and logs have all that there was: what is said to be lost was let go by entries that are cut off.
+    // Segments and logs have all that there was: what is said to be lost was let go by entries that are cut off, or is of
+    // frames that did not have to survive and of which a loss of power left a later one.
     let is_only_manifest = damaged.iter().all(|(path, _)| is_manifest(path));
-    let lost = said.into_iter().chain(found).filter(|_| !is_only_manifest);
-    Ok((left, Some((name, lost.collect()))))
+    let had_to_survive = |seq: u64| {
+        let mut committed = world.tenants.get(name).into_iter().flat_map(|model| model.committed());
+        committed.any(|(_, batch)| batch.survives >= *need && batch.first <= Some(seq) && batch.last() >= Some(seq))
+    };
+    let mut lost: Vec<(u64, u64)> = said.into_iter().chain(found).collect();
+    if is_only_manifest {
+        let seqs = lost.into_iter().flat_map(|(first, last)| first..=last);
+        lost = seqs.filter(|seq| !had_to_survive(*seq)).map(|seq| (seq, seq)).collect();
+    }
+    Ok((left, Some((name, lost))))
 }
 
 /// A bit of a tenant's keys that is flipped: it is refused, nothing of it is changed, and the others are as they were.
