@@ -398,3 +398,25 @@ fn a_damaged_segment_keeps_no_other_from_its_archive() {
         store.close().unwrap();
     }
 }
+
+/// The simulator's seeds 800125 and 802466: a crash came between the entry that moved it and the removal here, then the copy
+/// and the manifest were damaged. Named in the archive, it was lost with the next repair.
+#[test]
+fn a_segment_whose_file_had_not_gone_yet_is_named_here_where_its_copy_is_damaged() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path();
+    let expect = make(root);
+    let copy = cold(root).into_iter().find(|path| *path != theirs(root)).unwrap();
+    let name = copy.file_name().unwrap().to_str().unwrap();
+    std::fs::copy(&copy, tenant_file(root, &format!("segments/{}.seg", &name[..16]))).unwrap();
+    flip(&copy, 300);
+    let manifest = tenant_file(root, "manifest");
+    flip(&manifest, std::fs::metadata(&manifest).unwrap().len() as usize - 20);
+    let report = mend(root, false);
+    assert!(report.lost.is_empty() && report.failures.is_empty(), "{report}");
+    assert!(mend(root, false).is_clean());
+    let store = open(root);
+    assert_eq!(rows(&store.tenant("acme").unwrap()), expect);
+    store.close().unwrap();
+    is_whole(root);
+}
