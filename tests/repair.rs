@@ -320,6 +320,29 @@ const CASES: &[(&str, Damage, Lost)] = &[
 ];
 
 #[test]
+fn a_dry_run_ends_no_deletion() {
+    let root = tempfile::tempdir().unwrap();
+    let data = make(root.path(), LARGE);
+    let mark = data.join("tenants/.deleting-t");
+    std::fs::write(&mark, b"").unwrap();
+    let before = folder_bytes(&data);
+    let only = |name: &str, mut options: RepairOptions| {
+        options.tenant = Some(name.into());
+        options
+    };
+    assert!(repair(&data, &only("t", dry_run())).is_err(), "nobody repairs a tenant that goes");
+    let dry = repair(&data, &dry_run()).unwrap();
+    assert!(folder_bytes(&data) == before, "a dry run changes nothing");
+    let done = repair(&data, &RepairOptions::default()).unwrap();
+    for report in [&dry, &done] {
+        assert_eq!(report.actions.iter().map(|action| &*action.file).collect::<Vec<_>>(), [mark.as_path()], "{report}");
+        assert!(report.failures.is_empty() && report.lost.is_empty(), "{report}");
+    }
+    assert!(!mark.exists() && !data.join("tenants/t").exists());
+    assert!(repair(&data, &RepairOptions::default()).unwrap().is_clean());
+}
+
+#[test]
 fn what_is_lost_is_listed_and_all_else_is_there() {
     let root = tempfile::tempdir().unwrap();
     let data = make(root.path(), LARGE);

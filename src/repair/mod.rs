@@ -32,6 +32,7 @@ use crate::catalog::CONTROL_LOG;
 use crate::crypt::{KeyRing, MasterKey};
 use crate::id::TenantId;
 use crate::store::error::ErrorKind;
+use crate::store::folders::has_tenant;
 use crate::store::{Error, Options, Store};
 use crate::vfs::{RealVfs, Vfs};
 use std::path::{Path, PathBuf};
@@ -72,13 +73,13 @@ pub fn repair_on(vfs: &Arc<dyn Vfs>, data: &Path, options: &RepairOptions) -> Re
     let archives = options.archives.clone();
     let opened = Options { background_threads: 0, master_key, archives, ..Options::default() };
     // Opens no tenant by itself, and holds the lock.
-    let store = Store::open_on(vfs.clone(), data, opened, true)?;
+    let store = Store::open_as_it_is(vfs.clone(), data, opened, true)?;
     let names = match &options.tenant {
         Some(name) => vec![name.clone()],
         None => {
-            // Deletions that a crash cut short may have waited for it.
             let mended = control::repair(&**vfs, data, &mut report).map_err(Error::from);
-            if let Err(error) = mended.and_then(|_| if options.dry_run { Ok(()) } else { store.finish_deletions() }) {
+            // They may have waited for it.
+            if let Err(error) = mended.and_then(|()| end_deletions(&store, &mut report)) {
                 report.failures.push(Failure { tenant: None, error: error.to_string() });
             }
             store.tenants()?
@@ -87,13 +88,13 @@ pub fn repair_on(vfs: &Arc<dyn Vfs>, data: &Path, options: &RepairOptions) -> Re
     for name in names {
         let id = TenantId::new(&name)?;
         let dir = data.join("tenants").join(id.as_str());
-        match crate::tenant::exists(&**vfs, &dir) {
-            Ok(true) => {}
-            Ok(false) => return Err(ErrorKind::NoSuchTenant(name).into()),
-            Err(error) => {
-                report.failures.push(Failure { tenant: Some(name), error: error.to_string() });
-                continue;
-            }
+        // Not one that is being deleted.
+        if !has_tenant(&**vfs, data, &id)? {
+            return Err(ErrorKind::NoSuchTenant(name).into());
+        }
+        if let Err(error) = crate::tenant::exists(&**vfs, &dir) {
+            report.failures.push(Failure { tenant: Some(name), error: error.to_string() });
+            continue;
         }
         // Without its keys what is encrypted would be taken for damaged.
         let keys = match KeyRing::open(vfs.clone(), &dir, &id, options.master_key.as_ref()) {
@@ -131,6 +132,22 @@ pub fn repair_on(vfs: &Arc<dyn Vfs>, data: &Path, options: &RepairOptions) -> Re
     }
     store.close()?;
     Ok(report)
+}
+
+/// Finishes deletions of tenants that a crash cut short; a dry run says which these are.
+fn end_deletions(store: &Store, report: &mut RepairReport) -> Result<(), Error> {
+    let marks = store.unfinished_deletions()?;
+    if !report.dry_run {
+        store.finish_deletions()?;
+    }
+    for file in marks {
+        // Where an archive that it needs does not answer, the next open tries again.
+        if report.dry_run || !store.unfinished_deletions()?.contains(&file) {
+            let what = "the tenant's deletion was cut short: what is left of it goes".into();
+            report.actions.push(Action { tenant: None, file, what, quarantined: None });
+        }
+    }
+    Ok(())
 }
 
 /// Opens a tenant, which cuts off what a crash tore and removes what no entry names; says what that was.

@@ -251,6 +251,9 @@ impl SegmentBlock {
             return Ok(Arc::default());
         };
         let loaded = self.cached(PART_SHAPES, || {
+            let Encoding::Integer(_) = &ids.encoding else {
+                return Err(self.damage("shapes", "integers", ids.encoding.name()));
+            };
             let ids = self.pages().codes(ids, shapes.len() as u32)?;
             match ids.len() == self.rows() as usize {
                 true => Ok(Loaded::Shapes(Arc::new(ids))),

@@ -118,6 +118,13 @@ impl Store {
         deleted
     }
 
+    /// The tenants whose deletion was cut short: the marks that say so.
+    pub(crate) fn unfinished_deletions(&self) -> Result<Vec<PathBuf>, Error> {
+        let folder = self.0.path.join("tenants");
+        let entries = self.0.vfs.list(&folder)?;
+        Ok(entries.iter().filter_map(|entry| Some(mark(&folder, &marked(&entry.name)?))).collect())
+    }
+
     /// Finishes deletions that a crash cut short. One whose archives do not answer, or that can't be put into the catalog
     /// since that is damaged, waits for the next open or for `repair`: the tenant stays marked, and nobody can open it.
     pub(crate) fn finish_deletions(&self) -> Result<(), Error> {

@@ -113,6 +113,16 @@ impl Store {
     /// Opens a store on another file system; for tests that crash it.
     #[doc(hidden)]
     pub fn open_on(vfs: Arc<dyn Vfs>, path: &Path, options: Options, write: bool) -> Result<Store, Error> {
+        let store = Self::open_as_it_is(vfs, path, options, write)?;
+        if write {
+            store.finish_deletions()?;
+            store.0.workers.start(&store.0);
+        }
+        Ok(store)
+    }
+
+    /// The same without a thread, and without finishing deletions that were cut short.
+    pub(crate) fn open_as_it_is(vfs: Arc<dyn Vfs>, path: &Path, options: Options, write: bool) -> Result<Store, Error> {
         let archives = Archives::open(options.policy.archives(), options.policy.archive_buckets(), &vfs)?;
         let archives = archives.and(&options.archives);
         let lock = if write {
@@ -143,12 +153,7 @@ impl Store {
             lock: Mutex::new(lock),
             options,
         });
-        let store = Store(inner);
-        if write {
-            store.finish_deletions()?;
-            store.0.workers.start(&store.0);
-        }
-        Ok(store)
+        Ok(Store(inner))
     }
 
     /// The archives that it knows, by what it was opened with.
