@@ -1,11 +1,13 @@
 //! Builds the index of one segment, block by block.
 
-use super::distinct::{Distinct, Words};
-use super::engine::{self, EngineWriter};
+use super::distinct::Distinct;
+use super::engine;
+use super::postings::Postings;
 use crate::format::bundle::{
     BlockEntry, BundleWriter, Dictionary, Digraphs, Filter, Header, Kind, LIST_BLOCKS_MAX, TermList, Tokenizer,
     encode_blocks,
 };
+use std::convert::Infallible;
 
 /// Most words of one block that go to the dictionary; where a block has more, all of them go to its filter. Texts of
 /// 8 MB in natural language have a third as many.
@@ -28,9 +30,7 @@ pub struct IndexBuilder {
     bundle: BundleWriter,
     entries: Vec<BlockEntry>,
     digraphs: Vec<Digraphs>,
-    /// The words of each block, while there are too few blocks for the engine.
-    lists: Vec<Words>,
-    engine: Option<EngineWriter>,
+    postings: Postings,
 }
 
 impl IndexBuilder {
@@ -56,8 +56,7 @@ impl IndexBuilder {
     pub fn end_block(&mut self) -> Result<(), BuildError> {
         let number = self.entries.len() as u32;
         let block = &mut self.block;
-        let memory = self.engine.as_ref().map_or(0, EngineWriter::memory);
-        let words_filtered = block.words.len() > BLOCK_WORDS_MAX || memory > DICTIONARY_BYTES_MAX;
+        let words_filtered = block.words.len() > BLOCK_WORDS_MAX || self.postings.memory() > DICTIONARY_BYTES_MAX;
         if words_filtered {
             block.filter_words();
         }
@@ -74,17 +73,7 @@ impl IndexBuilder {
             words_filtered,
         });
         self.digraphs.push(std::mem::take(&mut block.digraphs));
-        match &mut self.engine {
-            Some(engine) => engine.add_block(&block.words)?,
-            None => {
-                self.lists.push(std::mem::take(&mut block.words));
-                if self.lists.len() > LIST_BLOCKS_MAX as usize {
-                    let mut engine = EngineWriter::new()?;
-                    self.lists.drain(..).try_for_each(|words| engine.add_block(&words))?;
-                    self.engine = Some(engine);
-                }
-            }
-        }
+        self.postings.add_block(&block.words);
         self.begin_block();
         Ok(())
     }
@@ -99,41 +88,33 @@ impl IndexBuilder {
         let mut bundle = std::mem::take(&mut self.bundle);
         let entries = std::mem::take(&mut self.entries);
         let digraphs = std::mem::take(&mut self.digraphs);
-        let lists = std::mem::take(&mut self.lists);
+        let postings = std::mem::take(&mut self.postings);
         self.begin_block();
         bundle.section(Kind::Blocks, 0, |out| encode_blocks(&entries, out));
         bundle.section(Kind::Digraphs, 0, |out| digraphs.iter().for_each(|d| d.encode(out)));
-        let dictionary = match self.engine.take() {
-            Some(engine) => {
-                for (number, (name, bytes)) in (0..).zip(engine.finish()?) {
-                    bundle.section(Kind::File, number, |out| {
-                        crate::format::put_bytes(out, name.as_bytes());
-                        out.extend_from_slice(&bytes);
-                    });
-                }
-                Dictionary::Engine
+        let dictionary = if postings.blocks() > LIST_BLOCKS_MAX {
+            for (number, (name, bytes)) in (0..).zip(engine::write(&postings)?) {
+                bundle.section(Kind::File, number, |out| {
+                    crate::format::put_bytes(out, name.as_bytes());
+                    out.extend_from_slice(&bytes);
+                });
             }
-            None => {
-                let list = term_list(&lists);
-                bundle.section(Kind::List, 0, |out| list.encode(out));
-                Dictionary::List
-            }
+            Dictionary::Engine
+        } else {
+            let list = term_list(&postings);
+            bundle.section(Kind::List, 0, |out| list.encode(out));
+            Dictionary::List
         };
         Ok(bundle.finish(Header::new(dictionary, entries.len() as u32, engine::version())))
     }
 }
 
 /// The words of up to [`LIST_BLOCKS_MAX`] blocks as one list.
-fn term_list(blocks: &[Words]) -> TermList {
-    let mut all: Vec<(&[u8], u8)> =
-        blocks.iter().enumerate().flat_map(|(i, words)| words.iter().map(move |w| (w, 1u8 << i))).collect();
-    all.sort_unstable();
-    all.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1 |= next.1;
-        }
-        same
+fn term_list(postings: &Postings) -> TermList {
+    let mut all: Vec<(&[u8], u8)> = Vec::new();
+    let Ok(()) = postings.for_each(|word, blocks| {
+        all.push((word, blocks.iter().fold(0, |mask, block| mask | 1 << block)));
+        Ok::<_, Infallible>(())
     });
     TermList::build(all.into_iter())
 }

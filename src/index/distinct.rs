@@ -1,6 +1,6 @@
 //! The distinct terms of one block, by class.
 
-use crate::format::bundle::{Class, Digraphs, Quads, Term, WORD_BYTES_MAX, class, term_hash};
+use crate::format::bundle::{Class, Digraphs, Quads, Term, WORD_BYTES_MAX, class};
 
 /// Slots of the table at first: a block of 16 K records has some 50 K terms.
 const SLOTS_MIN: usize = 1 << 14;
@@ -8,7 +8,7 @@ const SLOTS_MIN: usize = 1 << 14;
 const SLOTS_KEPT_MAX: usize = 1 << 19;
 /// Slots looked at for one term. Hashes are not secret, so that someone could make many terms meet in one place;
 /// then terms are taken again, which costs room and no correctness, but no time without bound.
-const PROBES_MAX: usize = 64;
+pub(super) const PROBES_MAX: usize = 64;
 
 /// The term went to the filter.
 const FILTERED: u32 = u32::MAX;
@@ -81,7 +81,7 @@ impl Distinct {
     fn take(&mut self, term: Term<'_>, slot: Option<usize>) {
         let class = if term.whole { Class::Identifier } else { class(term.bytes) };
         let place = match class {
-            Class::Word => self.words.push(term.bytes),
+            Class::Word => self.words.push(term.bytes, term.hash),
             Class::Quad(quad) => {
                 self.quads.insert(quad);
                 QUAD
@@ -128,8 +128,8 @@ impl Distinct {
 
     /// Moves all words to the filter.
     pub fn filter_words(&mut self) {
-        for word in self.words.iter() {
-            self.filtered.push(term_hash(word));
+        for (word, hash) in self.words.iter() {
+            self.filtered.push(hash);
             self.digraphs.insert(word);
         }
         self.words.clear();
@@ -152,21 +152,21 @@ impl Distinct {
     }
 }
 
-/// Words one after the other, each after a byte with its length.
+/// Words one after the other, each after a byte with its length, and their hashes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Words {
     bytes: Vec<u8>,
-    count: usize,
+    hashes: Vec<u64>,
 }
 
 impl Words {
     /// Appends a word; where it is now.
-    fn push(&mut self, word: &[u8]) -> u32 {
+    fn push(&mut self, word: &[u8], hash: u64) -> u32 {
         debug_assert!(word.len() <= WORD_BYTES_MAX);
         let place = self.bytes.len() as u32;
         self.bytes.push(word.len() as u8);
         self.bytes.extend_from_slice(word);
-        self.count += 1;
+        self.hashes.push(hash);
         place
     }
     #[inline]
@@ -176,32 +176,27 @@ impl Words {
     }
     /// How many.
     pub fn len(&self) -> usize {
-        self.count
+        self.hashes.len()
     }
-    /// All words, as they came.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    /// All words with their hashes, as they came.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
         let mut place = 0;
-        std::iter::from_fn(move || {
-            (place < self.bytes.len()).then(|| {
-                let word = self.at(place);
-                place += 1 + word.len();
-                word
-            })
+        self.hashes.iter().map(move |&hash| {
+            let word = self.at(place);
+            place += 1 + word.len();
+            (word, hash)
         })
-    }
-    /// The bytes of all words, with room for one more byte each.
-    pub fn bytes_len(&self) -> usize {
-        self.bytes.len()
     }
     fn clear(&mut self) {
         self.bytes.clear();
-        self.count = 0;
+        self.hashes.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::bundle::term_hash;
 
     fn term(bytes: &[u8], hash: u64) -> Term<'_> {
         Term { bytes, hash, start: 0, whole: false }

@@ -2,8 +2,8 @@
 //! fields. It is written to memory by a writer that starts no thread, and its files become sections of the bundle.
 
 use super::builder::BuildError;
-use super::distinct::Words;
 use super::pattern::Pattern;
+use super::postings::Postings;
 use super::vocabulary::Vocabulary;
 use crate::format::bundle::Engine;
 use roaring::RoaringBitmap;
@@ -11,21 +11,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use tantivy::directory::{Directory, RamDirectory};
-use tantivy::index::{InvertedIndexReader, SegmentReader};
+use tantivy::index::{InvertedIndexReader, SegmentComponent, SegmentReader};
+use tantivy::postings::InvertedIndexSerializer;
 use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
-use tantivy::tokenizer::{Token, TokenStream, Tokenizer, TokenizerManager};
-use tantivy::{
-    DocSet, Index, IndexBuilder, IndexSettings, SingleSegmentIndexWriter, TERMINATED, TantivyDocument, TantivyError,
-};
+use tantivy::tokenizer::{RawTokenizer, TokenizerManager};
+use tantivy::{DocSet, Index, IndexBuilder, IndexSettings, TERMINATED, TantivyDocument, TantivyError};
 
 const FIELD: &str = "words";
 const TOKENIZER: &str = "duramen";
 const META: &str = "meta.json";
 /// The name of the segment in a bundle. Tantivy draws a random one, which would make each bundle another one.
 const SEGMENT: &str = "00000000-0000-0000-0000-000000000000";
-const SEPARATOR: char = ' ';
-/// From this tantivy sizes its hash table; the table grows when it must.
-const TABLE_BUDGET_BYTES: usize = 3_000_000;
+/// From this tantivy sizes its hash table, which stays empty; it takes no less.
+const BUDGET_BYTES: usize = 100_000;
 
 /// The version of tantivy and of its files.
 pub(super) fn version() -> Engine {
@@ -45,111 +43,73 @@ fn schema() -> (Schema, Field) {
     (schema.build(), field)
 }
 
-/// Splits at [`SEPARATOR`]; the words were cut before.
-#[derive(Clone)]
-struct Splitter;
-
-struct Split<'a> {
-    words: std::str::Split<'a, char>,
-    token: Token,
-}
-
-impl Tokenizer for Splitter {
-    type TokenStream<'a> = Split<'a>;
-    fn token_stream<'a>(&'a mut self, text: &'a str) -> Split<'a> {
-        Split { words: text.split(SEPARATOR), token: Token { position: 0, ..Token::default() } }
-    }
-}
-
-impl TokenStream for Split<'_> {
-    fn advance(&mut self) -> bool {
-        let Some(word) = self.words.next() else { return false };
-        self.token.text.clear();
-        self.token.text.push_str(word);
-        true
-    }
-    fn token(&self) -> &Token {
-        &self.token
-    }
-    fn token_mut(&mut self) -> &mut Token {
-        &mut self.token
-    }
-}
-
 impl From<TantivyError> for BuildError {
     fn from(e: TantivyError) -> Self {
         BuildError(e.to_string())
     }
 }
 
-/// Takes the words of blocks.
-pub(super) struct EngineWriter {
-    directory: RamDirectory,
-    writer: SingleSegmentIndexWriter,
-    field: Field,
-}
-
-impl std::fmt::Debug for EngineWriter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("EngineWriter")
+impl From<std::io::Error> for BuildError {
+    fn from(e: std::io::Error) -> Self {
+        BuildError(e.to_string())
     }
 }
 
-impl EngineWriter {
-    /// A dictionary with no blocks yet.
-    pub fn new() -> Result<Self, BuildError> {
-        let (schema, field) = schema();
-        let directory = RamDirectory::create();
-        let tokenizers = TokenizerManager::new();
-        tokenizers.register(TOKENIZER, Splitter);
-        let settings = IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() };
-        let writer = IndexBuilder::new()
-            .schema(schema)
-            .settings(settings)
-            .tokenizers(tokenizers)
-            .single_segment_index_writer(directory.clone(), TABLE_BUDGET_BYTES)?;
-        Ok(EngineWriter { directory, writer, field })
+/// Writes the words as tantivy would that got them as a document a block: names of files, of which the segment's is left
+/// out, and their bytes. Tantivy makes all of it but lists of postings from documents without words; of these it would
+/// take most of the time for what is known already.
+pub(super) fn write(postings: &Postings) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+    let (schema, field) = schema();
+    let directory = RamDirectory::create();
+    let tokenizers = TokenizerManager::new();
+    tokenizers.register(TOKENIZER, RawTokenizer::default());
+    let settings = IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() };
+    let mut writer = IndexBuilder::new()
+        .schema(schema)
+        .settings(settings)
+        .tokenizers(tokenizers)
+        .single_segment_index_writer(directory.clone(), BUDGET_BYTES)?;
+    for _ in 0..postings.blocks() {
+        writer.add_document(TantivyDocument::default())?;
     }
+    let index = writer.finalize()?;
+    let segments = index.searchable_segments()?;
+    let [segment] = segments.as_slice() else { return Err(BuildError(format!("{} segments", segments.len()))) };
+    for component in [SegmentComponent::Terms, SegmentComponent::Postings, SegmentComponent::Positions] {
+        directory.delete(&segment.relative_path(component)).map_err(|e| BuildError(e.to_string()))?;
+    }
+    let mut serializer = InvertedIndexSerializer::open(segment)?;
+    // To tantivy, a text without words has an empty one.
+    let tokens = postings.tokens() + postings.empty().len() as u64;
+    let mut words = serializer.new_field(field, tokens, None)?;
+    let mut put = |word: &[u8], blocks: &[u32]| {
+        words.new_term_without_freq(word)?;
+        blocks.iter().for_each(|&block| words.write_doc(block, 0, &[]));
+        words.close_term()
+    };
+    if !postings.empty().is_empty() {
+        put(b"", postings.empty())?;
+    }
+    postings.for_each(put)?;
+    words.close()?;
+    serializer.close()?;
+    files(&directory, &segment.id().uuid_string())
+}
 
-    /// Adds the next block.
-    pub fn add_block(&mut self, words: &Words) -> Result<(), BuildError> {
-        let mut text = String::with_capacity(words.bytes_len());
-        for word in words.iter() {
-            if !text.is_empty() {
-                text.push(SEPARATOR);
-            }
-            text.push_str(std::str::from_utf8(word).map_err(|_| BuildError("a word that is no UTF-8".into()))?);
+/// The files of the segment of this name.
+fn files(directory: &RamDirectory, drawn: &str) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+    let fail = |e: &dyn std::fmt::Display| BuildError(e.to_string());
+    let text = directory.atomic_read(Path::new(META)).map_err(|e| fail(&e))?;
+    let text = String::from_utf8(text).map_err(|e| fail(&e))?;
+    let mut files = vec![(META.to_string(), text.replace(&hyphened(drawn), SEGMENT).into_bytes())];
+    for extension in ["term", "idx", "pos", "fieldnorm", "fast", "store"] {
+        let path = format!("{drawn}.{extension}");
+        if directory.exists(Path::new(&path)).map_err(|e| fail(&e))? {
+            let file = directory.open_read(Path::new(&path)).map_err(|e| fail(&e))?;
+            files.push((extension.to_string(), file.read_bytes().map_err(|e| fail(&e))?.to_vec()));
         }
-        let mut document = TantivyDocument::default();
-        document.add_text(self.field, text);
-        Ok(self.writer.add_document(document)?)
     }
-
-    /// Bytes of memory.
-    pub fn memory(&self) -> usize {
-        self.writer.mem_usage()
-    }
-
-    /// The files: names, of which the segment's is left out, and bytes.
-    pub fn finish(self) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
-        let EngineWriter { directory, writer, .. } = self;
-        let index = writer.finalize()?;
-        let fail = |e: &dyn std::fmt::Display| BuildError(e.to_string());
-        let metas = index.searchable_segment_metas()?;
-        let [meta] = metas.as_slice() else { return Err(BuildError(format!("{} segments", metas.len()))) };
-        let drawn = meta.id().uuid_string();
-        let text = directory.atomic_read(Path::new(META)).map_err(|e| fail(&e))?;
-        let text = String::from_utf8(text).map_err(|e| fail(&e))?;
-        let mut files = vec![(META.to_string(), text.replace(&hyphened(&drawn), SEGMENT).into_bytes())];
-        for extension in ["term", "idx", "pos", "fieldnorm", "fast", "store"] {
-            let path = format!("{drawn}.{extension}");
-            if directory.exists(Path::new(&path)).map_err(|e| fail(&e))? {
-                let file = directory.open_read(Path::new(&path)).map_err(|e| fail(&e))?;
-                files.push((extension.to_string(), file.read_bytes().map_err(|e| fail(&e))?.to_vec()));
-            }
-        }
-        Ok(files)
-    }
+    Ok(files)
 }
 
 /// A UUID as it stands in the meta file.
@@ -173,7 +133,7 @@ fn guarded<T>(run: impl FnOnce() -> Result<T, TantivyError>) -> Result<T, String
 }
 
 impl EngineReader {
-    /// Opens the files of [`EngineWriter::finish`]; an error says what is wrong with them.
+    /// Opens the files of [`write`]; an error says what is wrong with them.
     pub fn open<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>, blocks: u32) -> Result<Self, String> {
         let directory = RamDirectory::create();
         let segment = SEGMENT.replace('-', "");
@@ -284,6 +244,84 @@ impl EngineReader {
 
 #[cfg(test)]
 mod tests {
+    use super::super::distinct::{Distinct, Words};
+    use super::*;
+    use crate::format::bundle::Tokenizer as Cutter;
+    use tantivy::tokenizer::{Token, TokenStream, Tokenizer};
+
+    const SEPARATOR: char = ' ';
+
+    /// Splits at [`SEPARATOR`]; the words were cut before.
+    #[derive(Clone)]
+    struct Splitter;
+
+    struct Split<'a> {
+        words: std::str::Split<'a, char>,
+        token: Token,
+    }
+
+    impl Tokenizer for Splitter {
+        type TokenStream<'a> = Split<'a>;
+        fn token_stream<'a>(&'a mut self, text: &'a str) -> Split<'a> {
+            Split { words: text.split(SEPARATOR), token: Token { position: 0, ..Token::default() } }
+        }
+    }
+
+    impl TokenStream for Split<'_> {
+        fn advance(&mut self) -> bool {
+            let Some(word) = self.words.next() else { return false };
+            self.token.text.clear();
+            self.token.text.push_str(word);
+            true
+        }
+        fn token(&self) -> &Token {
+            &self.token
+        }
+        fn token_mut(&mut self) -> &mut Token {
+            &mut self.token
+        }
+    }
+
+    /// The files as tantivy writes them, of documents with words.
+    fn write_by_documents(blocks: &[Words]) -> Vec<(String, Vec<u8>)> {
+        let (schema, field) = schema();
+        let directory = RamDirectory::create();
+        let tokenizers = TokenizerManager::new();
+        tokenizers.register(TOKENIZER, Splitter);
+        let settings = IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() };
+        let builder = IndexBuilder::new().schema(schema).settings(settings).tokenizers(tokenizers);
+        let mut writer = builder.single_segment_index_writer(directory.clone(), 3_000_000).unwrap();
+        for words in blocks {
+            let words: Vec<&str> = words.iter().map(|(word, _)| std::str::from_utf8(word).unwrap()).collect();
+            let mut document = TantivyDocument::default();
+            document.add_text(field, words.join(&SEPARATOR.to_string()));
+            writer.add_document(document).unwrap();
+        }
+        let index = writer.finalize().unwrap();
+        files(&directory, &index.searchable_segments().unwrap()[0].id().uuid_string()).unwrap()
+    }
+
+    #[test]
+    fn files_are_those_that_tantivy_writes_of_documents() {
+        for (count, every) in [(8, 1), (9, 3), (70, 2), (300, 7)] {
+            let mut postings = Postings::default();
+            let blocks: Vec<Words> = (0..count)
+                .map(|block| {
+                    let mut distinct = Distinct::default();
+                    if block % 10 != 4 {
+                        let text = (0..500).step_by(every).map(|n| {
+                            format!("b{} word{n} común ΩMEGA x{} averylongwordindeed{}", block / 3, n * block, n % 20)
+                        });
+                        text.for_each(|text| Cutter::default().terms(&text, |term| distinct.add(term)));
+                    }
+                    postings.add_block(&distinct.words);
+                    distinct.words
+                })
+                .collect();
+            assert!(write(&postings).unwrap() == write_by_documents(&blocks), "{count} {every}");
+        }
+    }
+
     #[test]
     fn version_is_read_from_its_text() {
         let [.., files] = super::version();

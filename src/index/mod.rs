@@ -17,6 +17,7 @@ mod engine;
 #[doc(hidden)]
 pub mod fuzz;
 mod pattern;
+mod postings;
 mod reader;
 #[cfg(test)]
 mod tests;

@@ -290,7 +290,7 @@ fn columns_hold_what_their_texts_hold() {
     texts.iter().for_each(|t| by_text.add_text(t));
     let sorted = |builder: &mut IndexBuilder| {
         let block = &builder.block;
-        let mut words: Vec<_> = block.words.iter().map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+        let mut words: Vec<_> = block.words.iter().map(|(w, _)| String::from_utf8_lossy(w).into_owned()).collect();
         let mut filtered = block.filtered.clone();
         words.sort();
         filtered.sort_unstable();
