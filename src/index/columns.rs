@@ -58,9 +58,8 @@ impl IndexBuilder {
 
     /// Adds texts, one after the other.
     pub fn add_texts(&mut self, texts: &Texts) {
-        for i in 0..texts.len() {
-            self.add_value(Tag::String, texts.get(i));
-        }
+        let block = &mut self.block;
+        self.tokenizer.terms_of_texts(&texts.bytes, &texts.ends, |term| block.add(term));
     }
 
     fn add_data(&mut self, data: &Data, tags: &Tags) {
@@ -78,6 +77,7 @@ impl IndexBuilder {
             {
                 self.add_hex(prefix, usize::from(*width), bytes);
             }
+            Data::Plain(texts) if matches!(tags, Tags::One(tag) if *tag != Tag::Array) => self.add_texts(texts),
             data => {
                 let mut buffer = Vec::new();
                 for i in 0..data.len() {

@@ -10,18 +10,15 @@ const SLOTS_KEPT_MAX: usize = 1 << 19;
 /// then terms are taken again, which costs room and no correctness, but no time without bound.
 pub(super) const PROBES_MAX: usize = 64;
 
-/// The term went to the filter.
-const FILTERED: u32 = u32::MAX;
-/// The term went to the quads.
-const QUAD: u32 = u32::MAX - 1;
+/// Set in a slot where the term went to the filter.
+const FILTERED: u64 = 1 << 31;
 
 /// The distinct terms of a block.
 #[derive(Debug)]
 pub(super) struct Distinct {
-    /// Hash of the term in each slot; 0 where there is none.
-    hashes: Vec<u64>,
-    /// Where in `words` the term of each slot is, or where else it went.
-    places: Vec<u32>,
+    /// Of each term in a slot the upper half of its hash, and below that one more than its place in `words`, or one more
+    /// than that of its hash in `filtered`, with [`FILTERED`]; 0 where there is none.
+    slots: Vec<u64>,
     used: usize,
     /// Words of the dictionary: a byte with the length, then the word.
     pub words: Words,
@@ -38,8 +35,7 @@ pub(super) struct Distinct {
 impl Default for Distinct {
     fn default() -> Self {
         Distinct {
-            hashes: vec![0; SLOTS_MIN],
-            places: vec![0; SLOTS_MIN],
+            slots: vec![0; SLOTS_MIN],
             used: 0,
             words: Words::default(),
             filtered: Vec::new(),
@@ -54,26 +50,33 @@ impl Distinct {
     /// Takes a term in.
     #[inline]
     pub fn add(&mut self, term: Term<'_>) {
-        let mask = self.hashes.len() - 1;
-        let mut slot = (term.hash >> 20) as usize & mask;
+        // To put one in again costs less than to look whether it is there.
+        if term.bytes.len() == 4
+            && !term.whole
+            && let Class::Quad(quad) = class(term.bytes)
+        {
+            return self.quads.insert(quad);
+        }
+        let mask = self.slots.len() - 1;
+        let tag = term.hash >> 32;
+        let mut at = tag as usize & mask;
         for _ in 0..PROBES_MAX {
-            match self.hashes[slot] {
-                0 => return self.take(term, Some(slot)),
-                hash if hash == term.hash && self.is_same(term, self.places[slot]) => return,
-                _ => slot = (slot + 1) & mask,
+            match self.slots[at] {
+                0 => return self.take(term, Some(at)),
+                slot if slot >> 32 == tag && self.is_same(term, slot) => return,
+                _ => at = (at + 1) & mask,
             }
         }
         self.take(term, None);
     }
 
-    /// Is the term, whose hash is equal, the one that is at this place? A hash alone says so only where no more than
-    /// the hash is kept.
+    /// Is the term the one of this slot? A hash alone says so only where no more than the hash is kept.
     #[inline]
-    fn is_same(&self, term: Term<'_>, place: u32) -> bool {
-        match place {
-            FILTERED => term.whole || class(term.bytes) == Class::Identifier,
-            QUAD => matches!(class(term.bytes), Class::Quad(q) if !term.whole && self.quads.contains(q)),
-            place => !term.whole && self.words.at(place as usize) == term.bytes,
+    fn is_same(&self, term: Term<'_>, slot: u64) -> bool {
+        let place = (slot as u32 & (FILTERED as u32 - 1)) as usize - 1;
+        match slot & FILTERED {
+            0 => !term.whole && self.words.at(place) == term.bytes,
+            _ => self.filtered[place] == term.hash && (term.whole || class(term.bytes) == Class::Identifier),
         }
     }
 
@@ -81,42 +84,36 @@ impl Distinct {
     fn take(&mut self, term: Term<'_>, slot: Option<usize>) {
         let class = if term.whole { Class::Identifier } else { class(term.bytes) };
         let place = match class {
-            Class::Word => self.words.push(term.bytes, term.hash),
-            Class::Quad(quad) => {
-                self.quads.insert(quad);
-                QUAD
-            }
+            Class::Word => u64::from(self.words.push(term.bytes, term.hash)) + 1,
+            Class::Quad(quad) => return self.quads.insert(quad),
             Class::Identifier => {
                 self.filtered.push(term.hash);
                 if !term.whole {
                     self.digraphs.insert(term.bytes);
                 }
-                FILTERED
+                self.filtered.len() as u64 | FILTERED
             }
         };
         let Some(slot) = slot else {
             self.filtered_distinct = false;
             return;
         };
-        self.hashes[slot] = term.hash;
-        self.places[slot] = place;
+        self.slots[slot] = term.hash >> 32 << 32 | place;
         self.used += 1;
-        if self.used * 2 > self.hashes.len() {
+        if self.used * 2 > self.slots.len() {
             self.grow();
         }
     }
 
     fn grow(&mut self) {
-        let slots = self.hashes.len() * 2;
-        let hashes = std::mem::replace(&mut self.hashes, vec![0; slots]);
-        let places = std::mem::replace(&mut self.places, vec![0; slots]);
-        for (hash, place) in hashes.into_iter().zip(places).filter(|(h, _)| *h != 0) {
-            let mut slot = (hash >> 20) as usize & (slots - 1);
-            while self.hashes[slot] != 0 {
-                slot = (slot + 1) & (slots - 1);
+        let size = self.slots.len() * 2;
+        let slots = std::mem::replace(&mut self.slots, vec![0; size]);
+        for slot in slots.into_iter().filter(|slot| *slot != 0) {
+            let mut at = (slot >> 32) as usize & (size - 1);
+            while self.slots[at] != 0 {
+                at = (at + 1) & (size - 1);
             }
-            self.hashes[slot] = hash;
-            self.places[slot] = place;
+            self.slots[at] = slot;
         }
     }
 
@@ -138,11 +135,11 @@ impl Distinct {
 
     /// Empties the set, and keeps its memory unless it is much.
     pub fn clear(&mut self) {
-        if self.hashes.len() > SLOTS_KEPT_MAX {
+        if self.slots.len() > SLOTS_KEPT_MAX {
             *self = Distinct::default();
             return;
         }
-        self.hashes.fill(0);
+        self.slots.fill(0);
         self.used = 0;
         self.words.clear();
         self.filtered.clear();
@@ -227,7 +224,7 @@ mod tests {
         }
         d.clear();
         for i in 1..1000u64 {
-            d.add(term(format!("{i:06}").as_bytes(), i));
+            d.add(term(format!("{i:06}").as_bytes(), 7 << 32 | i));
         }
         assert_eq!((d.filtered.len(), d.filtered_distinct), (999, false));
     }

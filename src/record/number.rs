@@ -7,8 +7,19 @@ use std::cmp::Ordering;
 
 /// Significant digits kept; i128 holds 38.
 const DIGITS_MAX: u32 = 36;
+/// So many digits surely fit 64 bits, where arithmetic is fast.
+const SMALL_DIGITS: u32 = 18;
 /// Exponents are clamped here: beyond it values compare as equal to the bound.
 const EXPONENT_MAX: i32 = 100_000;
+/// Powers of ten that a float holds exactly.
+const POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
+    1e21, 1e22,
+];
+/// A float holds integers up to this exactly.
+const FLOAT_EXACT_MAX: u64 = 1 << 53;
+/// Below this, mantissas have at most 15 digits, of which a float loses none.
+const FLOAT_DIGITS_BOUND: u64 = 1_000_000_000_000_000;
 
 /// An exact decimal.
 #[derive(Clone, Copy, Debug)]
@@ -25,13 +36,15 @@ impl Number {
         if mantissa == 0 {
             return Self::ZERO;
         }
-        while mantissa % 10 == 0 && exponent != 0 {
-            // Integers keep exponent 0 where they can, so that most comparisons need no alignment.
-            if exponent > 0 {
-                break;
+        // Integers keep exponent 0 where they can, so that most comparisons need no alignment.
+        if let Ok(mut small) = i64::try_from(mantissa) {
+            while exponent < 0 && small % 10 == 0 {
+                (small, exponent) = (small / 10, exponent + 1);
             }
-            mantissa /= 10;
-            exponent += 1;
+            return Number { mantissa: small.into(), exponent };
+        }
+        while exponent < 0 && mantissa % 10 == 0 {
+            (mantissa, exponent) = (mantissa / 10, exponent + 1);
         }
         Number { mantissa, exponent }
     }
@@ -44,7 +57,21 @@ impl Number {
             b'+' => (false, 1),
             _ => (false, 0),
         };
-        let (mut mantissa, mut exponent, mut digits, mut seen, mut point) = (0i128, 0i32, 0u32, false, false);
+        let (mut small, mut exponent, mut digits, mut seen, mut point) = (0u64, 0i32, 0u32, false, false);
+        while let Some(&b) = bytes.get(i) {
+            match b {
+                b'0'..=b'9' if digits < SMALL_DIGITS => {
+                    seen = true;
+                    small = small * 10 + u64::from(b - b'0');
+                    digits += u32::from(small != 0);
+                    exponent -= i32::from(point);
+                }
+                b'.' if !point => point = true,
+                _ => break,
+            }
+            i += 1;
+        }
+        let mut mantissa = i128::from(small);
         while let Some(&b) = bytes.get(i) {
             match b {
                 b'0'..=b'9' => {
@@ -143,9 +170,35 @@ impl Number {
     pub fn to_f64(self) -> f64 {
         if self.exponent == 0 {
             self.mantissa as f64
+        } else if let Some(power) = self.power()
+            && self.mantissa.unsigned_abs() <= FLOAT_EXACT_MAX.into()
+        {
+            // Of two exact floats the result is rounded once, as the parser would.
+            let mantissa = self.mantissa as i64 as f64;
+            if self.exponent < 0 { mantissa / power } else { mantissa * power }
         } else {
             format!("{}e{}", self.mantissa, self.exponent).parse().unwrap_or(f64::NAN)
         }
+    }
+
+    /// The power of ten that its exponent makes, or whose reciprocal it makes, where a float holds that.
+    fn power(self) -> Option<f64> {
+        POWERS.get(self.exponent.unsigned_abs() as usize).copied()
+    }
+
+    /// Has it so few digits that the nearest float's shortest text is that of the number?
+    pub(crate) fn is_short(self) -> bool {
+        self.mantissa.unsigned_abs() < FLOAT_DIGITS_BOUND.into() && self.power().is_some()
+    }
+
+    /// Floats with the number and its nearest floats between them, where they are found quickly.
+    pub(crate) fn around(self) -> Option<(f64, f64)> {
+        let power = self.power()?;
+        let mantissa = self.mantissa as f64;
+        let f = if self.exponent < 0 { mantissa / power } else { mantissa * power };
+        // Both roundings and the next float are some 1e-16 of it.
+        let by = f.abs() * 1e-14;
+        Some((f - by, f + by))
     }
 
     /// The product with an integer and a power of ten; used for units.
@@ -293,6 +346,9 @@ pub struct Quantity {
     pub unit: Option<Unit>,
 }
 
+/// Longest name of a unit.
+const UNIT_BYTES_MAX: usize = 3;
+
 const UNITS: &[(&str, Unit, i128)] = &[
     ("ns", Unit::Time, 1),
     ("us", Unit::Time, 1_000),
@@ -352,6 +408,9 @@ impl Quantity {
             let number = Number::parse(&rest[..digits])?;
             rest = &rest[digits..];
             let name = rest.bytes().take_while(|b| !b.is_ascii_digit() && *b != b'.').count();
+            if name > UNIT_BYTES_MAX {
+                return None;
+            }
             let &(_, unit, by) = UNITS.iter().find(|(n, _, _)| *n == &rest[..name])?;
             rest = &rest[name..];
             let part = number.scaled(by);
@@ -480,6 +539,27 @@ mod tests {
         for bad in ["", "s", "5 s", "5x", "1MB2KB", "--5s", "1h-30m", "ms5", "5é"] {
             assert_eq!(Quantity::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn floats_are_the_nearest_ones() {
+        for mantissa in
+            [1i128, -3, 7, 9_999, 123_456_789, 999_999_999_999_999, 9_007_199_254_740_993, 1 << 62, -(1 << 100)]
+        {
+            for exponent in -40..40 {
+                let n = Number::new(mantissa, exponent);
+                let f: f64 = format!("{mantissa}e{exponent}").parse().unwrap();
+                assert_eq!(n.to_f64(), f, "{mantissa}e{exponent}");
+                if n.is_short() {
+                    assert_eq!(Number::from_f64(f), Some(n), "{mantissa}e{exponent}");
+                }
+                if let Some((low, high)) = n.around() {
+                    assert!(low < f.next_down() && f.next_up() < high, "{mantissa}e{exponent}");
+                    assert!(high - low < f.abs() / 1e13, "{mantissa}e{exponent}");
+                }
+            }
+        }
+        assert!(UNITS.iter().all(|(name, ..)| name.len() <= UNIT_BYTES_MAX));
     }
 
     #[test]

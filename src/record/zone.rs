@@ -81,6 +81,16 @@ impl ZoneMap {
             }
             // None of these texts is a number, and their bytes as text are not worth making for a bound.
             Data::Fixed { form: FixedForm::Ipv4 | FixedForm::Uuid, .. } => zone.unbounded_texts(column.len()),
+            Data::Fixed { form: FixedForm::Hex { prefix, width: width @ 1.. }, bytes }
+                if prefix.first().is_none_or(|&b| !begins_number(b))
+                    && matches!(column.tags, super::Tags::One(Tag::Number | Tag::String)) =>
+            {
+                for i in hex_bounds(bytes, usize::from(*width), prefix.is_empty()) {
+                    let text = column.text(i, &mut buffer);
+                    zone.add(column.tag(i), std::str::from_utf8(text).unwrap_or_default(), 1);
+                }
+                zone.values = column.len() as u32;
+            }
             Data::Integer(_) | Data::Decimal { .. } | Data::Fixed { .. } | Data::Plain(_) => {
                 for i in 0..column.len() {
                     let text = column.text(i, &mut buffer);
@@ -158,21 +168,107 @@ impl ZoneMap {
         // Most texts are no numbers; Quantity::parse sees that at the first byte.
         if let Some(q) = Quantity::parse(text) {
             let range = if q.unit.is_some() { &mut self.with_unit } else { &mut self.plain };
+            // Most numbers lie well within what came before.
+            if let (Some((a, b)), Some((low, high))) = (*range, q.number.around())
+                && a <= low
+                && high <= b
+            {
+                return;
+            }
             let (low, high) = outward(q.number);
             *range = Some(range.map_or((low, high), |(a, b)| (a.min(low), b.max(high))));
         }
     }
 }
 
+/// May a number begin with this byte?
+fn begins_number(b: u8) -> bool {
+    b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.')
+}
+
+/// Of values of so many bytes, which are texts of hex digits: the places of the least, of the greatest, and of all that
+/// may be numbers, where the digits are all of the text.
+fn hex_bounds(bytes: &[u8], width: usize, is_all: bool) -> Vec<usize> {
+    // Digits, an exponent, and days.
+    let in_number = |b: &u8| [b >> 4, b & 15].into_iter().all(|digit| matches!(digit, 0..=9 | 0xd | 0xe));
+    let (mut found, mut least, mut greatest) = (Vec::new(), 0, 0);
+    let (mut low, mut high): (&[u8], &[u8]) = (&[], &[]);
+    for (i, value) in bytes.chunks_exact(width).enumerate() {
+        // Digits in lower case sort as what they stand for, and most values differ in the first byte.
+        if i == 0 || (value[0] <= low[0] && value < low) {
+            (least, low) = (i, value);
+        }
+        if i == 0 || (value[0] >= high[0] && value > high) {
+            (greatest, high) = (i, value);
+        }
+        if is_all && value.iter().all(in_number) {
+            found.push(i);
+        }
+    }
+    if !low.is_empty() {
+        found.extend([least, greatest]);
+    }
+    found
+}
+
 /// The nearest floats at or below, and at or above.
 pub(crate) fn outward(n: Number) -> (f64, f64) {
     let f = n.to_f64();
-    if f.is_finite() && Number::from_f64(f) == Some(n) { (f, f) } else { (f.next_down(), f.next_up()) }
+    if n.is_short() || f.is_finite() && Number::from_f64(f) == Some(n) { (f, f) } else { (f.next_down(), f.next_up()) }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Tags, Texts};
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What is known of digits kept as bytes is what is known of their texts.
+        #[test]
+        fn digits_as_bytes_are_as_their_texts(
+            prefix in prop_oneof!["", "req_", "-", "1"], width in 1u8..40,
+            values in proptest::collection::vec(proptest::collection::vec(0u8..20, 80), 0..40),
+        ) {
+            // Digits of which many make numbers.
+            let digits = b"01234567890000dde9abcf".as_slice();
+            let texts = values.iter().map(|value| {
+                let of = |&n: &u8| char::from(digits[usize::from(n) % digits.len()]);
+                format!("{prefix}{}", value[..usize::from(width) * 2].iter().map(of).collect::<String>())
+            });
+            let texts: Vec<String> = texts.collect();
+            let (mut plain, mut bytes) = (Texts::default(), Vec::new());
+            for text in &texts {
+                plain.push(text.as_bytes());
+                let digits: Vec<u32> = text[prefix.len()..].chars().filter_map(|c| c.to_digit(16)).collect();
+                bytes.extend(digits.chunks(2).map(|two| (two[0] << 4 | two[1]) as u8));
+            }
+            let form = FixedForm::Hex { prefix: prefix.as_bytes().into(), width };
+            for tag in [Tag::Number, Tag::String] {
+                let of = |data: Data| ZoneMap::of(&Column { tags: Tags::One(tag), data });
+                let as_bytes = Data::Fixed { form: form.clone(), bytes: bytes.clone() };
+                prop_assert_eq!(of(as_bytes), of(Data::Plain(plain.clone())));
+            }
+        }
+
+        #[test]
+        fn numbers_within_others_change_nothing(
+            texts in proptest::collection::vec("-?[0-9]{1,20}(\\.[0-9]{1,20})?(e-?[0-9]{1,2})?(ms|s|KiB|%)?", 1..30),
+        ) {
+            let mut zone = ZoneMap::default();
+            let (mut plain, mut with_unit) = (None, None);
+            for text in &texts {
+                zone.add(Tag::String, text, 1);
+                let Some(q) = Quantity::parse(text) else { continue };
+                let range: &mut Option<(f64, f64)> = if q.unit.is_some() { &mut with_unit } else { &mut plain };
+                let f = q.number.to_f64();
+                let is_exact = f.is_finite() && Number::from_f64(f) == Some(q.number);
+                let (low, high) = if is_exact { (f, f) } else { (f.next_down(), f.next_up()) };
+                *range = Some(range.map_or((low, high), |(a, b)| (a.min(low), b.max(high))));
+            }
+            prop_assert_eq!((zone.plain, zone.with_unit), (plain, with_unit));
+        }
+    }
 
     #[test]
     fn ranges() {

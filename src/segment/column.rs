@@ -1,5 +1,6 @@
 //! Collects the values of one column and finds the form that they take least room in.
 
+use super::short::{begins, same};
 use crate::record::{Codes, Column, Data, FixedForm, Tag, Tags, Texts};
 use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher;
@@ -51,7 +52,7 @@ impl ColumnBuilder {
         // Neighbours are often equal.
         if let Some(&last) = self.codes.last()
             && self.tags[last as usize] == tag
-            && self.texts.get(last as usize) == text
+            && same(self.texts.get(last as usize), text)
         {
             self.codes.push(last);
             return;
@@ -75,7 +76,7 @@ impl ColumnBuilder {
                 self.codes.push(code);
                 break;
             }
-            if self.tags[entry as usize] == tag && self.texts.get(entry as usize) == text {
+            if self.tags[entry as usize] == tag && same(self.texts.get(entry as usize), text) {
                 self.codes.push(entry);
                 return;
             }
@@ -246,46 +247,65 @@ fn fixed_forms(first: &[u8]) -> Vec<FixedForm> {
     forms
 }
 
-fn nibble(b: u8) -> Option<u8> {
-    match b {
-        b'0'..=b'9' => Some(b - b'0'),
-        b'a'..=b'f' => Some(b - b'a' + 10),
-        _ => None,
+/// What each byte is worth as a hex digit; more than 15 where it is none.
+const NIBBLES: [u8; 256] = {
+    let mut table = [0xff; 256];
+    let mut n = 0;
+    while n < 16 {
+        table[b"0123456789abcdef"[n] as usize] = n as u8;
+        n += 1;
     }
+    table
+};
+
+/// Appends what an even number of hex digits stand for; false where one is none.
+#[inline]
+fn read_hex(digits: &[u8], out: &mut Vec<u8>) -> bool {
+    let mut all = 0;
+    out.extend(digits.as_chunks::<2>().0.iter().map(|&[high, low]| {
+        let (high, low) = (NIBBLES[usize::from(high)], NIBBLES[usize::from(low)]);
+        all |= high | low;
+        high << 4 | low
+    }));
+    all < 16
+}
+
+/// The address whose canonical text this is.
+pub(super) fn read_ipv4(mut text: &[u8]) -> Option<[u8; 4]> {
+    let mut address = [0; 4];
+    for (i, byte) in address.iter_mut().enumerate() {
+        if i > 0 {
+            text = text.strip_prefix(b".")?;
+        }
+        let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
+        if !(1..=3).contains(&digits) || (digits > 1 && text[0] == b'0') {
+            return None;
+        }
+        let (number, rest) = text.split_at(digits);
+        *byte = u8::try_from(number.iter().fold(0, |n, d| n * 10 + u32::from(d - b'0'))).ok()?;
+        text = rest;
+    }
+    text.is_empty().then_some(address)
+}
+
+/// Is this the text of a UUID in lower case?
+pub(super) fn is_uuid(text: &[u8]) -> bool {
+    let hyphen = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+    let fits = |(at, &b): (usize, &u8)| if hyphen(at) { b == b'-' } else { NIBBLES[usize::from(b)] < 16 };
+    text.len() == 36 && text.iter().enumerate().all(fits)
 }
 
 /// Appends the bytes of a text of this form; false where it is none.
 pub(super) fn read_fixed(form: &FixedForm, text: &[u8], out: &mut Vec<u8>) -> bool {
-    let hex = |digits: &[u8], out: &mut Vec<u8>| {
-        digits.chunks_exact(2).all(|pair| match (nibble(pair[0]), nibble(pair[1])) {
-            (Some(high), Some(low)) => {
-                out.push(high << 4 | low);
-                true
-            }
-            _ => false,
-        })
-    };
     match form {
-        FixedForm::Ipv4 => {
-            let mut parts = 0;
-            for part in text.split(|&b| b == b'.') {
-                match canonical_integer(part) {
-                    Some(n @ 0..=255) => out.push(n as u8),
-                    _ => return false,
-                }
-                parts += 1;
-            }
-            parts == 4
-        }
+        FixedForm::Ipv4 => read_ipv4(text).map(|address| out.extend_from_slice(&address)).is_some(),
         FixedForm::Uuid => {
-            text.len() == 36
-                && [8, 13, 18, 23].iter().all(|&at| text[at] == b'-')
-                && [0..8, 9..13, 14..18, 19..23, 24..36].into_iter().all(|part| hex(&text[part], out))
+            is_uuid(text) && [0..8, 9..13, 14..18, 19..23, 24..36].into_iter().all(|part| read_hex(&text[part], out))
         }
         FixedForm::Hex { prefix, width } => {
             text.len() == prefix.len() + usize::from(*width) * 2
-                && text.starts_with(prefix)
-                && hex(&text[prefix.len()..], out)
+                && begins(text, prefix)
+                && read_hex(&text[prefix.len()..], out)
         }
     }
 }

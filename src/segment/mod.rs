@@ -21,6 +21,7 @@ mod overflow;
 mod read;
 mod refer;
 mod rows;
+mod short;
 #[cfg(test)]
 mod template_tests;
 mod templates;

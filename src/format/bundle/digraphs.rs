@@ -73,7 +73,10 @@ impl Digraphs {
     #[inline]
     fn set(&mut self, a: Symbol, b: Symbol) {
         let bit = a.index() * SYMBOLS + b.index();
-        self.0[bit / 64] |= 1 << (bit % 64);
+        // Nearly all are there soon, and a write would have to be waited for by the next look.
+        if self.0[bit / 64] >> (bit % 64) & 1 == 0 {
+            self.0[bit / 64] |= 1 << (bit % 64);
+        }
     }
 
     /// May the second symbol follow the first?

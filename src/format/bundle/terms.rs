@@ -128,6 +128,9 @@ pub fn term_hash(term: &[u8]) -> u64 {
     hash_at(&buffer, 0, term.len())
 }
 
+/// Bytes of texts that are folded at a time.
+const RUN_BYTES: usize = 16 << 10;
+
 /// A term of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term<'a> {
@@ -167,7 +170,7 @@ impl Tokenizer {
         if text.is_ascii() {
             self.folded.extend_from_slice(text.as_bytes());
             self.folded.make_ascii_lowercase();
-            self.scan_ascii(&mut each);
+            self.scan_all_ascii(&mut each);
         } else {
             self.text.clear();
             for c in text.chars() {
@@ -182,7 +185,7 @@ impl Tokenizer {
         self.folded.clear();
         if folded.is_ascii() {
             self.folded.extend_from_slice(folded.as_bytes());
-            self.scan_ascii(&mut each);
+            self.scan_all_ascii(&mut each);
         } else {
             self.text.clear();
             self.text.push_str(folded);
@@ -190,27 +193,41 @@ impl Tokenizer {
         }
     }
 
+    /// Calls `each` with the terms of texts that stand one after the other, each of which ends where `ends` says. What is no
+    /// UTF-8 has no terms.
+    pub fn terms_of_texts(&mut self, bytes: &[u8], ends: &[u32], mut each: impl FnMut(Term<'_>)) {
+        let (mut ends, mut start) = (ends, 0usize);
+        while let Some(&first) = ends.first() {
+            // As much at a time as stays in the nearest cache, and one text at least.
+            let most = (start + RUN_BYTES).max(first as usize);
+            let run = ends.partition_point(|&end| end as usize <= most).max(1);
+            let (now, rest) = ends.split_at(run);
+            let end = now.last().map_or(start, |&end| end as usize);
+            let part = bytes.get(start..end).unwrap_or_default();
+            let texts = now
+                .iter()
+                .scan(0, |from, &end| Some(std::mem::replace(from, end as usize - start)..end as usize - start));
+            if part.is_ascii() {
+                self.folded.clear();
+                self.folded.extend_from_slice(part);
+                self.folded.make_ascii_lowercase();
+                self.folded.extend_from_slice(&[0; PADDING]);
+                texts.for_each(|text| scan_ascii(&self.folded, text.start, text.end, &mut each));
+            } else {
+                let texts =
+                    texts.map(|text| std::str::from_utf8(part.get(text).unwrap_or_default()).unwrap_or_default());
+                texts.for_each(|text| self.terms(text, &mut each));
+            }
+            (ends, start) = (rest, end);
+        }
+    }
+
     /// Calls `each` with the terms of ASCII bytes in `folded`.
     #[inline]
-    fn scan_ascii(&mut self, each: &mut impl FnMut(Term<'_>)) {
+    fn scan_all_ascii(&mut self, each: &mut impl FnMut(Term<'_>)) {
         let end = self.folded.len();
         self.folded.extend_from_slice(&[0; PADDING]);
-        let buffer = self.folded.as_slice();
-        let mut windows = Windows::default();
-        let mut at = 0;
-        while at < end {
-            // The padding is no word, so that both loops end in it at the latest.
-            while at < end && !WORD_BYTES[usize::from(buffer[at])] {
-                at += 1;
-            }
-            let start = at;
-            while WORD_BYTES[usize::from(buffer[at])] {
-                at += 1;
-            }
-            if start < at {
-                windows.word(buffer, start, at, each);
-            }
-        }
+        scan_ascii(&self.folded, 0, end, each);
     }
 
     /// Calls `each` with the terms of `text`.
@@ -232,6 +249,25 @@ impl Tokenizer {
         }
         if let Some(from) = start {
             windows.word(buffer, from, self.text.len(), each);
+        }
+    }
+}
+
+/// Calls `each` with the terms of ASCII bytes in part of a buffer that has [`PADDING`] more at its end.
+#[inline]
+fn scan_ascii(buffer: &[u8], from: usize, end: usize, each: &mut impl FnMut(Term<'_>)) {
+    let mut windows = Windows::default();
+    let mut at = from;
+    while at < end {
+        while at < end && !WORD_BYTES[usize::from(buffer[at])] {
+            at += 1;
+        }
+        let start = at;
+        while at < end && WORD_BYTES[usize::from(buffer[at])] {
+            at += 1;
+        }
+        if start < at {
+            windows.word(buffer, start, at, each);
         }
     }
 }
@@ -326,6 +362,28 @@ mod tests {
         ] {
             assert_eq!(terms(text).join(" "), expect, "{text}");
         }
+    }
+
+    #[test]
+    fn texts_side_by_side_have_the_terms_of_each() {
+        let some = ["", "GET /api", "20", ".1.2.3", "4", "", "x", "y-Z", "10.0.0.1", "Ärger", "İx 5"];
+        let mut texts: Vec<String> = some.map(String::from).to_vec();
+        texts.extend((0..3000).map(|n| format!("{n} Word{n}.{}:80", n % 7)));
+        texts.insert(500, "long ".repeat(RUN_BYTES));
+        texts.insert(1500, "é".into());
+        let (mut bytes, mut ends, mut expect, mut found) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut tokenizer = Tokenizer::default();
+        for text in &texts {
+            bytes.extend_from_slice(text.as_bytes());
+            ends.push(bytes.len() as u32);
+            tokenizer.terms(text, |term| expect.push((term.bytes.to_vec(), term.hash, term.whole)));
+        }
+        tokenizer.terms_of_texts(&bytes, &ends, |term| found.push((term.bytes.to_vec(), term.hash, term.whole)));
+        assert_eq!(found, expect);
+        // A text that begins within a character is none.
+        let mut words = Vec::new();
+        tokenizer.terms_of_texts("a éb c".as_bytes(), &[3, 7], |term| words.push(term.bytes.to_vec()));
+        assert!(words.is_empty(), "{words:?}");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Collects what fills the holes of a column's templates.
 
-use super::pattern::{Kind, Pattern};
+use super::pattern::{Hole, Kind, Pattern};
 use crate::format::template::{FillData, Templated};
 use crate::record::{Data, FixedForm, Tag};
 use crate::segment::ColumnBuilder;
-use crate::segment::column::{canonical_decimal, canonical_integer, read_fixed};
+use crate::segment::column::read_fixed;
 use rustc_hash::FxHashMap;
 
 const NONE: u32 = u32::MAX;
@@ -26,8 +26,9 @@ pub(super) struct Fills {
 
 enum Fill {
     Field(u32),
-    Integers(Vec<i64>),
-    Decimals(Vec<i64>, u8),
+    /// Integers, or decimals of so many places.
+    Numbers(Option<u8>, Vec<i64>),
+    Addresses(Vec<u8>),
     Fixed(FixedForm, Vec<u8>),
     Texts(ColumnBuilder),
 }
@@ -49,27 +50,21 @@ impl Fills {
 
     /// Takes in what stands in the holes of a text of this pattern.
     #[inline]
-    pub fn put(&mut self, pattern: u32, text: &[u8], holes: &[(u32, u32)]) {
-        for (hole, &(start, end)) in holes.iter().enumerate() {
-            let mut number = self.of[pattern as usize][hole];
-            if number == NONE {
-                number = self.begin(pattern as usize, hole);
+    pub fn put(&mut self, pattern: u32, text: &[u8], holes: &[Hole]) {
+        for (number, hole) in holes.iter().enumerate() {
+            let mut fill = self.of[pattern as usize][number];
+            if fill == NONE {
+                fill = self.begin(pattern as usize, number);
             }
-            let text = &text[start as usize..end as usize];
-            let right = match &mut self.fills[number as usize] {
-                Fill::Field(_) => true,
-                Fill::Integers(values) => canonical_integer(text).map(|n| values.push(n)).is_some(),
-                Fill::Decimals(values, places) => {
-                    let decimal = canonical_decimal(text).filter(|d| d.1 == *places);
-                    decimal.map(|d| values.push(d.0)).is_some()
+            match &mut self.fills[fill as usize] {
+                Fill::Field(_) => {}
+                Fill::Numbers(_, values) => values.push(hole.value),
+                Fill::Addresses(bytes) => bytes.extend_from_slice(&(hole.value as u32).to_be_bytes()),
+                Fill::Fixed(form, bytes) => {
+                    self.wrong |= !read_fixed(form, &text[hole.start as usize..hole.end as usize], bytes);
                 }
-                Fill::Fixed(form, bytes) => read_fixed(form, text, bytes),
-                Fill::Texts(texts) => {
-                    texts.push_bytes(Tag::String, text);
-                    true
-                }
-            };
-            self.wrong |= !right;
+                Fill::Texts(texts) => texts.push_bytes(Tag::String, &text[hole.start as usize..hole.end as usize]),
+            }
         }
     }
 
@@ -85,13 +80,13 @@ impl Fills {
             self.bare_fills.push(bare);
             self.fills.push(match kind {
                 Kind::Field(field) => Fill::Field(field),
-                Kind::Integer => Fill::Integers(Vec::new()),
-                Kind::Decimal(places) => Fill::Decimals(Vec::new(), places),
+                Kind::Integer => Fill::Numbers(None, Vec::new()),
+                Kind::Decimal(places) => Fill::Numbers(Some(places), Vec::new()),
                 Kind::Hex(digits) => {
                     Fill::Fixed(FixedForm::Hex { prefix: Box::default(), width: digits / 2 }, Vec::new())
                 }
                 Kind::Uuid => Fill::Fixed(FixedForm::Uuid, Vec::new()),
-                Kind::Ipv4 => Fill::Fixed(FixedForm::Ipv4, Vec::new()),
+                Kind::Ipv4 => Fill::Addresses(Vec::new()),
                 Kind::Any => Fill::Texts(ColumnBuilder::default()),
             });
         }
@@ -121,8 +116,9 @@ impl Fills {
         }
         let fills = std::mem::take(&mut self.fills).into_iter().map(|fill| match fill {
             Fill::Field(field) => FillData::Column(field),
-            Fill::Integers(values) => FillData::Values(Data::Integer(values)),
-            Fill::Decimals(values, places) => FillData::Values(Data::Decimal { values, places }),
+            Fill::Numbers(None, values) => FillData::Values(Data::Integer(values)),
+            Fill::Numbers(Some(places), values) => FillData::Values(Data::Decimal { values, places }),
+            Fill::Addresses(bytes) => FillData::Values(Data::Fixed { form: FixedForm::Ipv4, bytes }),
             Fill::Fixed(form, bytes) => FillData::Values(Data::Fixed { form, bytes }),
             Fill::Texts(texts) => FillData::Values(texts.finish().data),
         });

@@ -20,7 +20,7 @@ use crate::id::Seq;
 use crate::record::{Column, Data, Tag, Tags, Texts};
 use fill::Fills;
 use learn::learn;
-use pattern::{Fields, Kind, Pattern};
+use pattern::{Fields, Hole, Kind, Pattern};
 use pieces::{Unit, cut};
 use rustc_hash::{FxHashMap, FxHashSet};
 use sample::{Sampled, read, worth_a_look};
@@ -116,17 +116,28 @@ impl Known {
     }
 
     /// The first pattern that fits a text.
-    fn find(&self, text: &[u8], fields: &dyn Fields, holes: &mut Vec<(u32, u32)>, tried: &mut u64) -> Option<u32> {
-        let eight = text.first_chunk::<8>().and_then(|key| self.by_eight.get(key));
-        let four = text.first_chunk::<4>().and_then(|key| self.by_four.get(key));
-        let all = eight.into_iter().chain(four).chain([&self.others]).flatten().copied();
-        all.take(TRIALS_MAX).find(|&number| {
-            let fits = self.patterns[number as usize].fit(text, fields, holes);
-            if !fits {
-                *tried += holes.len() as u64;
-            }
-            fits
-        })
+    fn find(&self, text: &[u8], fields: &dyn Fields, holes: &mut Vec<Hole>, tried: &mut u64) -> Option<u32> {
+        let mut left = TRIALS_MAX;
+        let mut first = |numbers: &[u32]| {
+            let numbers = &numbers[..numbers.len().min(left)];
+            left -= numbers.len();
+            numbers.iter().copied().find(|&number| {
+                let pattern = &self.patterns[number as usize];
+                if !pattern.may_fit(text) {
+                    return false;
+                }
+                let fits = pattern.fit(text, fields, holes);
+                if !fits {
+                    *tried += holes.len() as u64;
+                }
+                fits
+            })
+        };
+        let eight = || text.first_chunk::<8>().and_then(|key| self.by_eight.get(key));
+        let four = || text.first_chunk::<4>().and_then(|key| self.by_four.get(key));
+        let found = eight().and_then(|numbers| first(numbers));
+        let found = found.or_else(|| four().and_then(|numbers| first(numbers)));
+        found.or_else(|| first(&self.others))
     }
 }
 
@@ -175,7 +186,7 @@ pub(super) struct BlockTemplates {
     /// The block's column of each field of the segment; `u32::MAX` for none.
     columns: Vec<u32>,
     fitters: Vec<Fitter>,
-    holes: Vec<(u32, u32)>,
+    holes: Vec<Hole>,
 }
 
 /// A column taken apart, and what to look at of it for an index.
@@ -366,12 +377,12 @@ impl Fitter {
         self.tried > self.codes.len() as u64 * HOLES_TRIED_MAX
     }
 
-    fn add(&mut self, known: &Known, text: &[u8], fields: &dyn Fields, row: u32, holes: &mut Vec<(u32, u32)>) {
+    fn add(&mut self, known: &Known, text: &[u8], fields: &dyn Fields, row: u32, holes: &mut Vec<Hole>) {
         let none = known.patterns.len() as u32;
         let code = known.find(text, fields, holes, &mut self.tried).unwrap_or(none);
         if code == none {
             holes.clear();
-            holes.push((0, text.len() as u32));
+            holes.push(Hole { start: 0, end: text.len() as u32, value: 0 });
             if self.unfit.len() < MORE_ROWS {
                 self.unfit.push(row);
             }
@@ -382,7 +393,7 @@ impl Fitter {
         self.fills.put(code, text, holes);
         for unit in known.units.get(code as usize).into_iter().flatten() {
             let (first, last) = (holes[unit.holes.start as usize], holes[unit.holes.end as usize - 1]);
-            self.others.push(&text[(first.0 - unit.around.0) as usize..(last.1 + unit.around.1) as usize]);
+            self.others.push(&text[(first.start - unit.around.0) as usize..(last.end + unit.around.1) as usize]);
         }
     }
 

@@ -1,7 +1,8 @@
 //! A template as the writer knows it: literals, and what each hole takes. Fits texts, and says where the holes are.
 
 use crate::record::FixedForm;
-use crate::segment::column::{canonical_decimal, canonical_integer, read_fixed};
+use crate::segment::column::{canonical_decimal, canonical_integer, is_uuid, read_fixed, read_ipv4};
+use crate::segment::short::{begins, ends};
 
 /// What a hole takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +31,14 @@ pub(super) struct Pattern {
     pub holes: Vec<Kind>,
 }
 
+/// Where in a text a hole is, and its value where the hole takes numbers or addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hole {
+    pub start: u32,
+    pub end: u32,
+    pub value: i64,
+}
+
 /// The fields of a row by their numbers.
 pub(super) trait Fields {
     /// The text of a field, where the row has it.
@@ -42,23 +51,29 @@ impl Pattern {
         Pattern { literals: vec![Box::default(), Box::default()], holes: vec![Kind::Any] }
     }
 
+    /// Does a text end as the pattern does? Few texts of another pattern do, and it is quickly seen.
+    #[inline]
+    pub fn may_fit(&self, text: &[u8]) -> bool {
+        self.literals.last().is_some_and(|last| ends(text, last))
+    }
+
     /// Where each hole's text is in a text that fits; `false` where it does not, with the holes that did.
     #[inline]
-    pub fn fit(&self, text: &[u8], fields: &dyn Fields, holes: &mut Vec<(u32, u32)>) -> bool {
+    pub fn fit(&self, text: &[u8], fields: &dyn Fields, holes: &mut Vec<Hole>) -> bool {
         holes.clear();
         let Some(first) = self.literals.first() else { return false };
-        if !text.starts_with(first) {
+        if !begins(text, first) {
             return false;
         }
         let mut at = first.len();
         for (i, kind) in self.holes.iter().enumerate() {
             let rest = &text[at..];
             let next = &*self.literals[i + 1];
-            let Some(len) = kind.take(rest, next, i + 1 == self.holes.len(), fields) else { return false };
-            if !rest[len..].starts_with(next) {
+            let Some((len, value)) = kind.take(rest, next, i + 1 == self.holes.len(), fields) else { return false };
+            if !begins(&rest[len..], next) {
                 return false;
             }
-            holes.push((at as u32, (at + len) as u32));
+            holes.push(Hole { start: at as u32, end: (at + len) as u32, value });
             at += len + next.len();
         }
         at == text.len()
@@ -66,16 +81,17 @@ impl Pattern {
 }
 
 impl Kind {
-    /// How many bytes at the beginning of a text the hole takes.
+    /// How many bytes at the beginning of a text the hole takes, and their value: of an integer, of a decimal its digits,
+    /// of an address its bytes as a number, else 0.
     #[inline]
-    fn take(self, rest: &[u8], next: &[u8], is_last: bool, fields: &dyn Fields) -> Option<usize> {
+    fn take(self, rest: &[u8], next: &[u8], is_last: bool, fields: &dyn Fields) -> Option<(usize, i64)> {
         let run = |of: fn(&u8) -> bool| rest.iter().take_while(|b| of(b)).count();
         match self {
-            Kind::Field(field) => fields.text(field).filter(|text| rest.starts_with(text)).map(<[u8]>::len),
+            Kind::Field(field) => fields.text(field).filter(|text| begins(rest, text)).map(|text| (text.len(), 0)),
             Kind::Integer => {
                 let sign = usize::from(rest.first() == Some(&b'-'));
                 let len = sign + rest[sign..].iter().take_while(|b| b.is_ascii_digit()).count();
-                canonical_integer(&rest[..len]).map(|_| len)
+                canonical_integer(&rest[..len]).map(|n| (len, n))
             }
             Kind::Decimal(places) => {
                 let sign = usize::from(rest.first() == Some(&b'-'));
@@ -86,27 +102,24 @@ impl Kind {
                 if rest.get(len).is_some_and(u8::is_ascii_digit) {
                     return None;
                 }
-                canonical_decimal(text).filter(|(_, found)| *found == places).map(|_| len)
+                canonical_decimal(text).filter(|(_, found)| *found == places).map(|(n, _)| (len, n))
             }
             Kind::Hex(digits) => {
                 let digits = usize::from(digits);
                 let fits = run(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) == digits;
-                fits.then_some(digits)
+                fits.then_some((digits, 0))
             }
-            Kind::Uuid => {
-                let text = rest.get(..36)?;
-                read_fixed(&FixedForm::Uuid, text, &mut Vec::with_capacity(16)).then_some(36)
-            }
+            Kind::Uuid => rest.get(..36).filter(|text| is_uuid(text)).map(|_| (36, 0)),
             Kind::Ipv4 => {
                 let len = run(|b| matches!(b, b'0'..=b'9' | b'.'));
-                read_fixed(&FixedForm::Ipv4, &rest[..len], &mut Vec::with_capacity(4)).then_some(len)
+                read_ipv4(&rest[..len]).map(|address| (len, u32::from_be_bytes(address).into()))
             }
-            Kind::Any if is_last => rest.len().checked_sub(next.len()),
+            Kind::Any if is_last => rest.len().checked_sub(next.len()).map(|len| (len, 0)),
             Kind::Any => match next {
                 [] => None,
                 // A searcher takes longer to make than a text to walk through.
                 [first, ..] => {
-                    memchr::memchr_iter(*first, rest).find(|&at| rest.get(at..).is_some_and(|r| r.starts_with(next)))
+                    memchr::memchr_iter(*first, rest).find(|&at| begins(&rest[at..], next)).map(|at| (at, 0))
                 }
             },
         }
