@@ -79,3 +79,26 @@ fn the_level_of_acknowledgement_is_the_stores_where_none_is_named() {
         assert!(status == 0 || run.stderr.contains("duramen.toml: ack: "), "{}", run.stderr);
     }
 }
+
+/// A server keeps more files open than a program that links the store in, and no more than it was told.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_may_keep_more_files_open() {
+    use duramen::vfs::{OPEN_FILES_MAX, RealVfs, Vfs, keep_more_open};
+    let most = OPEN_FILES_MAX + 40;
+    keep_more_open(most);
+    let dir = tempfile::tempdir().unwrap();
+    let open = |n: usize| {
+        let path = dir.path().join(n.to_string());
+        std::fs::write(&path, "x").unwrap();
+        RealVfs.open(&path).unwrap()
+    };
+    let _files: Vec<_> = (0..most + 100).map(open).collect();
+    let fds = std::fs::read_dir("/proc/self/fd").unwrap();
+    let names = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+    let open = names.filter(|name| name.starts_with(dir.path())).count();
+    // A system that lets it open few is none of its own doing.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let least = if limit.is_some_and(|limit| limit < 4 * most as u64) { 1 } else { OPEN_FILES_MAX + 1 };
+    assert!((least..=most).contains(&open), "{open}");
+}

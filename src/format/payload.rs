@@ -127,6 +127,11 @@ fn put_tables(names: &[Box<str>], streams: &[Labels], shapes: &[Box<[u32]>], rec
 impl Payload {
     /// Reads and checks all of it: numbers within their tables, texts UTF-8, nothing left over.
     pub fn decode(bytes: Vec<u8>) -> Result<Payload, DecodeError> {
+        Self::decode_with(bytes, &|text| std::str::from_utf8(text).is_ok())
+    }
+
+    /// The same with a look of the caller's at each text of a record.
+    fn decode_with(bytes: Vec<u8>, is_text: &impl Fn(&[u8]) -> bool) -> Result<Payload, DecodeError> {
         let mut r = Reader::new(&bytes, "records");
         let mut names: Vec<Box<str>> = Vec::new();
         for _ in 0..r.count(1)? {
@@ -179,7 +184,7 @@ impl Payload {
                 if !known || len > r.remaining() as u64 {
                     return Err(r.error("a value", format!("type {}, {len} bytes", head & 7)));
                 }
-                if std::str::from_utf8(r.take(len as usize)?).is_err() {
+                if !is_text(r.take(len as usize)?) {
                     return Err(r.error("UTF-8", "other bytes"));
                 }
             }
@@ -236,11 +241,11 @@ impl Packed {
         Packed { codec, stored: Arc::new(stored), raw_bytes: bytes.len() as u32 }
     }
 
-    /// The records. Memory is trusted: an error is a bug, or memory that failed.
+    /// The records. Memory is trusted, and texts are not looked at again: an error is a bug, or memory that failed.
     pub fn unpack(&self) -> Result<Payload, StorageError> {
         let raw = unpack(self.codec, &self.stored, self.raw_bytes as usize);
         let raw = raw.map_err(|found| DecodeError::new("packed batch", 0, format!("{} bytes", self.raw_bytes), found));
-        raw.and_then(Payload::decode).map_err(|e| e.in_memory().into())
+        raw.and_then(|raw| Payload::decode_with(raw, &|_| true)).map_err(|e| e.in_memory().into())
     }
 }
 

@@ -13,7 +13,7 @@ mod whole;
 
 pub use aside::{aside_seal, set_aside};
 pub use map::MappedFile;
-pub use pool::{HELD_FILES_MAX, HeldFile, OPEN_FILES_MAX};
+pub use pool::{HELD_FILES_MAX, HeldFile, OPEN_FILES_MAX, keep_more_open};
 pub use real::RealVfs;
 pub(crate) use real::lock_text;
 pub use real::{disk_space, is_private};

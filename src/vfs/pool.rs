@@ -11,9 +11,33 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-/// How many files stay open, besides those that are in use at this moment. The usual limit of a process is 1,024, and
-/// sockets need some of it.
+/// How many files stay open, besides those that are in use at this moment, unless [`keep_more_open`] was called. The usual
+/// limit of a process is 1,024, and sockets need some of it.
 pub const OPEN_FILES_MAX: usize = 256;
+
+static OPEN_FILES: AtomicUsize = AtomicUsize::new(OPEN_FILES_MAX);
+
+/// Lets the process open as many files as its system lets it, and a quarter of these stay open, up to `most`, if that is more
+/// than [`OPEN_FILES_MAX`]. With many tenants, a file that is closed to make room for another one costs a sync, and an
+/// open when it is used next. The soft limit that is raised is for programs that use `select`.
+pub fn keep_more_open(most: usize) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        // Missing is without limit.
+        let wanted = maximum.unwrap_or(u64::MAX).min(4 * most as u64).max(current.unwrap_or(u64::MAX));
+        // Where it is refused, what there is has to do.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+        let given = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let files = usize::try_from(given / 4).unwrap_or(usize::MAX).min(most);
+        OPEN_FILES.store(files.max(OPEN_FILES_MAX), Ordering::Relaxed);
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = most;
+    }
+}
 
 /// How many files queries beside a writer keep open, of the whole process; but no more than half of what the system lets it
 /// have open. What is read beyond may be closed, and is then gone for the query if the writer removed it meanwhile.
@@ -171,10 +195,11 @@ impl PooledFile {
     fn register(&self) {
         let mut pool = POOL.lock().unwrap_or_else(|e| e.into_inner());
         pool.push_back(self.me.clone());
-        let is_over = pool.len() > OPEN_FILES_MAX;
+        let most = OPEN_FILES.load(Ordering::Relaxed);
+        let is_over = pool.len() > most;
         drop(pool);
         if is_over {
-            make_room(OPEN_FILES_MAX);
+            make_room(most);
         }
     }
 

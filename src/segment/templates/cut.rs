@@ -12,9 +12,36 @@ const FIELDS_MAX: usize = 32;
 /// A number may be followed by a unit of so many letters, which is not part of it.
 const UNIT_LETTERS_MAX: usize = 3;
 
+/// What a byte may be part of. A table, since each byte of each text that is learnt from is looked at.
+static CLASSES: [u8; 256] = classes();
+/// A letter or digit, or part of a character that may be one.
+const ALPHANUMERIC: u8 = 1;
 /// Part of a word: letters, digits and what joins them in names, numbers and addresses.
+const WORD: u8 = 2;
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut b = 0;
+    while b < 256 {
+        if (b as u8).is_ascii_alphanumeric() || b >= 0x80 {
+            classes[b] = ALPHANUMERIC | WORD;
+        } else if matches!(b as u8, b'_' | b'-' | b'.') {
+            classes[b] = WORD;
+        }
+        b += 1;
+    }
+    classes
+}
+
+#[inline]
+fn is(class: u8, b: u8) -> bool {
+    CLASSES[b as usize] & class != 0
+}
+
+/// See [`WORD`].
+#[inline]
 pub(super) fn is_word(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.') || b >= 0x80
+    is(WORD, b)
 }
 
 /// Words of a text, without points and dashes at their ends.
@@ -60,12 +87,17 @@ pub(super) fn holes<'a>(
 ) {
     found.clear();
     scratch.clear();
-    let alphanumeric = |at: usize| text.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
+    let alphanumeric = |at: usize| text.get(at).is_some_and(|b| is(ALPHANUMERIC, *b));
     let fits = |value: &&[u8]| (FIELD_BYTES_MIN..=text.len()).contains(&value.len());
     // Few bytes of a text begin words, and what no byte begins as needs no search.
     let begins = |at: usize| at == 0 || !(alphanumeric(at - 1) && alphanumeric(at));
     let mut firsts = [0u64; 4];
-    (0..text.len()).filter(|at| begins(*at)).for_each(|at| firsts[text[at] as usize / 64] |= 1 << (text[at] % 64));
+    let mut in_word = false;
+    for &b in text {
+        let goes_on = in_word && is(ALPHANUMERIC, b);
+        in_word = is(ALPHANUMERIC, b);
+        firsts[b as usize / 64] |= u64::from(!goes_on) << (b % 64);
+    }
     for value in fields.filter(fits).take(FIELDS_MAX) {
         let first = value[0];
         if firsts[first as usize / 64] >> (first % 64) & 1 == 0 {

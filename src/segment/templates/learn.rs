@@ -3,7 +3,8 @@
 use super::cut::{holes, words};
 use super::pattern::{Fields, Kind, Pattern};
 use crate::record::Tag;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
+use std::hash::Hasher;
 use std::ops::Range;
 
 /// Longer texts are not cut: stack traces and bodies, which zstd does well on.
@@ -109,16 +110,31 @@ fn put_key<'a>(literals: impl Iterator<Item = &'a [u8]>, key: &mut Vec<u8>) {
 /// A word: its group, which of the group's literals it is in, and where in that.
 type Place = (u32, u32, Range<u32>);
 
-/// Makes one of groups that a single word tells apart; whether there were any.
-fn join(groups: &mut Vec<Group>, samples: &[Sample<'_, '_>]) -> bool {
-    // For each group and each of its words: the literals with the word cut out.
-    let mut families: FxHashMap<Vec<u8>, Vec<Place>> = FxHashMap::default();
-    let mut key = Vec::new();
+/// What groups have in common that a single word tells apart: how many literals, in which one the word was and where, and a
+/// hash of all of them without it. Where two hashes are equal by chance a pattern is made that fits few texts.
+type Family = (u32, u32, u32, u64);
+
+/// A hash of the literal with this number, given in two parts. Those of all literals are added up.
+fn literal_hash(number: usize, parts: [&[u8]; 2]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write_usize(number);
+    parts.iter().for_each(|part| hasher.write(part));
+    hasher.finish()
+}
+
+/// The places of words that alone tell at least [`WORDS_MIN`] groups apart, by family.
+fn families(groups: &[Group]) -> Vec<Vec<Place>> {
+    let mut numbers: FxHashMap<Family, u32> = FxHashMap::default();
+    let mut sizes: Vec<u32> = Vec::new();
+    let mut places: Vec<(u32, Place)> = Vec::new();
     for (number, group) in groups.iter().enumerate() {
         if group.literals.len() > HOLES_MAX {
             continue;
         }
+        let hashes = group.literals.iter().enumerate().map(|(i, literal)| literal_hash(i, [literal, &[]]));
+        let all = hashes.fold(0, u64::wrapping_add);
         for (i, literal) in group.literals.iter().enumerate() {
+            let others = all.wrapping_sub(literal_hash(i, [literal, &[]]));
             for word in words(literal) {
                 // A hole may not touch another one.
                 let touches = (word.start == 0 && i > 0)
@@ -127,25 +143,33 @@ fn join(groups: &mut Vec<Group>, samples: &[Sample<'_, '_>]) -> bool {
                 if touches {
                     continue;
                 }
-                key.clear();
-                key.extend_from_slice(&(i as u32).to_le_bytes());
-                key.extend_from_slice(&(word.start as u32).to_le_bytes());
-                for (j, other) in group.literals.iter().enumerate() {
-                    let (len, parts) = if i == j {
-                        (literal.len() - word.len(), [&literal[..word.start], &literal[word.end..]])
-                    } else {
-                        (other.len(), [&other[..], &[][..]])
-                    };
-                    key.extend_from_slice(&(len as u32).to_le_bytes());
-                    parts.iter().for_each(|part| key.extend_from_slice(part));
+                let hash = others.wrapping_add(literal_hash(i, [&literal[..word.start], &literal[word.end..]]));
+                let family = (group.literals.len() as u32, i as u32, word.start as u32, hash);
+                let next = sizes.len() as u32;
+                let family = *numbers.entry(family).or_insert(next);
+                if family == next {
+                    sizes.push(0);
                 }
-                let place = (number as u32, i as u32, word.start as u32..word.end as u32);
-                families.entry(key.clone()).or_default().push(place);
+                sizes[family as usize] += 1;
+                places.push((family, (number as u32, i as u32, word.start as u32..word.end as u32)));
             }
         }
     }
-    let mut families: Vec<_> = families.into_values().filter(|family| family.len() >= WORDS_MIN).collect();
-    families.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a[0].0.cmp(&b[0].0)).then_with(|| a[0].1.cmp(&b[0].1)));
+    let mut found: FxHashMap<u32, Vec<Place>> = FxHashMap::default();
+    for (family, place) in places {
+        if sizes[family as usize] as usize >= WORDS_MIN {
+            found.entry(family).or_default().push(place);
+        }
+    }
+    let mut found: Vec<_> = found.into_values().collect();
+    let first = |family: &[Place]| (family[0].0, family[0].1, family[0].2.start);
+    found.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| first(a).cmp(&first(b))));
+    found
+}
+
+/// Makes one of groups that a single word tells apart; whether there were any.
+fn join(groups: &mut Vec<Group>, samples: &[Sample<'_, '_>]) -> bool {
+    let families = families(groups);
     let mut joined = vec![false; groups.len()];
     let mut made: Vec<Group> = Vec::new();
     for family in families {

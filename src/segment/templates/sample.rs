@@ -42,15 +42,19 @@ pub(super) fn read<'a>(
     rows: &[RowRef],
     batches: &'a [(Seq, Arc<Payload>)],
 ) -> Sampled<'a> {
+    // Of each batch the number of each of its names.
+    let mut fields: FxHashMap<u32, Vec<Option<u32>>> = FxHashMap::default();
     let read = which.iter().filter_map(|&row| {
         let row = rows.get(row as usize)?;
         let payload = &*batches[row.batch as usize].1;
+        let number = |name: &str| numbers.get(name).copied();
+        let fields = fields.entry(row.batch).or_insert_with(|| payload.names.iter().map(|name| number(name)).collect());
         let record = &payload.records[row.record as usize];
-        let shape = payload.shapes[record.shape as usize].iter();
-        let values = shape.zip(payload.raw_values(record));
-        let values =
-            values.filter_map(|(&name, (tag, text))| Some((*numbers.get(&*payload.names[name as usize])?, tag, text)));
-        Some(values.collect::<Vec<_>>())
+        let shape = &payload.shapes[record.shape as usize];
+        let mut values = Vec::with_capacity(shape.len());
+        let named = shape.iter().zip(payload.raw_values(record));
+        values.extend(named.filter_map(|(&name, (tag, text))| Some((fields[name as usize]?, tag, text))));
+        Some(values)
     });
     let rows: Vec<_> = read.collect();
     let mut places = vec![Vec::new(); numbers.len()];

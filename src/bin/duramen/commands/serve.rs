@@ -10,6 +10,9 @@ use std::process::ExitCode;
 /// Where the server listens unless it is told otherwise.
 pub const LISTEN: &str = "127.0.0.1:4880";
 
+/// Files that a server keeps open at most: a log and a manifest of 8,000 tenants.
+const OPEN_FILES_MAX: usize = 16_384;
+
 /// Serves a store over HTTP until SIGTERM or SIGINT
 ///
 /// Makes the store where there is none. While no token was made, it answers on loopback alone, as the tenant
@@ -35,6 +38,7 @@ impl Args {
         let listen = self.listen.clone().or_else(|| config.listen.clone()).unwrap_or_else(|| LISTEN.to_string());
         // Before the store is made: a typo in the address should leave nothing behind.
         resolve(&listen)?;
+        duramen::vfs::keep_more_open(OPEN_FILES_MAX);
         let mut options = options_in(&folder)?;
         options.merge = !self.no_merge;
         options.audit = Some("server".into());
