@@ -1,6 +1,7 @@
 //! The order of values in sorts and of groups: numbers, then texts, then what is missing.
 
 use super::filter::FieldKind;
+use super::limits::allocated;
 use super::view::measured;
 use crate::record::{Number, Tag};
 use std::cmp::Ordering;
@@ -55,10 +56,15 @@ impl Rank {
     /// Bytes of memory beside itself, about.
     pub(crate) fn memory(&self) -> usize {
         match self {
-            Rank::Text(text) => text.len(),
+            Rank::Text(text) => allocated(text.len()),
             Rank::Number(_) | Rank::Missing => 0,
         }
     }
+}
+
+/// Bytes of memory of a list of ranks, about.
+pub(crate) fn ranks_memory(ranks: &[Rank]) -> usize {
+    allocated(size_of_val(ranks)) + ranks.iter().map(Rank::memory).sum::<usize>()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Rows as they come out of a query.
 
+use super::limits::allocated;
 use super::predicate::RecordView;
 use super::target::{MESSAGE_NAME, TIME_NAME, TIME_NAMES, Target};
 use crate::record::{Labels, Tag, Timestamp, write_json_string, write_json_value};
@@ -73,10 +74,10 @@ impl Row {
         out
     }
 
-    /// Bytes of memory, about.
+    /// Bytes of memory beside itself, about.
     pub(crate) fn memory(&self) -> usize {
-        let cells = self.cells.capacity() * size_of::<Cell>();
-        size_of::<Row>() + cells + self.cells.iter().map(|c| c.text.len()).sum::<usize>()
+        let cells = allocated(self.cells.capacity() * size_of::<Cell>());
+        cells + self.cells.iter().map(|c| allocated(c.text.len())).sum::<usize>()
     }
 
     /// The place of the cell that a name stands for.

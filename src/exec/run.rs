@@ -2,7 +2,7 @@
 
 use super::limits::Budget;
 use super::pipe::Chain;
-use super::plan::{GroupOutput, Step};
+use super::plan::Step;
 use super::row::Row;
 use super::scan::{QueryStats, Scan};
 use super::stats::{Counted, Grouping, Groups, RowOrder};
@@ -11,7 +11,7 @@ use crate::query::ast::StatsKind;
 use crate::record::{Source, Tag};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How a plan is run.
 ///
@@ -31,6 +31,7 @@ pub struct Execution<'c> {
     threads: usize,
     cancel: Option<&'c AtomicBool>,
     missed: Option<&'c Missed>,
+    memory_peak: Option<&'c AtomicU64>,
     strict: bool,
 }
 
@@ -43,7 +44,7 @@ impl Default for Execution<'_> {
 impl<'c> Execution<'c> {
     /// On the calling thread alone.
     pub fn new() -> Self {
-        Execution { threads: 1, cancel: None, missed: None, strict: false }
+        Execution { threads: 1, cancel: None, missed: None, memory_peak: None, strict: false }
     }
     /// On so many threads. What comes out is the same.
     pub fn threads(mut self, threads: usize) -> Self {
@@ -61,6 +62,14 @@ impl<'c> Execution<'c> {
         self.missed = Some(missed);
         self
     }
+
+    /// Notes here the most memory that the query kept at a time, in bytes, when it ends, also with an error. What is there
+    /// and more stays.
+    pub fn memory_peak(mut self, peak: &'c AtomicU64) -> Self {
+        self.memory_peak = Some(peak);
+        self
+    }
+
     /// Where a block that might have matches is damaged: an error, in place of an answer that misses it.
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
@@ -75,6 +84,20 @@ impl<'c> Execution<'c> {
         sink: &mut dyn FnMut(Row) -> ControlFlow<()>,
     ) -> Result<QueryStats, ExecError> {
         let budget = Budget::new(*plan.limits(), self.cancel);
+        let result = self.run_within(&budget, plan, sources, sink);
+        if let Some(peak) = self.memory_peak {
+            peak.fetch_max(budget.memory_peak(), Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn run_within(
+        &self,
+        budget: &Budget<'_>,
+        plan: &Plan,
+        sources: &[Arc<dyn Source>],
+        sink: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<QueryStats, ExecError> {
         let own = Missed::default();
         let scan = Scan::new(plan, sources, self.missed.unwrap_or(&own), self.strict);
         let mut rows_out = 0u64;
@@ -90,37 +113,33 @@ impl<'c> Execution<'c> {
         };
         match plan.steps() {
             [Step::Group(grouping, output), rest @ ..] if reads_named_fields(grouping) => {
-                let mut chain = Chain::new(rest, &budget);
+                let mut chain = Chain::new(rest, budget);
                 let order = RowOrder::new(grouping, output, rest);
                 let what = (grouping, output, &order);
                 let mut emit = |row: Row| chain.push(row, &mut counting);
                 if grouping.counts_rows() {
-                    let all = self.count(&scan, grouping, true, &budget)?;
-                    Counted::finish(all, self.threads, what, &budget, &mut emit)?;
+                    let all = self.count(&scan, grouping, true, budget)?;
+                    Counted::finish(all, self.threads, what, budget, &mut emit)?;
                 } else if let Some(values) = grouping.distinct_values() {
-                    let all = self.count(&scan, &values, false, &budget)?;
-                    let count = Counted::distinct(all, self.threads, &values, &budget)?;
+                    let all = self.count(&scan, &values, false, budget)?;
+                    let count = Counted::distinct(all, self.threads, &values, budget)?;
                     let mut row = Row::default();
                     grouping.functions.iter().for_each(|f| row.push(f.name.clone(), Tag::Number, count.to_string()));
                     // Nothing follows that a break could end.
                     let _ = emit(row)?;
                 } else {
-                    for row in self.group(&scan, what, &budget)? {
-                        if emit(row)?.is_break() {
-                            break;
-                        }
-                    }
+                    self.group(&scan, grouping, budget)?.finish(what, budget, &mut emit)?;
                 }
                 chain.finish(&mut counting)?;
             }
             [Step::Sort(sort), rest @ ..] => {
-                let mut chain = Chain::new(rest, &budget);
-                sorted::run(&scan, sort, self.threads, &budget, &mut chain, &mut counting)?;
+                let mut chain = Chain::new(rest, budget);
+                sorted::run(&scan, sort, self.threads, budget, &mut chain, &mut counting)?;
                 chain.finish(&mut counting)?;
             }
             steps => {
-                let mut chain = Chain::new(steps, &budget);
-                newest::run(&scan, self.threads, &budget, &mut chain, &mut counting)?;
+                let mut chain = Chain::new(steps, budget);
+                newest::run(&scan, self.threads, budget, &mut chain, &mut counting)?;
                 chain.finish(&mut counting)?;
             }
         }
@@ -163,13 +182,7 @@ impl<'c> Execution<'c> {
     }
 
     /// Groups straight from columns.
-    fn group(
-        &self,
-        scan: &Scan<'_>,
-        what: (&Grouping, &GroupOutput, &RowOrder),
-        budget: &Budget<'_>,
-    ) -> Result<Vec<Row>, ExecError> {
-        let grouping = what.0;
+    fn group(&self, scan: &Scan<'_>, grouping: &Grouping, budget: &Budget<'_>) -> Result<Groups, ExecError> {
         let work = |groups: &mut Groups, unit: usize| -> Result<(), ExecError> {
             let Some(candidate) = scan.candidate(unit)? else { return Ok(()) };
             let matching = scan.matching(&candidate)?;
@@ -181,7 +194,7 @@ impl<'c> Execution<'c> {
         let mut parts = scan.fold(self.threads, budget, |at| at, Groups::default, work)?.into_iter();
         let mut all = parts.next().unwrap_or_default();
         parts.try_for_each(|part| all.merge(part, grouping, budget))?;
-        all.finish(what, budget)
+        Ok(all)
     }
 }
 

@@ -22,7 +22,7 @@ pub use error::Error;
 pub use figures::StoreFigures;
 pub use handle::Tenant;
 pub use lifecycle::DiskSpace;
-pub use options::{MEMTABLE_BYTES_MAX, Options, TENANTS_OPEN_MAX};
+pub use options::{MEMORY_FREED_MIN, MEMTABLE_BYTES_MAX, MemoryFreed, Options, TENANTS_OPEN_MAX};
 pub use rows::{QueryOptions, Rows, Tail};
 
 pub use crate::catalog::{AuthError, Catalog, CatalogError, Principal, Roles, Scope};
@@ -366,6 +366,7 @@ impl Inner {
     }
 
     fn seal_full(&self, open: &[Arc<TenantCore>]) -> Result<(), Error> {
+        let before = self.memtable_bytes.load(Ordering::Relaxed);
         let mut first_error = Ok(());
         for tenant in open {
             // One tenant's trouble does not keep another's records in memory.
@@ -373,7 +374,10 @@ impl Inner {
                 first_error = first_error.and(Err(e));
             }
         }
-        first_error.and(self.seal_largest(open, self.options.memtables_bytes_max as u64))
+        let sealed = first_error.and(self.seal_largest(open, self.options.memtables_bytes_max as u64));
+        let after = self.memtable_bytes.load(Ordering::Relaxed);
+        MemoryFreed::tell(&self.options.memory_freed, before.saturating_sub(after));
+        sealed
     }
 
     /// Seals the largest memtables until all together have at most so many bytes. One that can't be sealed is left.

@@ -63,6 +63,36 @@ pub struct Options {
     /// Who acts through this store. Where it is given, what is decided in the catalog (tenants, settings, tokens, keys) has
     /// audit records in the tenant `system`, if there is one; without it only [`crate::Store::audit`] makes any.
     pub audit: Option<String>,
+    /// What is told when much memory was let go: an allocator may keep it, and a program may have it given back.
+    pub memory_freed: Option<MemoryFreed>,
+}
+
+/// Memory that is told of once it was let go, in bytes.
+pub const MEMORY_FREED_MIN: u64 = 32 << 20;
+
+/// What is called when a query, a merge or a seal let go of [`MEMORY_FREED_MIN`] or more: in its thread, behind the
+/// answer of a query. It should return at once. May be called many times a second.
+#[derive(Clone)]
+pub struct MemoryFreed(Arc<dyn Fn() + Send + Sync>);
+
+impl MemoryFreed {
+    /// Calls this function.
+    pub fn new(call: impl Fn() + Send + Sync + 'static) -> Self {
+        MemoryFreed(Arc::new(call))
+    }
+
+    /// Calls where so many bytes are many.
+    pub(super) fn tell(freed: &Option<Self>, bytes: u64) {
+        if let Some(MemoryFreed(call)) = freed.as_ref().filter(|_| bytes >= MEMORY_FREED_MIN) {
+            call();
+        }
+    }
+}
+
+impl std::fmt::Debug for MemoryFreed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MemoryFreed")
+    }
 }
 
 /// Eight blocks of 16 K records, from which on a segment gets a tantivy index at once (design, section 5).
@@ -96,6 +126,7 @@ impl Default for Options {
             encrypt_tenants: false,
             rotate_keys_every: None,
             audit: None,
+            memory_freed: None,
         }
     }
 }

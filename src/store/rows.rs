@@ -1,7 +1,7 @@
 //! Queries on a tenant: once over what is there, or following what comes.
 
 use super::error::ErrorKind;
-use super::{Error, Tenant};
+use super::{Error, MemoryFreed, Tenant};
 use crate::error::StorageError;
 use crate::exec::{ExecError, Execution, Explanation, Limits, Missed, Missing, Plan, QueryStats, Row, TimeSpan};
 use crate::id::Seq;
@@ -10,7 +10,7 @@ use crate::record::{Block, BlockInfo, Source, TermIndex, Timestamp};
 use crate::tenant::Snapshot;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -87,9 +87,12 @@ impl Tenant {
         let (_snapshot, sources) = self.core.sources(span.first, span.last)?;
         let never = AtomicBool::new(false);
         let cancel = options.cancel.as_deref().unwrap_or(&never);
-        let execution =
-            Execution::new().threads(self.store.options().query_threads).cancel(cancel).strict(options.strict);
-        Ok(execution.run(&plan, &sources, sink)?)
+        let peak = AtomicU64::new(0);
+        let store = self.store.options();
+        let execution = Execution::new().threads(store.query_threads).cancel(cancel).strict(options.strict);
+        let result = execution.memory_peak(&peak).run(&plan, &sources, sink);
+        MemoryFreed::tell(&store.memory_freed, peak.into_inner());
+        Ok(result?)
     }
 }
 
@@ -136,11 +139,12 @@ impl Rows {
         let thread = std::thread::Builder::new()
             .name("duramen-query".into())
             .spawn(move || {
-                let _open = tenant;
+                let peak = AtomicU64::new(0);
                 let execution = Execution::new().threads(threads).cancel(&flag).missed(&noted).strict(strict);
                 let out = Out { sender, snapshot: &snapshot, stats: &out };
-                let is_told = run(execution, &plan, &sources, &out);
+                let is_told = run(execution.memory_peak(&peak), &plan, &sources, &out);
                 was_ended.store(!is_told && snapshot.is_ended(), Ordering::Release);
+                MemoryFreed::tell(&tenant.store.options().memory_freed, peak.into_inner());
             })
             .map_err(|e| StorageError::io("start a thread", std::path::Path::new("query"), e))?;
         Ok(Rows {

@@ -1,9 +1,13 @@
 //! Several threads at one tenant, and what fails behind an append.
 
 use super::*;
+use crate::exec::Limits;
 use crate::log::Ack;
+use crate::record;
 use crate::record::{BatchBuilder, Labels, Record, Timestamp};
 use crate::vfs::sim::{SimFault, SimOp, SimVfs};
+use std::ops::ControlFlow;
+use std::sync::atomic::AtomicUsize;
 
 fn batch(from: u64, count: u64) -> crate::record::Batch {
     let mut builder = BatchBuilder::new();
@@ -302,5 +306,34 @@ fn memtables_of_many_tenants_keep_within_their_room_and_lose_nothing() {
         }
         drop(tenants);
         store.close().unwrap();
+    }
+}
+
+#[test]
+fn what_queries_let_go_of_is_told_where_it_is_much() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = Arc::new(AtomicUsize::new(0));
+    let telling = told.clone();
+    let freed = MemoryFreed::new(move || {
+        telling.fetch_add(1, Ordering::Relaxed);
+    });
+    let store = Store::open_with(dir.path(), Options { memory_freed: Some(freed), ..Options::default() }).unwrap();
+    let tenant = store.tenant("t").unwrap();
+    let text = "x".repeat(2 << 20);
+    for n in 0..20 {
+        tenant.append(&[record! { message: text.clone(), n: n }]).unwrap();
+    }
+    for (query, memory_bytes, expect) in [
+        ("* | stats count() as n", 1 << 30, (true, 0)),
+        ("* | stats values(message) as v", 1 << 20, (false, 0)),
+        ("* | stats values(message) as v", MEMORY_FREED_MIN + (2 << 20) + 10_000, (false, 1)),
+        ("* | stats values(message) as v", 1 << 30, (true, 1)),
+    ] {
+        let options = QueryOptions { limits: Limits { memory_bytes, ..Limits::default() }, ..QueryOptions::default() };
+        let is_right = tenant.query_with(query, &options).unwrap().all(|row| row.is_ok());
+        // The thread of the query has ended.
+        assert_eq!((is_right, told.swap(0, Ordering::Relaxed)), expect, "{query} {memory_bytes}");
+        let is_right = tenant.query_each(query, &options, &mut |_| ControlFlow::Continue(())).is_ok();
+        assert_eq!((is_right, told.swap(0, Ordering::Relaxed)), expect, "{query} {memory_bytes}");
     }
 }

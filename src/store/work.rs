@@ -3,7 +3,7 @@
 //! Promises: one merge at a time; what is to be sealed waits for one block of it at most; while records come in or
 //! queries begin, a merge takes half of its thread's time. May not know: what a merge consists of.
 
-use super::{Error, Inner};
+use super::{Error, Inner, MEMORY_FREED_MIN, MemoryFreed};
 use crate::tenant::TenantCore;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -107,11 +107,11 @@ fn run(store: Weak<Inner>, signal: &Signal) {
         let Some(inner) = store.upgrade() else { return };
         // What fails stays due, is tried again at the next tick, and shows in the tenant's figures.
         let _ = inner.seal_due();
-        let due = inner.merges_due();
+        let (due, freed) = (inner.merges_due(), inner.options.memory_freed.clone());
         // Not held during a merge, so that dropping the last handle of a store closes it and ends the merge.
         drop(inner);
         let mut pacer = Pacer::new(&store, signal);
-        let _ = merge_all(&due, signal, &mut |worked| pacer.rest(worked));
+        let _ = merge_all(&due, signal, &freed, &mut |worked| pacer.rest(worked));
         // Closing waits for merges: only now that none is under way.
         drop(pacer.last);
     }
@@ -128,7 +128,7 @@ impl Inner {
     pub(super) fn merge_due(&self) -> Result<(), Error> {
         let signal = &self.workers.signal;
         let due = self.merges_due();
-        merge_all(&due, signal, &mut |_| match signal.state().stop {
+        merge_all(&due, signal, &self.options.memory_freed, &mut |_| match signal.state().stop {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         })
@@ -147,7 +147,12 @@ impl Inner {
 }
 
 /// Merges until nothing is due, or the pace says that it is over. Where somebody else merges, that is theirs to do.
-fn merge_all(due: &[Due], signal: &Signal, pace: &mut dyn FnMut(Duration) -> ControlFlow<()>) -> Result<(), Error> {
+fn merge_all(
+    due: &[Due],
+    signal: &Signal,
+    freed: &Option<MemoryFreed>,
+    pace: &mut dyn FnMut(Duration) -> ControlFlow<()>,
+) -> Result<(), Error> {
     let _one = match signal.merging.try_lock() {
         Ok(one) => one,
         Err(TryLockError::Poisoned(e)) => e.into_inner(),
@@ -164,7 +169,8 @@ fn merge_all(due: &[Due], signal: &Signal, pace: &mut dyn FnMut(Duration) -> Con
             });
             match merged {
                 Ok(0) => break,
-                Ok(_) => {}
+                // Its blocks and the dictionary that it made.
+                Ok(_) => MemoryFreed::tell(freed, MEMORY_FREED_MIN),
                 // One tenant's trouble does not keep another's segments small.
                 Err(e) => {
                     first_error = first_error.and(Err(e));

@@ -69,11 +69,13 @@ impl<'p> Chain<'p> {
         let budget = self.budget;
         let mut stages = self.stages.into_iter();
         while let Some(stage) = stages.next() {
+            let mut emit = |row: Row| push(stages.as_mut_slice(), row, budget, sink);
             let kept: Vec<Row> = match stage {
                 Stage::Sort(sorter) => sorter.finish_rows()?,
                 Stage::Group { grouping, output, groups, .. } => {
                     let order = RowOrder::new(grouping, output, &[]);
-                    groups.finish((grouping, output, &order), budget)?
+                    groups.finish((grouping, output, &order), budget, &mut emit)?;
+                    continue;
                 }
                 Stage::UniqRows(uniq) => uniq.finish(),
                 Stage::Fields(_) | Stage::Delete(_) | Stage::Filter(..) | Stage::Limit(_) | Stage::Offset(_) => {
@@ -81,7 +83,7 @@ impl<'p> Chain<'p> {
                 }
             };
             for row in kept {
-                if push(stages.as_mut_slice(), row, budget, sink)?.is_break() {
+                if emit(row)?.is_break() {
                     // Enough for those that follow; what they keep is still to be handed on.
                     break;
                 }

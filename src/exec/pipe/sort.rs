@@ -2,7 +2,7 @@
 
 use crate::exec::ExecError;
 use crate::exec::limits::Budget;
-use crate::exec::order::Rank;
+use crate::exec::order::{Rank, ranks_memory};
 use crate::exec::plan::{SortOn, SortStep};
 use crate::exec::predicate::RecordView;
 use crate::exec::row::Row;
@@ -21,7 +21,6 @@ pub(crate) struct Sorter<'p, T> {
     /// Once items were cut: nothing behind this key counts.
     last: Option<(Box<[Rank]>, RowPlace)>,
     rows: u64,
-    memory: usize,
 }
 
 /// An item and its place.
@@ -29,6 +28,8 @@ struct Sorted<T> {
     ranks: Box<[Rank]>,
     place: RowPlace,
     item: T,
+    /// Bytes that were charged for it, beside its place in the list.
+    memory: usize,
 }
 
 /// The place of a value under a key.
@@ -38,7 +39,7 @@ pub(crate) fn sort_key(value: Option<(Tag, &str)>, on: &SortOn) -> Rank {
 
 impl<'p, T> Sorter<'p, T> {
     pub(crate) fn new(step: &'p SortStep, budget: &'p Budget<'p>) -> Self {
-        Sorter { step, budget, items: Vec::new(), last: None, rows: 0, memory: 0 }
+        Sorter { step, budget, items: Vec::new(), last: None, rows: 0 }
     }
 
     fn order(keys: &[SortOn], a: (&[Rank], RowPlace), b: (&[Rank], RowPlace)) -> Ordering {
@@ -59,7 +60,7 @@ impl<'p, T> Sorter<'p, T> {
         first.is_none_or(|(rank, on)| test(rank, on.descending))
     }
 
-    /// Takes an item with its keys and its place among equals; `memory` is what it takes.
+    /// Takes an item with its keys and its place among equals; `memory` is what it takes beside itself.
     pub(crate) fn push(
         &mut self,
         ranks: Box<[Rank]>,
@@ -70,11 +71,10 @@ impl<'p, T> Sorter<'p, T> {
         if !self.may_keep(&ranks, place) {
             return Ok(());
         }
-        let memory =
-            memory + size_of::<Sorted<T>>() + ranks.iter().map(|r| size_of::<Rank>() + r.memory()).sum::<usize>();
+        let memory = memory + ranks_memory(&ranks);
+        self.budget.reserve(&mut self.items, 1)?;
         self.budget.charge(memory)?;
-        self.memory += memory;
-        self.items.push(Sorted { ranks, place, item });
+        self.items.push(Sorted { ranks, place, item, memory });
         match self.step.rows_max().and_then(|n| usize::try_from(n).ok()) {
             Some(n) if self.items.len() >= n.saturating_mul(2).saturating_add(SLACK) => self.cut(n),
             _ => self.budget.check_rows_sorted(self.items.len())?,
@@ -94,25 +94,23 @@ impl<'p, T> Sorter<'p, T> {
     /// Keeps the first `n`.
     fn cut(&mut self, n: usize) {
         let keys = &self.step.keys;
-        let before = self.items.len();
-        if n == 0 {
-            self.items.clear();
-        } else if n < before {
+        if n >= self.items.len() {
+            return;
+        }
+        if n > 0 {
             self.items
                 .select_nth_unstable_by(n - 1, |a, b| Self::order(keys, (&a.ranks, a.place), (&b.ranks, b.place)));
-            self.items.truncate(n);
-            self.last = self.items.last().map(|item| (item.ranks.clone(), item.place));
+            self.last = self.items.get(n - 1).map(|item| (item.ranks.clone(), item.place));
         }
-        // As if all took the same.
-        let freed = self.memory / before.max(1) * (before - self.items.len());
-        self.memory -= freed;
-        self.budget.release(freed);
+        self.budget.release(self.items.drain(n..).map(|item| item.memory).sum());
     }
 
     /// Takes over what another one kept.
     pub(crate) fn merge(&mut self, other: Self) -> Result<(), ExecError> {
+        self.budget.reserve(&mut self.items, other.items.len())?;
+        let before = other.items.capacity() * size_of::<Sorted<T>>();
         self.items.extend(other.items);
-        self.memory += other.memory;
+        self.budget.release(before);
         self.tighten();
         self.budget.check_rows_sorted(self.items.len())
     }

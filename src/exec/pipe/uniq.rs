@@ -1,7 +1,7 @@
 //! `uniq` of whole rows.
 
 use crate::exec::ExecError;
-use crate::exec::limits::Budget;
+use crate::exec::limits::{Budget, allocated};
 use crate::exec::row::Row;
 use crate::record::Tag;
 use rustc_hash::FxHashMap;
@@ -35,7 +35,9 @@ impl UniqRows {
             }
         } else if (self.rows.len() as u64) < self.limit {
             budget.check_groups(self.rows.len() + 1)?;
-            budget.charge(row.memory() + 2 * key.len())?;
+            budget.reserve(&mut self.rows, 1)?;
+            budget.reserve_in_map(&mut self.seen)?;
+            budget.charge(row.memory() + allocated(key.len()))?;
             self.seen.insert(key.into(), self.rows.len());
             self.rows.push((row, 1));
         }

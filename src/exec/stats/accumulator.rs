@@ -4,14 +4,13 @@ use super::Function;
 use super::quantile::Quantiles;
 use super::sum::Sum;
 use super::table::{KeyTable, hash};
+use crate::exec::ExecError;
 use crate::exec::filter::FieldKind;
+use crate::exec::limits::{Budget, allocated, map_bytes};
 use crate::exec::order::Rank;
 use crate::query::ast::StatsKind;
 use crate::record::{Number, Tag, write_json_value};
 use rustc_hash::FxHashMap;
-
-/// Bytes that an entry of a hash table takes beside its text, about.
-const ENTRY_BYTES: usize = 48;
 
 /// The state of one function in one group.
 #[derive(Debug)]
@@ -74,18 +73,38 @@ impl Accumulator {
         }
     }
 
-    /// Takes in a tuple of values, encoded; tells the bytes that it takes.
-    pub(crate) fn add_tuple(&mut self, tuple: &[u8], limit: Option<u64>) -> usize {
-        let Accumulator::Distinct(tuples) = self else { return 0 };
+    /// Bytes of memory that the state of a function takes beside itself before it has a value.
+    pub(crate) fn memory_at_first(kind: &StatsKind) -> usize {
+        match kind {
+            StatsKind::CountUniq | StatsKind::Median | StatsKind::Quantile(_) => Self::new(kind).memory(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of memory beside itself: what was charged for it.
+    pub(crate) fn memory(&self) -> usize {
+        match self {
+            Accumulator::Count(_) | Accumulator::Sum(_) => 0,
+            Accumulator::Distinct(tuples) => size_of::<KeyTable>() + tuples.memory(),
+            Accumulator::Extreme(extreme) => extreme.as_ref().map_or(0, |e| allocated(e.text.len())),
+            Accumulator::Quantiles(quantiles) => quantiles.memory(),
+            Accumulator::Values(values) => {
+                let texts: usize = values.iter().map(|value| allocated(value.text.len())).sum();
+                values.capacity() * size_of::<Placed>() + texts
+            }
+            Accumulator::UniqValues(values) => {
+                map_bytes(values) + values.keys().map(|text| allocated(text.len())).sum::<usize>()
+            }
+        }
+    }
+
+    /// Takes in a tuple of values, encoded.
+    pub(crate) fn add_tuple(&mut self, tuple: &[u8], limit: Option<u64>, budget: &Budget) -> Result<(), ExecError> {
+        let Accumulator::Distinct(tuples) = self else { return Ok(()) };
         if limit.is_some_and(|limit| tuples.len() as u64 >= limit) {
-            return 0;
+            return Ok(());
         }
-        let before = tuples.memory();
-        match tuples.insert(hash(tuple), tuple) {
-            Some(_) => tuples.memory() - before,
-            // The table is full: as much as any limit takes.
-            None => usize::MAX >> 1,
-        }
+        tuples.insert(hash(tuple), tuple, budget).map(|_| ()).ok_or_else(|| budget.memory_exceeded())
     }
 
     /// Takes in so many integers, as their sum.
@@ -96,15 +115,13 @@ impl Accumulator {
     }
 
     /// Takes in a number, measured in units of its field.
-    pub(crate) fn add_number(&mut self, number: Number) -> usize {
+    pub(crate) fn add_number(&mut self, number: Number, budget: &Budget) -> Result<(), ExecError> {
         match self {
-            Accumulator::Sum(sum) => {
-                sum.add(number);
-                0
-            }
-            Accumulator::Quantiles(quantiles) => quantiles.add(number),
-            _ => 0,
+            Accumulator::Sum(sum) => sum.add(number),
+            Accumulator::Quantiles(quantiles) => quantiles.add(number, budget)?,
+            _ => {}
         }
+        Ok(())
     }
 
     /// Takes in a value for the least or the greatest. The text is asked for only where it counts.
@@ -114,8 +131,9 @@ impl Accumulator {
         number: Option<Number>,
         tag: Tag,
         text: impl FnOnce() -> &'t str,
-    ) {
-        let Accumulator::Extreme(extreme) = self else { return };
+        budget: &Budget,
+    ) -> Result<(), ExecError> {
+        let Accumulator::Extreme(extreme) = self else { return Ok(()) };
         let (new, old) = (number, extreme.as_ref().map(|e| e.number));
         let better = match (new, old) {
             (_, None) => None,
@@ -126,7 +144,7 @@ impl Accumulator {
             _ => None,
         };
         if better == Some(false) {
-            return;
+            return Ok(());
         }
         let text = text();
         let better = better.unwrap_or_else(|| match extreme {
@@ -137,72 +155,88 @@ impl Accumulator {
             Some(old) => (text.as_bytes() > old.text.as_bytes()) == greatest,
         });
         if better {
+            budget.charge(allocated(text.len()))?;
+            budget.release(extreme.as_ref().map_or(0, |old| allocated(old.text.len())));
             *extreme = Some(Extreme { number, tag, text: text.into() });
         }
+        Ok(())
     }
 
     /// Takes in a value for a list.
-    pub(crate) fn add_value(&mut self, value: impl FnOnce() -> Placed) -> usize {
-        match self {
-            Accumulator::Values(values) => {
-                let value = value();
-                let bytes = value.text.len() + size_of::<Placed>();
-                values.push(value);
-                bytes
-            }
-            _ => 0,
-        }
+    pub(crate) fn add_value(
+        &mut self,
+        (at, field): (RowPlace, u32),
+        tag: Tag,
+        text: &str,
+        budget: &Budget,
+    ) -> Result<(), ExecError> {
+        let Accumulator::Values(values) = self else { return Ok(()) };
+        budget.reserve(values, 1)?;
+        budget.charge(allocated(text.len()))?;
+        values.push(Placed { at, field, tag, text: text.into() });
+        Ok(())
     }
 
     /// Takes in a value for the list of distinct ones.
-    pub(crate) fn add_distinct(&mut self, tag: Tag, text: &str) -> usize {
-        let Accumulator::UniqValues(values) = self else { return 0 };
+    pub(crate) fn add_distinct(&mut self, tag: Tag, text: &str, budget: &Budget) -> Result<(), ExecError> {
+        let Accumulator::UniqValues(values) = self else { return Ok(()) };
         if let Some(old) = values.get_mut(text) {
             *old = tag.min(*old);
-            return 0;
+            return Ok(());
         }
+        budget.reserve_in_map(values)?;
+        budget.charge(allocated(text.len()))?;
         values.insert(text.into(), tag);
-        text.len() + ENTRY_BYTES
+        Ok(())
     }
 
-    /// Takes in the state of another part of the rows; tells the bytes that it takes more than the two did.
-    pub(crate) fn merge(&mut self, other: Accumulator, function: &Function) -> usize {
+    /// Takes in the state of another part of the rows, and gives back what that took.
+    pub(crate) fn merge(&mut self, other: Accumulator, function: &Function, budget: &Budget) -> Result<(), ExecError> {
+        let before = other.memory();
         match (&mut *self, other) {
             (Accumulator::Count(own), Accumulator::Count(others)) => *own += others,
             (Accumulator::Distinct(own), Accumulator::Distinct(mut others)) => {
                 if own.len() < others.len() {
                     std::mem::swap(own, &mut others);
                 }
-                let before = own.memory();
                 for tuple in 0..others.len() as u32 {
                     let tuple = others.get(tuple);
-                    if own.insert(hash(tuple), tuple).is_none() {
-                        return usize::MAX >> 1;
-                    }
+                    own.insert(hash(tuple), tuple, budget).ok_or_else(|| budget.memory_exceeded())?;
                 }
-                return own.memory() - before;
+                // Which of the two it is that goes was open.
+                budget.release(size_of::<KeyTable>() + others.memory());
+                return Ok(());
             }
             (Accumulator::Sum(own), Accumulator::Sum(others)) => own.merge(others),
             (Accumulator::Extreme(_), Accumulator::Extreme(Some(other))) => {
-                self.add_extreme(function.kind == StatsKind::Max, other.number, other.tag, || &other.text);
+                let greatest = function.kind == StatsKind::Max;
+                self.add_extreme(greatest, other.number, other.tag, || &other.text, budget)?;
             }
-            (Accumulator::Quantiles(own), Accumulator::Quantiles(others)) => own.merge(others),
-            (Accumulator::Values(own), Accumulator::Values(others)) => own.extend(others),
+            (Accumulator::Quantiles(own), Accumulator::Quantiles(others)) => return own.merge(others, budget),
+            (Accumulator::Values(own), Accumulator::Values(others)) => {
+                budget.reserve(own, others.len())?;
+                budget.release(others.capacity() * size_of::<Placed>());
+                // Their texts are kept as they are.
+                own.extend(others);
+                return Ok(());
+            }
             (Accumulator::UniqValues(_), Accumulator::UniqValues(others)) => {
                 for (text, tag) in others {
-                    self.add_distinct(tag, &text);
+                    self.add_distinct(tag, &text, budget)?;
                 }
             }
             _ => {}
         }
-        0
+        budget.release(before);
+        Ok(())
     }
 
-    /// The result as type and text. A function of numbers over no numbers is null.
-    pub(crate) fn finish(self, function: &Function) -> (Tag, String) {
+    /// The result as type and text, and gives back what the state took. A function of numbers over no numbers is null.
+    pub(crate) fn finish(self, function: &Function, budget: &Budget) -> Result<(Tag, String), ExecError> {
+        let before = self.memory();
         let number = |n: Option<Number>| n.map_or((Tag::Null, String::new()), |n| (Tag::Number, n.to_string()));
         let limit = function.limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
-        match self {
+        let result = match self {
             Accumulator::Count(n) => (Tag::Number, n.to_string()),
             // Parts that were cut at the limit each may have more of them together.
             Accumulator::Distinct(tuples) => (Tag::Number, tuples.len().min(limit).to_string()),
@@ -216,22 +250,40 @@ impl Accumulator {
                 _ => number(quantiles.quantile(0.5)),
             },
             Accumulator::Values(mut values) => {
-                values.sort_by_key(|v| (v.at, v.field));
-                array(values.iter().map(|v| (v.tag, &*v.text)).take(limit))
+                values.sort_unstable_by_key(|v| (v.at, v.field));
+                array(values.iter().map(|v| (v.tag, &*v.text)).take(limit), budget)?
             }
             Accumulator::UniqValues(values) => {
                 let kind = function.fields.first().map_or(FieldKind::of(""), |(_, kind)| *kind);
-                let mut sorted: Vec<(Rank, Tag, Box<str>)> =
-                    values.into_iter().map(|(text, tag)| (Rank::of(tag, &text, kind), tag, text)).collect();
-                sorted.sort_by(|a, b| a.0.compare(&b.0, false).then_with(|| a.2.cmp(&b.2)));
-                array(sorted.iter().map(|(_, tag, text)| (*tag, &**text)).take(limit))
+                budget.charge(values.len() * size_of::<(Rank, Tag, &str)>())?;
+                let mut sorted: Vec<(Rank, Tag, &str)> = Vec::with_capacity(values.len());
+                for (text, tag) in &values {
+                    let rank = Rank::of(*tag, text, kind);
+                    budget.charge(rank.memory())?;
+                    sorted.push((rank, *tag, text));
+                }
+                sorted.sort_unstable_by(|a, b| a.0.compare(&b.0, false).then_with(|| a.2.cmp(b.2)));
+                let ranks = sorted.iter().map(|(rank, ..)| size_of::<(Rank, Tag, &str)>() + rank.memory()).sum();
+                let result = array(sorted.iter().map(|(_, tag, text)| (*tag, *text)).take(limit), budget)?;
+                budget.release(ranks);
+                result
             }
-        }
+        };
+        budget.release(before);
+        Ok(result)
     }
 }
 
-fn array<'t>(values: impl Iterator<Item = (Tag, &'t str)>) -> (Tag, String) {
-    let mut json = String::from("[");
+/// An array of values. Its text is accounted for by whoever keeps it, and here while it is made.
+fn array<'t>(
+    values: impl Iterator<Item = (Tag, &'t str)> + Clone,
+    budget: &Budget,
+) -> Result<(Tag, String), ExecError> {
+    // With quotes and a comma; few texts have anything to escape.
+    let bytes = values.clone().map(|(_, text)| text.len() + 3).sum::<usize>() + 1;
+    budget.charge(bytes)?;
+    let mut json = String::with_capacity(bytes);
+    json.push('[');
     for (i, (tag, text)) in values.enumerate() {
         if i > 0 {
             json.push(',');
@@ -239,5 +291,6 @@ fn array<'t>(values: impl Iterator<Item = (Tag, &'t str)>) -> (Tag, String) {
         write_json_value(tag, text, &mut json);
     }
     json.push(']');
-    (Tag::Array, json)
+    budget.release(bytes);
+    Ok((Tag::Array, json))
 }

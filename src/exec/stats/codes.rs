@@ -152,7 +152,8 @@ fn codes(view: &BlockView, rows: &[u32], key: &Key, budget: &Budget) -> Result<C
         }
         (data, _) => {
             let mut table = KeyTable::default();
-            let mut find = |bytes: &[u8]| table.insert(hash(bytes), bytes).ok_or_else(|| budget.memory_exceeded());
+            let mut find =
+                |bytes: &[u8]| table.insert(hash(bytes), bytes, budget).ok_or_else(|| budget.memory_exceeded());
             let mut typed = Vec::new();
             let mut places = Places::new(&field);
             for &row in rows {
@@ -181,6 +182,7 @@ fn codes(view: &BlockView, rows: &[u32], key: &Key, budget: &Budget) -> Result<C
                 }
                 codes.of_row.push(code);
             }
+            budget.release(table.memory());
         }
     }
     Ok(codes)

@@ -76,7 +76,6 @@ impl Groups {
         let resolve = |target: &Target| view.resolve(target, few);
         let fields: Vec<Option<Field>> =
             function.fields.iter().map(|(target, _)| resolve(target)).collect::<Result<_, _>>()?;
-        let mut bytes = 0;
         match function.kind {
             StatsKind::Count => {
                 let mut filled = Bits::none(view.rows() as usize);
@@ -89,7 +88,7 @@ impl Groups {
                 let groups: Vec<u32> = passing.map(|(_, group)| *group).collect();
                 self.count_rows(&groups, index, grouping);
             }
-            StatsKind::CountUniq => bytes += self.add_tuples(&fields, function, rows, groups, index, grouping),
+            StatsKind::CountUniq => self.add_tuples(&fields, function, (rows, groups), index, grouping, budget)?,
             StatsKind::Sum
             | StatsKind::Avg
             | StatsKind::Median
@@ -114,10 +113,10 @@ impl Groups {
                             let tag = field.column.tag(place);
                             if number.is_some() || !is_empty_value(tag, field.column.text(place, &mut buffer)) {
                                 let greatest = function.kind == StatsKind::Max;
-                                state.add_extreme(greatest, number, tag, || text(field, place, &mut buffer));
+                                state.add_extreme(greatest, number, tag, || text(field, place, &mut buffer), budget)?;
                             }
                         } else if let Some(number) = number {
-                            bytes += state.add_number(number);
+                            state.add_number(number, budget)?;
                         }
                     }
                 }
@@ -142,12 +141,12 @@ impl Groups {
                     for (&row, &group) in rows.iter().zip(groups) {
                         let Some((tag, text)) = places.get(field, row, &mut buffer) else { continue };
                         let Some(state) = self.state(group, index, grouping) else { continue };
-                        bytes += add_value(state, function, i as u32, tag, text, *kind, at(row));
+                        add_value(state, function, i as u32, (tag, text, *kind), at(row), budget)?;
                     }
                 }
             }
         }
-        budget.charge(bytes)
+        Ok(())
     }
 
     /// Counts rows by their groups.
@@ -214,12 +213,12 @@ impl Groups {
         &mut self,
         fields: &[Option<Field>],
         function: &Function,
-        rows: &[u32],
-        groups: &[u32],
+        (rows, groups): (&[u32], &[u32]),
         index: usize,
         grouping: &Grouping,
-    ) -> usize {
-        let (mut tuple, mut buffer, mut bytes) = (Vec::new(), Vec::new(), 0);
+        budget: &Budget,
+    ) -> Result<(), ExecError> {
+        let (mut tuple, mut buffer) = (Vec::new(), Vec::new());
         let mut readers: Vec<_> =
             fields.iter().map(|field| field.as_ref().map(|f| (f, Places::new(f), Encoder::new(&f.column)))).collect();
         // With a dictionary each value is looked at once a group.
@@ -256,10 +255,10 @@ impl Groups {
                 encoder.value(place, &mut tuple);
             }
             if filled && let Some(state) = self.state(group, index, grouping) {
-                bytes += state.add_tuple(&tuple, function.limit);
+                state.add_tuple(&tuple, function.limit, budget)?;
             }
         }
-        bytes
+        Ok(())
     }
 }
 

@@ -35,8 +35,6 @@ pub(crate) struct Counted {
     parts: Vec<KeyPart>,
     /// Of one key alone: identifiers of one form.
     ids: Option<Ids>,
-    /// Bytes that the budget was charged with.
-    charged: usize,
     key: Vec<u8>,
     /// Are groups what comes out, so that their number is bounded by itself? Memory always is.
     are_rows: bool,
@@ -68,7 +66,7 @@ impl Counted {
     /// No groups yet, which will be rows or values that are only counted.
     pub(crate) fn new(are_rows: bool) -> Self {
         let parts = (0..PARTS).map(|_| KeyPart::default()).collect();
-        Counted { parts, ids: None, charged: 0, key: Vec::new(), are_rows }
+        Counted { parts, ids: None, key: Vec::new(), are_rows }
     }
 
     #[inline]
@@ -95,16 +93,9 @@ impl Counted {
         self.parts.iter().map(KeyPart::len).sum::<usize>() + self.ids.as_ref().map_or(0, Ids::len_min)
     }
 
-    /// Accounts for what was added.
-    fn settle(&mut self, budget: &Budget) -> Result<(), ExecError> {
-        if self.are_rows {
-            budget.check_groups(self.groups())?;
-        }
-        let keys: usize = self.parts.iter().map(KeyPart::memory).sum();
-        let memory = keys + self.ids.as_ref().map_or(0, Ids::memory);
-        budget.charge(memory.saturating_sub(self.charged))?;
-        self.charged = self.charged.max(memory);
-        Ok(())
+    /// Ends the query where there are too many groups.
+    fn check(&self, budget: &Budget) -> Result<(), ExecError> {
+        if self.are_rows { budget.check_groups(self.groups()) } else { Ok(()) }
     }
 
     /// Counts rows, where there are no keys.
@@ -151,7 +142,7 @@ impl Counted {
             }
             _ => return Ok(false),
         }
-        self.settle(budget)?;
+        self.check(budget)?;
         Ok(true)
     }
 
@@ -170,7 +161,7 @@ impl Counted {
         if let [key] = &*grouping.keys
             && self.add_values(view, &rows, key, budget)?
         {
-            return self.settle(budget);
+            return self.check(budget);
         }
         let codes = keys_of(view, &rows, grouping, budget)?;
         let mut counts = vec![0u64; codes.values.len()];
@@ -179,7 +170,7 @@ impl Counted {
             let (key, tags) = codes.values.get(tuple);
             self.add(key, tags, count, budget)?;
         }
-        self.settle(budget)
+        self.check(budget)
     }
 
     /// Counts the values of one key value by value, where the column does not say which of them are the same.
@@ -226,10 +217,10 @@ impl Counted {
             self.ids = Ids::of(form, tag);
         }
         let Some(ids) = self.ids.as_mut().filter(|ids| ids.takes(form, tag)) else { return Ok(false) };
-        let mut missing = 0;
+        let (mut missing, mut fits) = (0, true);
         match codes {
             None => for_each_place(field, rows, all, |place| match place {
-                Some(place) => ids.add(bytes, place, 1),
+                Some(place) => fits &= ids.add(bytes, place, 1, budget),
                 None => missing += 1,
             }),
             Some(codes) => {
@@ -239,8 +230,11 @@ impl Counted {
                     None => missing += 1,
                 });
                 let counted = counts.into_iter().enumerate().filter(|(_, rows)| *rows > 0);
-                counted.for_each(|(entry, rows)| ids.add(bytes, entry, rows));
+                counted.for_each(|(entry, rows)| fits &= ids.add(bytes, entry, rows, budget));
             }
+        }
+        if !fits {
+            return Err(budget.memory_exceeded());
         }
         self.add_keys(&[KeyValue::missing()], missing, budget)?;
         Ok(true)
@@ -304,7 +298,7 @@ impl Counted {
         let picker = Picker { grouping, order };
         let done = Self::merged(all, threads, grouping, budget, |part| picker.pick(part, budget))?;
         let (parts, items): (Vec<Part>, Vec<Vec<Item>>) = done.into_iter().unzip();
-        for (part, (item, place)) in picker.put_in_order(&parts, items) {
+        for (part, (item, place)) in picker.put_in_order(&parts, items, budget)? {
             if emit(picker.row(&parts[part], &item, place, output))?.is_break() {
                 break;
             }
@@ -320,8 +314,6 @@ impl Counted {
         budget: &Budget,
         of: impl Fn(&Part) -> Result<T, ExecError> + Sync,
     ) -> Result<Vec<(Part, T)>, ExecError> {
-        // Also what was added without being accounted for: it is given back below.
-        all.iter_mut().try_for_each(|counted| counted.settle(budget))?;
         let ids = Self::take_ids(&mut all, budget)?;
         let many = !ids.is_empty() || all.iter().map(Counted::groups).sum::<usize>() > PARALLEL_GROUPS_MIN;
         let (groups, are_rows) = (AtomicUsize::new(0), all.iter().any(|counted| counted.are_rows));
@@ -338,20 +330,14 @@ impl Counted {
             parts.sort_by_key(KeyPart::len);
             let mut own = parts.pop().unwrap_or_default();
             for other in parts {
-                let before = own.memory();
                 own.merge(&other, grouping.keys.len(), budget)?;
-                budget.charge(own.memory().saturating_sub(before))?;
                 budget.release(other.memory());
             }
             Ok(Part::Keys(own))
         };
         let take_ids = |parts: &Mutex<Vec<IdBin>>| -> Result<Option<Part>, ExecError> {
             let parts = std::mem::take(&mut *parts.lock().unwrap_or_else(PoisonError::into_inner));
-            let before = parts.iter().map(IdBin::memory).sum();
-            let Some(own) = IdBin::put_together(parts) else { return Ok(None) };
-            budget.charge(own.memory())?;
-            budget.release(before);
-            Ok(Some(Part::Ids(own)))
+            Ok(IdBin::put_together(parts, budget)?.map(Part::Ids))
         };
         let count = PARTS + ids.len();
         let work = |done: &mut Vec<(Part, T)>, at: usize| -> Result<(), ExecError> {
@@ -377,7 +363,6 @@ impl Counted {
         let mut taken: Vec<Ids> = Vec::new();
         for counted in all.iter_mut() {
             if let Some(ids) = counted.ids.take() {
-                counted.charged = counted.charged.saturating_sub(ids.memory());
                 match taken.first().is_none_or(|first| first.same(&ids)) {
                     true => taken.push(ids),
                     false => counted.add_as_keys(ids, budget)?,
@@ -387,13 +372,9 @@ impl Counted {
         let Some(mut first) = taken.pop() else { return Ok(Vec::new()) };
         let mut types_differ = false;
         for counted in all.iter_mut() {
-            let before = counted.parts.iter().map(KeyPart::memory).sum::<usize>() + first.memory();
             for part in &mut counted.parts {
                 types_differ |= !part.move_ids(&mut first, budget)?;
             }
-            let after = counted.parts.iter().map(KeyPart::memory).sum::<usize>() + first.memory();
-            budget.charge(after.saturating_sub(before))?;
-            budget.release(before.saturating_sub(after));
         }
         taken.push(first);
         if types_differ && let Some(counted) = all.first_mut() {
@@ -409,16 +390,16 @@ impl Counted {
 
     /// Counts identifiers as any other keys.
     fn add_as_keys(&mut self, ids: Ids, budget: &Budget) -> Result<(), ExecError> {
-        let memory = ids.memory();
-        for part in ids.into_parts().into_iter().filter_map(|bin| IdBin::put_together(vec![bin])) {
+        for bin in ids.into_parts() {
+            let Some(part) = IdBin::put_together(vec![bin], budget)? else { continue };
             for group in 0..part.len() as u32 {
                 let value = part.value(group);
                 let (tag, mut key) = (value.tag(), Vec::new());
                 value.encode(&mut key);
                 self.add(&key, &[tag], part.rows(group), budget)?;
             }
+            budget.release(part.memory());
         }
-        budget.release(memory);
-        self.settle(budget)
+        self.check(budget)
     }
 }

@@ -1,14 +1,14 @@
 //! The table of groups: keys, the states of their functions, and the rows that come out.
 
-use super::accumulator::{Accumulator, Placed, RowPlace};
+use super::accumulator::{Accumulator, RowPlace};
 use super::keys::{KeyValue, encode_text};
 use super::order::{OrderColumn, RowOrder};
 use super::pick::{key_texts, push_key, push_place};
 use super::table::{KeyTable, hash};
 use super::{Function, Grouping, Key};
-use crate::exec::filter::Scratch;
-use crate::exec::limits::Budget;
-use crate::exec::order::Rank;
+use crate::exec::filter::{FieldKind, Scratch};
+use crate::exec::limits::{Budget, allocated};
+use crate::exec::order::{Rank, ranks_memory};
 use crate::exec::plan::GroupOutput;
 use crate::exec::predicate::RecordView;
 use crate::exec::row::Row;
@@ -18,6 +18,10 @@ use crate::query::ast::StatsKind;
 use crate::record::{Tag, is_empty_value};
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
+
+/// As for sorts: rows are cut down whenever there are twice as many as needed and this many more.
+const SLACK: usize = 1024;
 
 /// Groups with the states of their functions.
 #[derive(Debug, Default)]
@@ -39,6 +43,19 @@ struct Finished<'t> {
     results: Vec<(Tag, String)>,
 }
 
+impl Finished<'_> {
+    /// Bytes of memory beside itself, about.
+    fn memory(&self) -> usize {
+        let texts = |key: &KeyValue<'_>| match key {
+            KeyValue::Value(_, Cow::Owned(text)) => allocated(text.capacity()),
+            KeyValue::Value(_, Cow::Borrowed(_)) | KeyValue::Time(_) => 0,
+        };
+        let keys = allocated(size_of_val(&*self.keys)) + self.keys.iter().map(texts).sum::<usize>();
+        let results = self.results.iter().map(|(_, text)| allocated(text.capacity())).sum::<usize>();
+        ranks_memory(&self.ranks) + keys + allocated(size_of_val(&*self.results)) + results
+    }
+}
+
 impl Groups {
     /// Groups so far.
     pub(crate) fn len(&self) -> usize {
@@ -53,12 +70,12 @@ impl Groups {
         grouping: &Grouping,
         budget: &Budget,
     ) -> Result<u32, ExecError> {
-        let before = self.table.memory();
-        let (group, is_new) = self.table.insert(hash(key), key).ok_or_else(|| budget.memory_exceeded())?;
+        let (group, is_new) = self.table.insert(hash(key), key, budget).ok_or_else(|| budget.memory_exceeded())?;
         if is_new {
             budget.check_groups(self.len())?;
-            let states = grouping.functions.len() * size_of::<Accumulator>();
-            budget.charge(self.table.memory() - before + tags.len() + states)?;
+            budget.reserve(&mut self.tags, tags.len())?;
+            budget.reserve(&mut self.states, grouping.functions.len())?;
+            budget.charge(grouping.functions.iter().map(|f| Accumulator::memory_at_first(&f.kind)).sum())?;
             self.tags.extend_from_slice(tags);
             self.states.extend(grouping.functions.iter().map(|f| Accumulator::new(&f.kind)));
         } else if let Some(own) = self.tags.get_mut(group as usize * tags.len()..) {
@@ -94,7 +111,7 @@ impl Groups {
                 continue;
             }
             let Some(state) = self.state(group, i, grouping) else { continue };
-            budget.charge(add_row(state, function, row, place))?;
+            add_row(state, function, row, place, budget)?;
         }
         Ok(())
     }
@@ -105,6 +122,7 @@ impl Groups {
             *self = other;
             return Ok(());
         }
+        let before = other.table.memory() + other.tags.capacity() + other.states.capacity() * size_of::<Accumulator>();
         let mut states = other.states.into_iter();
         let width = grouping.keys.len();
         for from in 0..other.table.len() {
@@ -112,44 +130,27 @@ impl Groups {
             let group = self.find(other.table.get(from as u32), tags, grouping, budget)?;
             for (i, function) in grouping.functions.iter().enumerate() {
                 if let (Some(own), Some(others)) = (self.state(group, i, grouping), states.next()) {
-                    budget.charge(own.merge(others, function))?;
+                    own.merge(others, function, budget)?;
                 }
             }
         }
+        budget.release(before);
         Ok(())
     }
 
-    /// The rows that are needed, in the order that the output asks for.
+    /// Hands on the rows that are needed, in the order that the output asks for, until that breaks.
     pub(crate) fn finish(
         mut self,
         (grouping, output, order): (&Grouping, &GroupOutput, &RowOrder),
         budget: &Budget,
-    ) -> Result<Vec<Row>, ExecError> {
+        emit: &mut dyn FnMut(Row) -> Result<ControlFlow<()>, ExecError>,
+    ) -> Result<(), ExecError> {
         if grouping.keys.is_empty() && self.len() == 0 {
             // One row in all, also of no records.
             self.find(&[], &[], grouping, budget)?;
         }
         let width = grouping.functions.len();
         let mut states = self.states.into_iter();
-        let mut rows: Vec<Finished> = Vec::with_capacity(self.table.len());
-        for group in 0..self.table.len() {
-            let mut rest = self.table.get(group as u32);
-            let mut keys = Vec::with_capacity(grouping.keys.len());
-            for tag in &self.tags[group * grouping.keys.len()..(group + 1) * grouping.keys.len()] {
-                let (value, after) = KeyValue::decode(rest, *tag);
-                keys.push(value);
-                rest = after;
-            }
-            let results: Vec<(Tag, String)> =
-                states.by_ref().take(width).zip(&grouping.functions).map(|(s, f)| s.finish(f)).collect();
-            let first = order.by.iter().map(|on| match on.column {
-                OrderColumn::Key(i) => keys[i].with_text(|tag, text| Rank::of(tag, text, on.kind)),
-                OrderColumn::Function(i) => Rank::of(results[i].0, &results[i].1, on.kind),
-                OrderColumn::Absent => Rank::Missing,
-            });
-            let ranks = first.chain(keys.iter().zip(&grouping.keys).map(|(value, key)| key.rank(value))).collect();
-            rows.push(Finished { ranks, keys, results });
-        }
         let columns = order.by.len();
         let by_keys = |a: &Finished, b: &Finished| {
             let ranks = a.ranks[columns..].iter().zip(&b.ranks[columns..]);
@@ -161,20 +162,47 @@ impl Groups {
             let by_columns = ranks.map(|(on, (x, y))| x.compare(y, on.descending)).find(|o| o.is_ne());
             by_columns.unwrap_or(Ordering::Equal).then_with(|| by_keys(a, b))
         };
-        match order.limit {
-            Some(0) => rows.clear(),
-            Some(limit) if limit < rows.len() => {
+        let limit = order.limit.unwrap_or(usize::MAX);
+        let cut = |rows: &mut Vec<Finished>| {
+            if limit > 0 && limit < rows.len() {
                 rows.select_nth_unstable_by(limit - 1, by_order);
-                rows.truncate(limit);
             }
-            _ => {}
+            let gone = rows.drain(limit.min(rows.len())..);
+            budget.release(gone.map(|row| row.memory()).sum());
+        };
+        let mut rows: Vec<Finished> = Vec::new();
+        for group in 0..self.table.len() {
+            let mut rest = self.table.get(group as u32);
+            let mut keys = Vec::with_capacity(grouping.keys.len());
+            for tag in &self.tags[group * grouping.keys.len()..(group + 1) * grouping.keys.len()] {
+                let (value, after) = KeyValue::decode(rest, *tag);
+                keys.push(value);
+                rest = after;
+            }
+            let of_group = states.by_ref().take(width).zip(&grouping.functions);
+            let results: Vec<(Tag, String)> = of_group.map(|(s, f)| s.finish(f, budget)).collect::<Result<_, _>>()?;
+            let first = order.by.iter().map(|on| match on.column {
+                OrderColumn::Key(i) => keys[i].with_text(|tag, text| Rank::of(tag, text, on.kind)),
+                OrderColumn::Function(i) => Rank::of(results[i].0, &results[i].1, on.kind),
+                OrderColumn::Absent => Rank::Missing,
+            });
+            let ranks = first.chain(keys.iter().zip(&grouping.keys).map(|(value, key)| key.rank(value))).collect();
+            let row = Finished { ranks, keys, results };
+            budget.reserve(&mut rows, 1)?;
+            budget.charge(row.memory())?;
+            rows.push(row);
+            if rows.len() >= limit.saturating_mul(2).saturating_add(SLACK) {
+                cut(&mut rows);
+            }
         }
+        cut(&mut rows);
         match order.sorted {
             true => rows.sort_unstable_by(by_order),
             false => rows.sort_unstable_by(by_keys),
         }
         let with_results = !matches!(output, GroupOutput::Uniq { hits: false, .. });
-        let made = rows.into_iter().enumerate().map(|(place, finished)| {
+        for (place, finished) in rows.into_iter().enumerate() {
+            budget.release(finished.memory());
             let mut row = Row::default();
             for (key, value) in grouping.keys.iter().zip(finished.keys) {
                 push_key(&mut row, key, value);
@@ -185,9 +213,11 @@ impl Groups {
                 }
             }
             push_place(&mut row, place, output);
-            row
-        });
-        Ok(made.collect())
+            if emit(row)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -204,13 +234,18 @@ impl Key {
     }
 }
 
-/// Takes a row into the state of a function; tells the bytes that it takes.
-fn add_row(state: &mut Accumulator, function: &Function, row: &Row, place: RowPlace) -> usize {
+/// Takes a row into the state of a function.
+fn add_row(
+    state: &mut Accumulator,
+    function: &Function,
+    row: &Row,
+    place: RowPlace,
+    budget: &Budget,
+) -> Result<(), ExecError> {
     if function.counts_rows() {
         state.count(1);
-        return 0;
+        return Ok(());
     }
-    let mut bytes = 0;
     if function.fields.is_empty() {
         // Every field of the row.
         let cells = row.cells.iter().map(|c| (c.tag, Cow::Borrowed(&*c.text), Target::of(&c.name).kind()));
@@ -221,12 +256,12 @@ fn add_row(state: &mut Accumulator, function: &Function, row: &Row, place: RowPl
                 encode_text(cell.name.as_bytes(), &mut tuple);
                 encode_text(cell.text.as_bytes(), &mut tuple);
             }
-            return state.add_tuple(&tuple, function.limit);
+            return state.add_tuple(&tuple, function.limit, budget);
         }
         for (field, (tag, text, kind)) in cells.iter().enumerate() {
-            bytes += add_value(state, function, field as u32, *tag, text, *kind, place);
+            add_value(state, function, field as u32, (*tag, text, *kind), place, budget)?;
         }
-        return bytes;
+        return Ok(());
     }
     let values = || function.fields.iter().map(|(target, kind)| (row.value(target), *kind));
     let filled = |value: &Option<(Tag, Cow<'_, str>)>| {
@@ -245,18 +280,18 @@ fn add_row(state: &mut Accumulator, function: &Function, row: &Row, place: RowPl
                 let text =
                     |value: &Option<(Tag, Cow<'_, str>)>| value.as_ref().map_or(String::new(), |v| v.1.to_string());
                 values.iter().for_each(|value| encode_text(text(value).as_bytes(), &mut tuple));
-                bytes += state.add_tuple(&tuple, function.limit);
+                state.add_tuple(&tuple, function.limit, budget)?;
             }
         }
         _ => {
             for (field, (value, kind)) in values().enumerate() {
                 if let Some((tag, text)) = value {
-                    bytes += add_value(state, function, field as u32, tag, &text, kind, place);
+                    add_value(state, function, field as u32, (tag, &text, kind), place, budget)?;
                 }
             }
         }
     }
-    bytes
+    Ok(())
 }
 
 /// Takes one value of a row into the state of a function of single values.
@@ -264,24 +299,23 @@ pub(super) fn add_value(
     state: &mut Accumulator,
     function: &Function,
     field: u32,
-    tag: Tag,
-    text: &str,
-    kind: crate::exec::filter::FieldKind,
+    (tag, text, kind): (Tag, &str, FieldKind),
     at: RowPlace,
-) -> usize {
+    budget: &Budget,
+) -> Result<(), ExecError> {
     if is_empty_value(tag, text.as_bytes()) {
-        return 0;
+        return Ok(());
     }
     match function.kind {
         StatsKind::Sum | StatsKind::Avg | StatsKind::Median | StatsKind::Quantile(_) => {
-            measured(tag, text, kind).map_or(0, |number| state.add_number(number))
+            measured(tag, text, kind).map_or(Ok(()), |number| state.add_number(number, budget))
         }
         StatsKind::Min | StatsKind::Max => {
-            state.add_extreme(function.kind == StatsKind::Max, measured(tag, text, kind), tag, || text);
-            0
+            let greatest = function.kind == StatsKind::Max;
+            state.add_extreme(greatest, measured(tag, text, kind), tag, || text, budget)
         }
-        StatsKind::Values => state.add_value(|| Placed { at, field, tag, text: text.into() }),
-        StatsKind::UniqValues => state.add_distinct(tag, text),
-        StatsKind::Count | StatsKind::CountUniq => 0,
+        StatsKind::Values => state.add_value((at, field), tag, text, budget),
+        StatsKind::UniqValues => state.add_distinct(tag, text, budget),
+        StatsKind::Count | StatsKind::CountUniq => Ok(()),
     }
 }

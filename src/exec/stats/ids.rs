@@ -2,9 +2,11 @@
 //!
 //! Most are distinct, so that a table of all would miss the cache with each. They are put aside by the low bits of their
 //! hash; what has the same bits goes into a table of its own, which fits the cache, when there is much of it and at the
-//! end.
+//! end. What is kept is accounted for before there is room for it.
 
 use super::keys::KeyValue;
+use crate::exec::ExecError;
+use crate::exec::limits::Budget;
 use crate::record::{FixedForm, Tag};
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -78,18 +80,22 @@ struct Table<K> {
 }
 
 impl<K: Id> Table<K> {
-    /// Makes room for so many more.
-    fn reserve(&mut self, more: usize) {
+    /// Makes room for so many more, and accounts for it before.
+    fn reserve(&mut self, more: usize, budget: &Budget) -> Result<(), ExecError> {
         let slots = ((self.len + more) * 4 / 3 + 1).next_power_of_two().max(SLOTS_MIN);
         if slots <= self.ids.len() {
-            return;
+            return Ok(());
         }
+        let before = self.memory();
+        budget.charge(slots * (size_of::<K>() + 8))?;
         let ids = std::mem::replace(&mut self.ids, vec![K::default(); slots]);
         let rows = std::mem::replace(&mut self.rows, vec![0; slots]);
         for (id, rows) in ids.into_iter().zip(rows).filter(|(_, rows)| *rows > 0) {
             let at = self.find(id);
             (self.ids[at], self.rows[at]) = (id, rows);
         }
+        budget.release(before);
+        Ok(())
     }
 
     /// The slot of an identifier, or where it would be.
@@ -114,11 +120,14 @@ impl<K: Id> Table<K> {
         self.rows[at] += rows;
     }
 
-    fn into_list(self) -> Vec<(K, u64)> {
+    fn into_list(self, budget: &Budget) -> Result<Vec<(K, u64)>, ExecError> {
+        budget.charge(self.len * size_of::<(K, u64)>())?;
+        let before = self.memory();
         let all = self.ids.into_iter().zip(self.rows);
         let mut list = Vec::with_capacity(self.len);
         list.extend(all.filter(|(_, rows)| *rows > 0));
-        list
+        budget.release(before);
+        Ok(list)
     }
 
     fn memory(&self) -> usize {
@@ -135,24 +144,42 @@ struct Bin<K> {
 }
 
 impl<K: Id> Bin<K> {
+    /// Takes a value; tells whether there was memory for it.
     #[inline]
-    fn push(&mut self, id: K, rows: u32) {
+    fn push(&mut self, id: K, rows: u32, budget: &Budget) -> bool {
+        if self.aside.len() == self.aside.capacity() && self.make_room(budget).is_err() {
+            return false;
+        }
         self.aside.push(id);
         self.aside_rows.push(rows);
-        if self.aside.len() >= ASIDE_MAX {
-            self.count();
-        }
+        true
     }
 
-    fn count(&mut self) {
-        self.table.reserve(self.aside.len());
+    #[cold]
+    fn make_room(&mut self, budget: &Budget) -> Result<(), ExecError> {
+        if self.aside.len() >= ASIDE_MAX {
+            return self.count(budget);
+        }
+        // To the double: from a power of two to the bound.
+        let more = self.aside.len().max(1);
+        budget.reserve(&mut self.aside, more)?;
+        budget.reserve(&mut self.aside_rows, more)
+    }
+
+    fn count(&mut self, budget: &Budget) -> Result<(), ExecError> {
+        self.table.reserve(self.aside.len(), budget)?;
         for (id, rows) in self.aside.drain(..).zip(self.aside_rows.drain(..)) {
             self.table.add(id, rows.into());
         }
+        Ok(())
+    }
+
+    fn aside_memory(&self) -> usize {
+        self.aside.capacity() * size_of::<K>() + self.aside_rows.capacity() * 4
     }
 
     fn memory(&self) -> usize {
-        self.aside.capacity() * size_of::<K>() + self.aside_rows.capacity() * 4 + self.table.memory()
+        self.aside_memory() + self.table.memory()
     }
 }
 
@@ -200,49 +227,42 @@ impl Ids {
         self.tag
     }
 
-    /// Counts the value at a place of a column, with a number of rows that is not zero.
+    /// Counts the value at a place of a column, with a number of rows that is not zero; tells whether there was memory for
+    /// it.
     #[inline]
-    pub(super) fn add(&mut self, bytes: &[u8], place: usize, rows: u32) {
+    pub(super) fn add(&mut self, bytes: &[u8], place: usize, rows: u32, budget: &Budget) -> bool {
         let width = self.form.width();
         let value = bytes.get(place * width..(place + 1) * width).unwrap_or_default();
         match &mut self.bins {
             Bins::Narrow(bins) => {
                 let id = u64::read(value);
-                bins[id.hash() as usize % ID_PARTS].push(id, rows);
+                bins[id.hash() as usize % ID_PARTS].push(id, rows, budget)
             }
             Bins::Wide(bins) => {
                 let id = u128::read(value);
-                bins[id.hash() as usize % ID_PARTS].push(id, rows);
+                bins[id.hash() as usize % ID_PARTS].push(id, rows, budget)
             }
         }
     }
 
     /// Counts so many rows of a value.
-    pub(super) fn add_rows(&mut self, bytes: &[u8], rows: u64) {
-        fn add<K: Id>(bins: &mut [Bin<K>], bytes: &[u8], rows: u64) {
-            let id = K::read(bytes);
+    pub(super) fn add_rows(&mut self, bytes: &[u8], rows: u64, budget: &Budget) -> Result<(), ExecError> {
+        fn table<'t, K: Id>(bins: &'t mut [Bin<K>], id: K, budget: &Budget) -> Result<&'t mut Table<K>, ExecError> {
             let table = &mut bins[id.hash() as usize % ID_PARTS].table;
-            table.reserve(1);
-            table.add(id, rows);
+            table.reserve(1, budget)?;
+            Ok(table)
         }
         match &mut self.bins {
             _ if rows == 0 => {}
-            Bins::Narrow(bins) => add(bins, bytes, rows),
-            Bins::Wide(bins) => add(bins, bytes, rows),
+            Bins::Narrow(bins) => table(bins, u64::read(bytes), budget)?.add(u64::read(bytes), rows),
+            Bins::Wide(bins) => table(bins, u128::read(bytes), budget)?.add(u128::read(bytes), rows),
         }
+        Ok(())
     }
 
     /// Are they of the same form and type as others?
     pub(super) fn same(&self, other: &Ids) -> bool {
         self.takes(&other.form, other.tag)
-    }
-
-    /// Bytes of memory.
-    pub(super) fn memory(&self) -> usize {
-        match &self.bins {
-            Bins::Narrow(bins) => bins.iter().map(Bin::memory).sum(),
-            Bins::Wide(bins) => bins.iter().map(Bin::memory).sum(),
-        }
     }
 
     /// At least so many distinct ones.
@@ -278,43 +298,46 @@ pub(super) struct IdBin {
     bin: AnyBin,
 }
 
-fn counted<K: Id>(parts: impl Iterator<Item = Bin<K>>) -> Vec<(K, u64)> {
+fn counted<K: Id>(parts: impl Iterator<Item = Bin<K>>, budget: &Budget) -> Result<Vec<(K, u64)>, ExecError> {
     let mut parts: Vec<Bin<K>> = parts.collect();
     parts.sort_by_key(|bin| bin.table.len);
     let mut own = parts.pop().unwrap_or_default();
-    own.count();
+    own.count(budget)?;
+    budget.release(own.aside_memory());
+    (own.aside, own.aside_rows) = (Vec::new(), Vec::new());
     for part in parts {
-        own.table.reserve(part.table.len + part.aside.len());
-        part.table.into_list().into_iter().for_each(|(id, rows)| own.table.add(id, rows));
+        own.table.reserve(part.table.len + part.aside.len(), budget)?;
+        let before = part.memory();
+        let counted = part.table.ids.into_iter().zip(part.table.rows).filter(|(_, rows)| *rows > 0);
+        counted.for_each(|(id, rows)| own.table.add(id, rows));
         part.aside.into_iter().zip(part.aside_rows).for_each(|(id, rows)| own.table.add(id, rows.into()));
+        budget.release(before);
     }
-    own.table.into_list()
+    own.table.into_list(budget)
 }
 
 impl IdBin {
-    /// Bytes of memory.
-    pub(super) fn memory(&self) -> usize {
-        match &self.bin {
-            AnyBin::Narrow(bin) => bin.memory(),
-            AnyBin::Wide(bin) => bin.memory(),
-        }
-    }
-
     /// Counts what several threads found of a part. They are of one form and type.
-    pub(super) fn put_together(parts: Vec<IdBin>) -> Option<IdPart> {
-        let first = parts.first()?;
+    pub(super) fn put_together(parts: Vec<IdBin>, budget: &Budget) -> Result<Option<IdPart>, ExecError> {
+        let Some(first) = parts.first() else { return Ok(None) };
         let (form, tag) = (first.form.clone(), first.tag);
         let groups = match &first.bin {
-            AnyBin::Narrow(_) => Groups::Narrow(counted(parts.into_iter().filter_map(|part| match part.bin {
-                AnyBin::Narrow(bin) => Some(bin),
-                AnyBin::Wide(_) => None,
-            }))),
-            AnyBin::Wide(_) => Groups::Wide(counted(parts.into_iter().filter_map(|part| match part.bin {
-                AnyBin::Wide(bin) => Some(bin),
-                AnyBin::Narrow(_) => None,
-            }))),
+            AnyBin::Narrow(_) => {
+                let bins = parts.into_iter().filter_map(|part| match part.bin {
+                    AnyBin::Narrow(bin) => Some(bin),
+                    AnyBin::Wide(_) => None,
+                });
+                Groups::Narrow(counted(bins, budget)?)
+            }
+            AnyBin::Wide(_) => {
+                let bins = parts.into_iter().filter_map(|part| match part.bin {
+                    AnyBin::Wide(bin) => Some(bin),
+                    AnyBin::Narrow(_) => None,
+                });
+                Groups::Wide(counted(bins, budget)?)
+            }
         };
-        Some(IdPart { form, tag, groups })
+        Ok(Some(IdPart { form, tag, groups }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::ids::{IdPart, Ids};
 use super::keys::KeyValue;
-use super::table::{KeyTable, hash, reserve};
+use super::table::{KeyTable, hash};
 use crate::exec::ExecError;
 use crate::exec::limits::Budget;
 use crate::record::Tag;
@@ -63,6 +63,7 @@ pub(super) struct KeyPart {
 }
 
 impl KeyPart {
+    /// Counts rows of a group; what it takes is accounted for before.
     pub(super) fn add(
         &mut self,
         hash: u64,
@@ -71,11 +72,11 @@ impl KeyPart {
         rows: u64,
         budget: &Budget,
     ) -> Result<(), ExecError> {
-        let (group, is_new) = self.table.insert(hash, key).ok_or_else(|| budget.memory_exceeded())?;
+        let (group, is_new) = self.table.insert(hash, key, budget).ok_or_else(|| budget.memory_exceeded())?;
         if is_new {
-            reserve(&mut self.counts, 1);
+            budget.reserve(&mut self.counts, 1)?;
             self.counts.push(rows);
-            reserve(&mut self.tags, tags.len());
+            budget.reserve(&mut self.tags, tags.len())?;
             self.tags.extend_from_slice(tags);
             return Ok(());
         }
@@ -124,9 +125,10 @@ impl KeyPart {
             let (key, tags, rows) = self.group(group, 1);
             match found {
                 None => rest.add(hash(key), key, tags, rows, budget)?,
-                Some((id, _)) => ids.add_rows(&id, rows),
+                Some((id, _)) => ids.add_rows(&id, rows, budget)?,
             }
         }
+        budget.release(self.memory());
         *self = rest;
         Ok(true)
     }

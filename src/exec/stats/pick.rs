@@ -6,7 +6,7 @@ use super::part::Part;
 use super::{Grouping, Key};
 use crate::exec::ExecError;
 use crate::exec::limits::Budget;
-use crate::exec::order::Rank;
+use crate::exec::order::{Rank, ranks_memory};
 use crate::exec::plan::GroupOutput;
 use crate::exec::row::Row;
 use crate::record::{Number, Tag, Timestamp};
@@ -22,6 +22,13 @@ pub(super) struct Item {
     group: u32,
     /// Of the columns of the order that are keys, then of all keys.
     ranks: Box<[Rank]>,
+}
+
+impl Item {
+    /// Bytes of memory beside itself.
+    fn memory(&self) -> usize {
+        ranks_memory(&self.ranks)
+    }
 }
 
 /// Picks groups.
@@ -134,23 +141,24 @@ impl Picker<'_> {
             if last.as_ref().is_some_and(|last| self.is_behind(part, group, last)) {
                 continue;
             }
-            items.push(self.item(part, group));
+            let item = self.item(part, group);
+            budget.reserve(&mut items, 1)?;
+            budget.charge(item.memory())?;
+            items.push(item);
             if items.len() >= limit.saturating_mul(2).saturating_add(SLACK) {
-                self.cut(&mut items, limit, |item| (part, item));
+                self.cut(&mut items, limit, budget, |item| (part, item));
                 last = items.last().cloned();
             }
         }
-        self.cut(&mut items, limit, |item| (part, item));
-        let ranks = |item: &Item| item.ranks.iter().map(|r| size_of::<Rank>() + r.memory()).sum::<usize>();
-        budget.charge(items.iter().map(|item| size_of::<Item>() + ranks(item)).sum())?;
+        self.cut(&mut items, limit, budget, |item| (part, item));
         Ok(items)
     }
 
     /// Keeps the first `limit`; the last of them stands last.
-    fn cut<'p, T>(&self, items: &mut Vec<T>, limit: usize, of: impl Fn(&T) -> (&'p Part, &Item)) {
+    fn cut<'p, T>(&self, items: &mut Vec<T>, limit: usize, budget: &Budget, of: impl Fn(&T) -> (&'p Part, &Item)) {
         if limit < items.len() {
             items.select_nth_unstable_by(limit - 1, |a, b| self.compare(of(a), of(b)));
-            items.truncate(limit);
+            budget.release(items.drain(limit..).map(|item| of(&item).1.memory()).sum());
         }
     }
 
@@ -159,11 +167,17 @@ impl Picker<'_> {
         &self,
         parts: &[Part],
         items: Vec<Vec<Item>>,
-    ) -> impl Iterator<Item = (usize, (Item, usize))> + use<> {
-        let mut all: Vec<(usize, Item)> =
-            (0..).zip(items).flat_map(|(part, items)| items.into_iter().map(move |item| (part, item))).collect();
+        budget: &Budget,
+    ) -> Result<impl Iterator<Item = (usize, (Item, usize))> + use<>, ExecError> {
+        let mut all: Vec<(usize, Item)> = Vec::new();
+        budget.reserve(&mut all, items.iter().map(Vec::len).sum())?;
+        for (part, items) in (0..).zip(items) {
+            let before = items.capacity() * size_of::<Item>();
+            all.extend(items.into_iter().map(|item| (part, item)));
+            budget.release(before);
+        }
         if let Some(limit) = self.order.limit.filter(|&limit| limit > 0) {
-            self.cut(&mut all, limit, |(part, item)| (&parts[*part], item));
+            self.cut(&mut all, limit, budget, |(part, item)| (&parts[*part], item));
         }
         fn of<'p>(parts: &'p [Part], x: &'p (usize, Item)) -> (&'p Part, &'p Item) {
             (&parts[x.0], &x.1)
@@ -172,7 +186,7 @@ impl Picker<'_> {
             true => all.sort_unstable_by(|a, b| self.compare(of(parts, a), of(parts, b))),
             false => all.sort_unstable_by(|a, b| self.by_keys(of(parts, a), of(parts, b))),
         }
-        all.into_iter().enumerate().map(|(place, (part, item))| (part, (item, place)))
+        Ok(all.into_iter().enumerate().map(|(place, (part, item))| (part, (item, place))))
     }
 
     /// The row of a group.

@@ -1,5 +1,7 @@
 //! Quantiles: exact up to a number of distinct values, and a sketch beyond.
 
+use crate::exec::ExecError;
+use crate::exec::limits::{Budget, map_bytes};
 use crate::record::Number;
 use rustc_hash::FxHashMap;
 
@@ -27,15 +29,35 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Counts a number; tells whether it is a new one.
-    fn add(&mut self, number: Number, times: u64) -> bool {
+    /// Counts a number.
+    #[inline]
+    fn add(&mut self, number: Number, times: u64, budget: &Budget) -> Result<(), ExecError> {
         self.count += times;
-        let before = self.len();
-        match number.as_i64() {
-            Some(n) => *self.integers.entry(n).or_default() += times,
-            None => *self.others.entry(number.parts()).or_default() += times,
+        if let Some(own) = number.as_i64().and_then(|n| self.integers.get_mut(&n)) {
+            *own += times;
+            return Ok(());
         }
-        self.len() > before
+        self.insert(number, times, budget)
+    }
+
+    /// Counts a number that may be new.
+    #[inline(never)]
+    fn insert(&mut self, number: Number, times: u64, budget: &Budget) -> Result<(), ExecError> {
+        match number.as_i64() {
+            Some(n) => {
+                budget.reserve_in_map(&mut self.integers)?;
+                *self.integers.entry(n).or_default() += times;
+            }
+            None => {
+                budget.reserve_in_map(&mut self.others)?;
+                *self.others.entry(number.parts()).or_default() += times;
+            }
+        }
+        Ok(())
+    }
+
+    fn memory(&self) -> usize {
+        size_of::<Self>() + map_bytes(&self.integers) + map_bytes(&self.others)
     }
 
     fn len(&self) -> usize {
@@ -76,27 +98,36 @@ fn gamma_ln() -> f64 {
 }
 
 impl Sketch {
-    fn add(&mut self, number: Number, times: u64) {
+    fn add(&mut self, number: Number, times: u64, budget: &Budget) -> Result<(), ExecError> {
         let value = number.to_f64();
         let bucket = |size: f64| (size.ln() / gamma_ln()).ceil().clamp(i32::MIN.into(), i32::MAX.into()) as i32;
         self.count += times;
         if value > 0.0 {
+            budget.reserve_in_map(&mut self.positive)?;
             *self.positive.entry(bucket(value)).or_default() += times;
         } else if value < 0.0 {
+            budget.reserve_in_map(&mut self.negative)?;
             *self.negative.entry(bucket(-value)).or_default() += times;
         } else {
             self.zero += times;
         }
+        Ok(())
     }
 
-    fn merge(&mut self, other: &Sketch) {
+    fn memory(&self) -> usize {
+        size_of::<Self>() + map_bytes(&self.positive) + map_bytes(&self.negative)
+    }
+
+    fn merge(&mut self, other: &Sketch, budget: &Budget) -> Result<(), ExecError> {
         for (own, others) in [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)] {
             for (bucket, count) in others {
+                budget.reserve_in_map(own)?;
                 *own.entry(*bucket).or_default() += count;
             }
         }
         self.zero += other.zero;
         self.count += other.count;
+        Ok(())
     }
 
     fn quantile(&self, phi: f64) -> Option<f64> {
@@ -137,48 +168,58 @@ impl Default for Quantiles {
 }
 
 impl Quantiles {
-    /// Takes in a number; tells the bytes that it takes.
-    pub(crate) fn add(&mut self, number: Number) -> usize {
+    /// Takes in a number.
+    #[inline]
+    pub(crate) fn add(&mut self, number: Number, budget: &Budget) -> Result<(), ExecError> {
         match self {
             Quantiles::Exact(numbers) => {
-                let bytes = if numbers.add(number, 1) { size_of::<(i128, i32, u64)>() } else { 0 };
-                self.bound();
-                bytes
+                numbers.add(number, 1, budget)?;
+                self.bound(budget)
             }
-            Quantiles::Sketch(sketch) => {
-                sketch.add(number, 1);
-                0
-            }
+            Quantiles::Sketch(sketch) => sketch.add(number, 1, budget),
         }
     }
 
-    fn bound(&mut self) {
+    fn bound(&mut self, budget: &Budget) -> Result<(), ExecError> {
         if let Quantiles::Exact(numbers) = self
             && numbers.len() > QUANTILE_EXACT_VALUES_MAX
         {
             let mut sketch = Sketch::default();
-            numbers.iter().for_each(|(n, times)| sketch.add(n, times));
+            budget.charge(sketch.memory())?;
+            numbers.iter().try_for_each(|(n, times)| sketch.add(n, times, budget))?;
+            budget.release(numbers.memory());
             *self = Quantiles::Sketch(Box::new(sketch));
+        }
+        Ok(())
+    }
+
+    /// Bytes of memory beside itself.
+    pub(crate) fn memory(&self) -> usize {
+        match self {
+            Quantiles::Exact(numbers) => numbers.memory(),
+            Quantiles::Sketch(sketch) => sketch.memory(),
         }
     }
 
-    pub(crate) fn merge(&mut self, other: Quantiles) {
-        match (&mut *self, other) {
-            (Quantiles::Exact(own), Quantiles::Exact(others)) => {
-                others.iter().for_each(|(n, times)| {
-                    own.add(n, times);
-                });
-                self.bound();
-            }
-            (Quantiles::Sketch(own), Quantiles::Sketch(other)) => own.merge(&other),
-            (Quantiles::Sketch(own), Quantiles::Exact(others)) => {
-                others.iter().for_each(|(n, times)| own.add(n, times))
-            }
-            (Quantiles::Exact(own), Quantiles::Sketch(mut other)) => {
-                own.iter().for_each(|(n, times)| other.add(n, times));
-                *self = Quantiles::Sketch(other);
-            }
+    /// Takes in those of others, and gives back what these took.
+    pub(crate) fn merge(&mut self, mut other: Quantiles, budget: &Budget) -> Result<(), ExecError> {
+        if let (Quantiles::Exact(_), Quantiles::Sketch(_)) = (&*self, &other) {
+            std::mem::swap(self, &mut other);
         }
+        match (&mut *self, &other) {
+            (Quantiles::Exact(own), Quantiles::Exact(others)) => {
+                others.iter().try_for_each(|(n, times)| own.add(n, times, budget))?;
+                self.bound(budget)?;
+            }
+            (Quantiles::Sketch(own), Quantiles::Sketch(other)) => own.merge(other, budget)?,
+            (Quantiles::Sketch(own), Quantiles::Exact(others)) => {
+                others.iter().try_for_each(|(n, times)| own.add(n, times, budget))?;
+            }
+            // They changed places above.
+            (Quantiles::Exact(_), Quantiles::Sketch(_)) => {}
+        }
+        budget.release(other.memory());
+        Ok(())
     }
 
     /// The value at a share `phi` of the sorted values.
@@ -193,6 +234,11 @@ impl Quantiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::Limits;
+
+    fn budget() -> Budget<'static> {
+        Budget::new(Limits::default(), None)
+    }
 
     #[test]
     fn ranks_do_not_slip_in_binary() {
@@ -209,7 +255,7 @@ mod tests {
         for (phi, expect) in [(0.0, 15), (0.05, 15), (0.3, 20), (0.4, 20), (0.5, 35), (0.95, 50), (1.0, 50)] {
             let mut quantiles = Quantiles::default();
             for n in [50i64, 15, 40, 20, 35] {
-                quantiles.add(Number::from(n));
+                quantiles.add(Number::from(n), &budget()).unwrap();
             }
             assert_eq!(quantiles.quantile(phi), Some(Number::from(expect as i64)), "{phi}");
         }
@@ -218,10 +264,10 @@ mod tests {
 
     #[test]
     fn many_of_few_values_are_exact() {
-        let mut quantiles = Quantiles::default();
+        let (mut quantiles, budget) = (Quantiles::default(), budget());
         let values = ["1.5", "-2", "1e30", "1.50", "7", "100e-2", "1"];
         for i in 0..10 * QUANTILE_EXACT_VALUES_MAX {
-            quantiles.add(Number::parse(values[i % values.len()]).unwrap());
+            quantiles.add(Number::parse(values[i % values.len()]).unwrap(), &budget).unwrap();
         }
         for (phi, expect) in [(0.1, "-2"), (0.2, "1"), (0.5, "1.5"), (0.8, "7"), (1.0, "1e30")] {
             assert_eq!(quantiles.quantile(phi), Number::parse(expect), "{phi}");
@@ -232,14 +278,17 @@ mod tests {
     fn sketch_is_near_and_does_not_depend_on_order() {
         let n = 3 * QUANTILE_EXACT_VALUES_MAX as i64;
         let value = |i: i64| Number::from((i * 7919) % n - 100);
-        let mut whole = Quantiles::default();
+        let (mut whole, budget) = (Quantiles::default(), budget());
+        // What they take with nothing in them is charged by who makes them.
+        budget.charge(3 * whole.memory()).unwrap();
         let mut parts = [Quantiles::default(), Quantiles::default()];
         for i in 0..n {
-            whole.add(value(i));
-            parts[usize::from(i % 5 == 0)].add(value(i));
+            whole.add(value(i), &budget).unwrap();
+            parts[usize::from(i % 5 == 0)].add(value(i), &budget).unwrap();
         }
         let [mut a, b] = parts;
-        a.merge(b);
+        a.merge(b, &budget).unwrap();
+        assert_eq!(budget.charged(), (whole.memory() + a.memory()) as u64);
         for phi in [0.001, 0.01, 0.5, 0.95, 0.999] {
             let exact = (phi * n as f64).ceil() - 1.0 - 100.0;
             let got = whole.quantile(phi).map_or(f64::NAN, Number::to_f64);

@@ -1,5 +1,6 @@
 //! Distinct byte strings, numbered in the order in which they came: compact, and with no allocation a string.
 
+use crate::exec::limits::Budget;
 use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher;
 
@@ -24,14 +25,6 @@ pub(crate) fn hash(key: &[u8]) -> u64 {
     hash ^ hash >> 29
 }
 
-/// Grows by half, not to the double: a table may be most of what a query keeps.
-#[inline]
-pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize) {
-    if list.capacity() - list.len() < more {
-        list.reserve_exact(more.max(list.len() / 2).max(SLOTS_MIN));
-    }
-}
-
 impl KeyTable {
     /// How many strings.
     pub(crate) fn len(&self) -> usize {
@@ -46,11 +39,12 @@ impl KeyTable {
         &self.bytes[start..self.ends[i] as usize]
     }
 
-    /// The number of a string, and whether it is new; `None` where the table can hold no more (4 GiB of strings).
+    /// The number of a string, and whether it is new; `None` where the budget has no room for it, or the table can hold
+    /// no more (4 GiB of strings). What the table takes is accounted for before it grows.
     #[inline]
-    pub(crate) fn insert(&mut self, hash: u64, key: &[u8]) -> Option<(u32, bool)> {
+    pub(crate) fn insert(&mut self, hash: u64, key: &[u8], budget: &Budget<'_>) -> Option<(u32, bool)> {
         if (self.len() + 1) * 4 > self.slots.len() * 3 {
-            self.grow();
+            self.grow(budget)?;
         }
         let mask = self.slots.len() - 1;
         let tag = hash >> 32;
@@ -68,8 +62,8 @@ impl KeyTable {
         }
         let end = u32::try_from(self.bytes.len() + key.len()).ok()?;
         let number = self.ends.len() as u32;
-        reserve(&mut self.bytes, key.len());
-        reserve(&mut self.ends, 1);
+        budget.reserve(&mut self.bytes, key.len()).ok()?;
+        budget.reserve(&mut self.ends, 1).ok()?;
         self.bytes.extend_from_slice(key);
         self.ends.push(end);
         self.slots[at] = tag << 32 | u64::from(number.checked_add(1)?);
@@ -85,8 +79,10 @@ impl KeyTable {
     }
 
     #[cold]
-    fn grow(&mut self) {
-        let size = (self.slots.len() * 2).max(SLOTS_MIN);
+    fn grow(&mut self, budget: &Budget<'_>) -> Option<()> {
+        let before = self.slots.len();
+        let size = (before * 2).max(SLOTS_MIN);
+        budget.charge(size * 8).ok()?;
         let old = std::mem::replace(&mut self.slots, vec![0; size]);
         for slot in old.into_iter().filter(|slot| *slot != 0) {
             let mut at = (slot >> 32) as usize & (size - 1);
@@ -95,6 +91,8 @@ impl KeyTable {
             }
             self.slots[at] = slot;
         }
+        budget.release(before * 8);
+        Some(())
     }
 
     /// Bytes of memory.
@@ -106,6 +104,7 @@ impl KeyTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::Limits;
     use proptest::prelude::*;
     use std::collections::HashMap;
 
@@ -113,13 +112,15 @@ mod tests {
         #[test]
         fn it_is_a_map(keys in proptest::collection::vec("[ab]{0,4}", 0..300), same_hash: bool) {
             let (mut table, mut map) = (KeyTable::default(), HashMap::new());
+            let budget = Budget::new(Limits::default(), None);
             for key in &keys {
                 // Whatever the hash, bytes decide.
                 let hash = if same_hash { 7 << 32 } else { hash(key.as_bytes()) };
                 let next = map.len() as u32;
                 let known = map.get(key).copied();
                 let expect = (*map.entry(key.clone()).or_insert(next), known.is_none());
-                prop_assert_eq!(table.insert(hash, key.as_bytes()), Some(expect));
+                prop_assert_eq!(table.insert(hash, key.as_bytes(), &budget), Some(expect));
+                prop_assert_eq!(budget.charged(), table.memory() as u64);
             }
             prop_assert_eq!(table.len(), map.len());
             map.iter().for_each(|(key, number)| assert_eq!(table.get(*number), key.as_bytes()));

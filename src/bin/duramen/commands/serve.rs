@@ -42,6 +42,7 @@ impl Args {
         let mut options = options_in(&folder)?;
         options.merge = !self.no_merge;
         options.audit = Some("server".into());
+        options.memory_freed = crate::heap::given_back();
         config.encryption.apply(&mut options);
         config.memory.apply(&mut options);
         let store = Store::open_with(&folder, options)?;
