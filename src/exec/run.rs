@@ -155,6 +155,12 @@ impl<'c> Execution<'c> {
         budget: &Budget<'_>,
     ) -> Result<Vec<Counted>, ExecError> {
         let work = |counted: &mut Counted, unit: usize| -> Result<(), ExecError> {
+            if let Some(info) = scan.whole(unit)
+                && counted.add_unread(info, grouping, budget)?
+            {
+                scan.note_metadata(info.rows);
+                return Ok(());
+            }
             let Some(candidate) = scan.candidate(unit)? else { return Ok(()) };
             let block = &**candidate.view.block();
             if candidate.all && counted.add_whole_block(block, candidate.info, grouping, budget)? {

@@ -3,6 +3,7 @@
 use super::filter::bits::Bits;
 use super::limits::Budget;
 use super::missing::Missed;
+use super::predicate::Predicate;
 use super::prune::{Decision, PrunedBy, Pruner, zone};
 use super::view::BlockView;
 use super::{ExecError, Plan, parallel};
@@ -191,6 +192,13 @@ impl<'a> Scan<'a> {
     pub(crate) fn handle(&self, unit: usize) -> Result<Arc<dyn Block>, ExecError> {
         let unit = self.units[unit];
         Ok(self.sources[unit.source].block(unit.block)?)
+    }
+
+    /// What is known of a block of which every row matches, whatever is in them: it need not be read for that.
+    pub(crate) fn whole(&self, unit: usize) -> Option<BlockInfo> {
+        let at = self.units[unit];
+        let is_whole = matches!(self.plan.predicate(), Predicate::True) && self.plan.span().covers(at.info.time);
+        (is_whole && !self.is_left_out(unit) && self.known_damage(at).is_none()).then_some(at.info)
     }
 
     /// Decides about a block; `None` where it is left out.

@@ -17,8 +17,19 @@ pub fn fold_char(c: char) -> impl Iterator<Item = char> {
 
 /// Appends the folded text.
 pub fn fold_into(text: &str, out: &mut String) {
-    for c in text.chars() {
-        if c.is_ascii() { out.push(c.to_ascii_lowercase()) } else { out.extend(fold_char(c)) }
+    let mut rest = text;
+    loop {
+        // Most texts are ASCII, which is folded many bytes at a time.
+        let ascii = rest.bytes().position(|b| !b.is_ascii()).unwrap_or(rest.len());
+        let (plain, more) = rest.split_at(ascii);
+        let from = out.len();
+        out.push_str(plain);
+        if let Some(plain) = out.get_mut(from..) {
+            plain.make_ascii_lowercase();
+        }
+        let Some(c) = more.chars().next() else { return };
+        out.extend(fold_char(c));
+        rest = &more[c.len_utf8()..];
     }
 }
 

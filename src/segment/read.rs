@@ -271,13 +271,18 @@ impl SegmentBlock {
     }
 }
 
+/// Bytes of a block that are read at first. The header of a block of 50 columns takes 7 KB.
+const HEADER_BYTES_GUESSED: usize = 12 << 10;
+
 fn load_header(segment: &SegmentReader, block: usize) -> Result<Header, StorageError> {
     let place = segment.footer.blocks[block];
     let file = &segment.file;
     let damage = |e: DecodeError, at: u64| StorageError::from(e.within(at).in_file(file.path()));
-    let mut head = vec![0; BLOCK_HEAD_BYTES];
-    file.read_exact_at(place.offset, &mut head)?;
-    let head = read_head(&head).map_err(|e| damage(e, place.offset))?;
+    // Most headers are read whole by one call.
+    let guess = usize::try_from(place.len).map_or(HEADER_BYTES_GUESSED, |len| len.min(HEADER_BYTES_GUESSED));
+    let mut begin = vec![0; guess.max(BLOCK_HEAD_BYTES)];
+    file.read_exact_at(place.offset, &mut begin)?;
+    let head = read_head(&begin[..BLOCK_HEAD_BYTES]).map_err(|e| damage(e, place.offset))?;
     let info = BlockInfo { rows: head.rows, time: head.time, seq: head.seq };
     if head.len != place.len || info != place.info {
         let e = DecodeError::new(
@@ -289,8 +294,12 @@ fn load_header(segment: &SegmentReader, block: usize) -> Result<Header, StorageE
         return Err(damage(e, place.offset));
     }
     let header_at = place.offset + BLOCK_HEAD_BYTES as u64;
-    let mut stored = vec![0; head.header_stored as usize];
-    file.read_exact_at(header_at, &mut stored)?;
+    let mut stored = begin.split_off(BLOCK_HEAD_BYTES);
+    let read = stored.len();
+    stored.resize(head.header_stored as usize, 0);
+    if read < stored.len() {
+        file.read_exact_at(header_at + read as u64, &mut stored[read..])?;
+    }
     let mut header = read_header(&head, &stored).map_err(|e| damage(DecodeError { offset: header_at, ..e }, 0))?;
     let zones = header.columns.iter_mut().map(|c| Arc::new(std::mem::take(&mut c.zone))).collect();
     let names = header.columns.iter().map(|c| Arc::from(&*c.name)).collect();

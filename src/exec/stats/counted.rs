@@ -103,11 +103,10 @@ impl Counted {
         self.add_keys(&[], rows, budget)
     }
 
-    /// Takes in a block of which every row matches from its zone maps and range of time alone; tells whether that was
-    /// possible.
-    pub(crate) fn add_whole_block(
+    /// Takes in a block of which every row matches, by what is known of it without opening it: how many rows it has, and
+    /// when; tells whether that was enough.
+    pub(crate) fn add_unread(
         &mut self,
-        block: &dyn Block,
         info: BlockInfo,
         grouping: &Grouping,
         budget: &Budget,
@@ -121,6 +120,25 @@ impl Counted {
                 }
                 self.add_keys(&[first], info.rows, budget)?;
             }
+            _ => return Ok(false),
+        }
+        self.check(budget)?;
+        Ok(true)
+    }
+
+    /// Takes in a block of which every row matches from its zone maps and range of time alone; tells whether that was
+    /// possible.
+    pub(crate) fn add_whole_block(
+        &mut self,
+        block: &dyn Block,
+        info: BlockInfo,
+        grouping: &Grouping,
+        budget: &Budget,
+    ) -> Result<bool, ExecError> {
+        if self.add_unread(info, grouping, budget)? {
+            return Ok(true);
+        }
+        match &*grouping.keys {
             [key] => {
                 let Target::Field(name) = &key.target else { return Ok(false) };
                 match block.zone(name)? {
