@@ -21,8 +21,8 @@ pub use header::{BUNDLE_VERSION, Dictionary, Engine, HEADER_BYTES, Header, Misma
 pub use list::{LIST_BLOCKS_MAX, TermList};
 pub use quads::Quads;
 pub use terms::{
-    Class, IDENTIFIER_BYTES_MIN, PADDING, TERM_RULES_VERSION, Term, Tokenizer, WORD_BYTES_MAX, class, hash_at, is_hex,
-    quad_text, term_hash,
+    Class, IDENTIFIER_BYTES_MIN, PADDING, TERM_RULES_VERSION, TERMS_AT_ONCE, Term, Tokenizer, WORD_BYTES_MAX, class,
+    hash_at, is_hex, quad_text, term_hash,
 };
 pub use view::{Bundle, check_bundle, engine_file, index_root};
 

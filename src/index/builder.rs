@@ -27,6 +27,7 @@ pub struct IndexBuilder {
     pub(super) tokenizer: Tokenizer,
     pub(super) block: Distinct,
     pub(super) seen: super::columns::Seen,
+    pub(super) waiting: super::columns::Waiting,
     bundle: BundleWriter,
     entries: Vec<BlockEntry>,
     digraphs: Vec<Digraphs>,

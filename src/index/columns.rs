@@ -1,11 +1,15 @@
 //! Takes the values of columns in, without writing them out as text where their form allows it.
 
 use super::IndexBuilder;
-use crate::format::bundle::{PADDING, Term, hash_at};
-use crate::record::{Column, Data, FixedForm, Tag, Tags, Texts, for_each_element, write_decimal, write_integer};
+use super::distinct::Distinct;
+use crate::format::bundle::{PADDING, Symbol, TERMS_AT_ONCE, Term, hash_at};
+use crate::record::{Column, Data, FixedForm, Tag, Tags, Texts, for_each_element, write_decimal};
 
 /// Numbers below this are remembered, so that each is taken in once a block.
 const SMALL_NUMBERS: u64 = 1 << 17;
+
+/// Values of hex digits after which it is looked whether all pairs of digits are there.
+const VALUES_AT_ONCE: usize = 128;
 
 /// Numbers that the block has.
 #[derive(Debug)]
@@ -34,6 +38,42 @@ impl Seen {
     }
 }
 
+/// Terms that will be taken in together.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// One after the other.
+    bytes: Vec<u8>,
+    /// Where each ends, and whether it is a whole.
+    ends: Vec<(usize, bool)>,
+}
+
+impl Waiting {
+    /// Adds a term of ASCII that is folded.
+    #[inline]
+    fn push(&mut self, bytes: &[u8], whole: bool, block: &mut Distinct) {
+        self.bytes.extend_from_slice(bytes);
+        self.ends.push((self.bytes.len(), whole));
+        if self.ends.len() == TERMS_AT_ONCE {
+            self.give(block);
+        }
+    }
+
+    /// Gives all to the block.
+    fn give(&mut self, block: &mut Distinct) {
+        self.bytes.extend_from_slice(&[0; PADDING]);
+        let mut terms = [Term::default(); TERMS_AT_ONCE];
+        let mut start = 0;
+        for (term, &(end, whole)) in terms.iter_mut().zip(&self.ends) {
+            let bytes = self.bytes.get(start..end).unwrap_or_default();
+            *term = Term { bytes, hash: hash_at(&self.bytes, start, bytes.len()), start, whole };
+            start = end;
+        }
+        block.add_all(terms.get(..self.ends.len()).unwrap_or_default());
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
 impl IndexBuilder {
     /// Adds the values of a column: of a dictionary its entries, of a constant the one, else all. Of an array, its
     /// JSON and each of its elements.
@@ -59,7 +99,7 @@ impl IndexBuilder {
     /// Adds texts, one after the other.
     pub fn add_texts(&mut self, texts: &Texts) {
         let block = &mut self.block;
-        self.tokenizer.terms_of_texts(&texts.bytes, &texts.ends, |term| block.add(term));
+        self.tokenizer.terms_of_texts(&texts.bytes, &texts.ends, |terms| block.add_all(terms));
     }
 
     fn add_data(&mut self, data: &Data, tags: &Tags) {
@@ -89,6 +129,7 @@ impl IndexBuilder {
                 }
             }
         }
+        self.waiting.give(&mut self.block);
     }
 
     fn add_value(&mut self, tag: Tag, text: &[u8]) {
@@ -101,82 +142,91 @@ impl IndexBuilder {
         }
     }
 
-    /// Adds a word of ASCII that is folded, from a buffer that ends in [`PADDING`] zeros.
     #[inline]
-    fn add_padded(&mut self, padded: &[u8], start: usize, end: usize, whole: bool) {
-        let bytes = padded.get(start..end).unwrap_or_default();
-        self.block.add(Term { bytes, hash: hash_at(padded, start, bytes.len()), start, whole });
+    fn add_word(&mut self, word: &[u8]) {
+        self.waiting.push(word, false, &mut self.block);
     }
 
     fn add_integer(&mut self, n: i64) {
         if !self.seen.first(n.unsigned_abs()) {
             return;
         }
-        let mut digits = [0u8; 20 + PADDING];
+        let mut digits = [0; 20];
         let start = write_digits(n.unsigned_abs(), &mut digits);
-        self.add_padded(&digits, start, 20, false);
+        self.add_word(&digits[start..]);
     }
 
     fn add_decimal(&mut self, n: i64, places: u8) {
         let Some(unit) = 10u64.checked_pow(u32::from(places)).filter(|_| places > 0) else {
+            self.waiting.give(&mut self.block);
             let mut text = Vec::new();
             write_decimal(n, places, &mut text);
             return self.add_value(Tag::Number, &text);
         };
         let (whole, part) = (n.unsigned_abs() / unit, n.unsigned_abs() % unit);
         if self.seen.first(whole) {
-            let mut digits = [0u8; 20 + PADDING];
+            let mut digits = [0; 20];
             let start = write_digits(whole, &mut digits);
-            self.add_padded(&digits, start, 20, false);
+            self.add_word(&digits[start..]);
         }
-        let mut digits = [b'0'; 20 + PADDING];
-        digits[20..].fill(0);
+        let mut digits = [b'0'; 20];
         write_digits(part, &mut digits);
-        self.add_padded(&digits, 20 - usize::from(places).min(20), 20, false);
+        self.add_word(&digits[20 - usize::from(places).min(20)..]);
     }
 
     fn add_ipv4(&mut self, address: &[u8; 4]) {
-        let mut text = Vec::with_capacity(16 + PADDING);
-        for (i, byte) in address.iter().enumerate() {
-            if i > 0 {
-                text.push(b'.');
-            }
+        let (mut text, mut end) = ([b'.'; 16], 0);
+        for byte in address {
             self.add_integer(i64::from(*byte));
-            write_integer(i64::from(*byte), &mut text);
+            let mut digits = [0; 20];
+            let start = write_digits(u64::from(*byte), &mut digits);
+            text[end..end + 20 - start].copy_from_slice(&digits[start..]);
+            end += 20 - start + 1;
         }
-        let end = text.len();
-        text.resize(end + PADDING, 0);
-        self.add_padded(&text, 0, end, true);
+        self.waiting.push(&text[..end - 1], true, &mut self.block);
     }
 
     fn add_uuid(&mut self, uuid: &[u8; 16]) {
-        let mut hex = [0u8; 12 + PADDING];
+        let mut hex = [0; 12];
         write_hex(&uuid[..4], &mut hex);
-        self.add_padded(&hex, 0, 8, false);
+        self.add_word(&hex[..8]);
         for quad in uuid[4..10].as_chunks().0 {
             self.block.add_quad(u16::from_be_bytes(*quad));
         }
         write_hex(&uuid[10..], &mut hex);
-        self.add_padded(&hex, 0, 12, false);
+        self.add_word(&hex);
     }
 
     /// Values of a prefix that is part of the digits' word.
     fn add_hex(&mut self, prefix: &[u8], width: usize, bytes: &[u8]) {
         let mut text = prefix.to_ascii_lowercase();
-        let end = text.len() + 2 * width;
-        text.resize(end + PADDING, 0);
-        if width == 0 || end == 0 {
-            return self.add_padded(&text, 0, end, false);
+        text.resize(text.len() + 2 * width, 0);
+        if width == 0 || text.is_empty() {
+            return self.add_word(&text);
         }
-        for value in bytes.chunks_exact(width) {
-            write_hex(value, &mut text[prefix.len()..]);
-            self.add_padded(&text, 0, end, false);
+        // All pairs of digits are there soon; then those of one value are of all.
+        let first = prefix.last().map_or(Symbol::EDGE, |b| Symbol::of(b.to_ascii_lowercase()));
+        for values in bytes.chunks(width * VALUES_AT_ONCE) {
+            for value in values.chunks_exact(width) {
+                write_hex(value, &mut text[prefix.len()..]);
+                self.add_word(&text);
+            }
+            if !self.block.digraphs_known {
+                self.waiting.give(&mut self.block);
+                self.block.digraphs_known = self.block.digraphs.has_all_digits_after(first);
+                if self.block.digraphs_known {
+                    // None of these values may have been of the filter so far.
+                    self.block.digraphs.insert(&text);
+                }
+            }
         }
+        self.waiting.give(&mut self.block);
+        self.block.digraphs_known = false;
     }
 }
 
 /// Writes a number so that it ends before byte 20; where it begins.
-fn write_digits(mut n: u64, digits: &mut [u8; 20 + PADDING]) -> usize {
+fn write_digits(mut n: u64, digits: &mut [u8; 20]) -> usize {
     let mut at = 20;
     loop {
         at -= 1;

@@ -30,6 +30,8 @@ pub(super) struct Distinct {
     pub quads: Quads,
     /// Digraphs of the words in the filter.
     pub digraphs: Digraphs,
+    /// Are those of the words that come now known to be there?
+    pub digraphs_known: bool,
 }
 
 impl Default for Distinct {
@@ -42,11 +44,21 @@ impl Default for Distinct {
             filtered_distinct: true,
             quads: Quads::default(),
             digraphs: Digraphs::default(),
+            digraphs_known: false,
         }
     }
 }
 
 impl Distinct {
+    /// Takes some terms in. The table is larger than what is near, and most terms of a large block are new to it: so their
+    /// places are all fetched first, for which memory is waited for once.
+    pub fn add_all(&mut self, terms: &[Term<'_>]) {
+        let mask = self.slots.len() - 1;
+        let fetched = terms.iter().fold(0, |any, term| any | self.slots[(term.hash >> 32) as usize & mask]);
+        std::hint::black_box(fetched);
+        terms.iter().for_each(|term| self.add(*term));
+    }
+
     /// Takes a term in.
     #[inline]
     pub fn add(&mut self, term: Term<'_>) {
@@ -88,7 +100,7 @@ impl Distinct {
             Class::Quad(quad) => return self.quads.insert(quad),
             Class::Identifier => {
                 self.filtered.push(term.hash);
-                if !term.whole {
+                if !term.whole && !self.digraphs_known {
                     self.digraphs.insert(term.bytes);
                 }
                 self.filtered.len() as u64 | FILTERED
@@ -146,6 +158,7 @@ impl Distinct {
         self.filtered_distinct = true;
         self.quads.clear();
         self.digraphs = Digraphs::default();
+        self.digraphs_known = false;
     }
 }
 

@@ -8,6 +8,8 @@ use super::distinct::{PROBES_MAX, Words};
 
 /// Slots of the table at first: a small segment has a few hundred words.
 const SLOTS_MIN: usize = 1 << 10;
+/// Words that are fetched at once.
+const WORDS_AT_ONCE: usize = 32;
 /// Blocks that one mask tells of.
 const WINDOW_BLOCKS: u32 = 64;
 
@@ -57,8 +59,15 @@ impl Postings {
         if words.len() == 0 {
             self.empty.push(self.blocks);
         }
-        for (word, hash) in words.iter() {
-            self.add(word, hash);
+        let mut group = [(&[][..], 0); WORDS_AT_ONCE];
+        let mut all = words.iter();
+        loop {
+            let count = group.iter_mut().zip(&mut all).map(|(place, word)| *place = word).count();
+            if count == 0 {
+                break;
+            }
+            self.fetch(&group[..count]);
+            group[..count].iter().for_each(|(word, hash)| self.add(word, *hash));
         }
         self.tokens += words.len() as u64;
         self.blocks += 1;
@@ -86,6 +95,15 @@ impl Postings {
 
     fn word(&self, entry: &Entry) -> &[u8] {
         &self.bytes[entry.start as usize..entry.start as usize + usize::from(entry.len)]
+    }
+
+    /// Fetches what is known of words, of all of them before any is looked at: so memory is waited for once.
+    fn fetch(&self, words: &[(&[u8], u64)]) {
+        let Some(mask) = self.slots.len().checked_sub(1) else { return };
+        let mut slots = [0; WORDS_AT_ONCE];
+        slots.iter_mut().zip(words).for_each(|(slot, (_, hash))| *slot = self.slots[(hash >> 32) as usize & mask]);
+        let entries = slots.iter().filter_map(|slot| self.entries.get((*slot as u32 as usize).checked_sub(1)?));
+        std::hint::black_box(entries.fold(0, |any, entry| any | entry.first));
     }
 
     #[inline]

@@ -10,6 +10,7 @@ use crate::record::{Codes, Column, Data, FixedForm, Tag, Tags, TermIndex, TermQu
 use proptest::prelude::*;
 use regex_automata::dfa::{StartKind, dense};
 use regex_automata::util::syntax;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Bytes of something else before the bundle, so that offsets are seen to count.
@@ -265,6 +266,13 @@ fn columns_hold_what_their_texts_hold() {
     ["Entry one", "two"].iter().for_each(|t| entries.push(t.as_bytes()));
     let hex = FixedForm::Hex { prefix: (*b"Req_").into(), width: 8 };
     let odd = FixedForm::Hex { prefix: (*b"x: 1.2.3.").into(), width: 1 };
+    let mut many = Texts::default();
+    (0..3000).for_each(|n| many.push(format!("GET /a/{n} é{}", n * n).as_bytes()));
+    let dice = RefCell::new(Dice(5));
+    let many_hex = |prefix: &str, byte: &dyn Fn(usize) -> u8| {
+        let form = FixedForm::Hex { prefix: prefix.as_bytes().into(), width: 8 };
+        one(Tag::String, Data::Fixed { form, bytes: (0..16_000).map(byte).collect() })
+    };
     let columns = [
         one(Tag::Bool, Data::Constant { len: 3, text: (*b"true").into() }),
         one(Tag::String, Data::Dictionary { entries: Box::new(Data::Plain(entries)), codes: Codes::U8(vec![0, 1, 0]) }),
@@ -275,6 +283,11 @@ fn columns_hold_what_their_texts_hold() {
         one(Tag::String, Data::Fixed { form: hex, bytes: (7..39).collect() }),
         one(Tag::String, Data::Fixed { form: odd, bytes: vec![4, 0x12] }),
         one(Tag::Array, Data::Plain(plain)),
+        one(Tag::String, Data::Plain(many)),
+        many_hex("q_", &|_| dice.borrow_mut().next(256) as u8),
+        many_hex("", &|_| dice.borrow_mut().next(256) as u8),
+        // Words first, of which none is in the filter.
+        many_hex("Ab_", &|i| if i < 1600 { [0xaa, 0xbc, 0xfe][i % 3] } else { dice.borrow_mut().next(256) as u8 }),
     ];
     // By columns and by texts, the same terms are there, so that a reader of the one finds those of the other.
     let (mut by_column, mut by_text) = (IndexBuilder::new(), IndexBuilder::new());

@@ -91,6 +91,11 @@ impl ZoneMap {
                 }
                 zone.values = column.len() as u32;
             }
+            Data::Plain(texts)
+                if matches!(column.tags, super::Tags::One(Tag::Number | Tag::String)) && !texts.is_empty() =>
+            {
+                zone.of_texts(texts, column.tag(0));
+            }
             Data::Integer(_) | Data::Decimal { .. } | Data::Fixed { .. } | Data::Plain(_) => {
                 for i in 0..column.len() {
                     let text = column.text(i, &mut buffer);
@@ -99,6 +104,31 @@ impl ZoneMap {
             }
         }
         zone
+    }
+
+    /// What is known of strings or numbers. Most texts are neither the least nor the greatest, and no numbers, which their
+    /// first bytes tell.
+    fn of_texts(&mut self, texts: &super::Texts, tag: Tag) {
+        let boundary = |all: &str| texts.ends.iter().all(|&end| all.is_char_boundary(end as usize));
+        let is_text = std::str::from_utf8(&texts.bytes).is_ok_and(boundary);
+        let (mut low, mut high) = (0, 0);
+        for i in 0..texts.len() {
+            let text = texts.get(i);
+            let key = first_eight(text);
+            if let Some(&first) = text.first()
+                && low < key
+                && key < high
+                && is_text
+            {
+                self.values += 1;
+                if begins_number(first) {
+                    self.add_number(std::str::from_utf8(text).unwrap_or_default());
+                }
+                continue;
+            }
+            self.add(tag, std::str::from_utf8(text).unwrap_or_default(), 1);
+            (low, high) = (first_eight(&self.min), first_eight(&self.max.0));
+        }
     }
 
     /// Values of which none is empty and nothing is known of the texts' order.
@@ -181,6 +211,14 @@ impl ZoneMap {
     }
 }
 
+/// The first bytes of a text as a number: of two that differ, the texts are in the same order.
+fn first_eight(text: &[u8]) -> u64 {
+    let mut eight = [0; 8];
+    let len = text.len().min(8);
+    eight[..len].copy_from_slice(&text[..len]);
+    u64::from_be_bytes(eight)
+}
+
 /// May a number begin with this byte?
 fn begins_number(b: u8) -> bool {
     b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.')
@@ -248,6 +286,26 @@ mod tests {
                 let of = |data: Data| ZoneMap::of(&Column { tags: Tags::One(tag), data });
                 let as_bytes = Data::Fixed { form: form.clone(), bytes: bytes.clone() };
                 prop_assert_eq!(of(as_bytes), of(Data::Plain(plain.clone())));
+            }
+        }
+
+        #[test]
+        fn texts_together_are_as_one_by_one(
+            values in proptest::collection::vec(prop_oneof!["[a-cé]{0,10}", "(10|a){30,36}", "-?[0-9]{1,3}(ms)?", "\\PC{0,3}"], 0..60),
+            cut in any::<bool>(),
+        ) {
+            let mut texts = Texts::default();
+            values.iter().for_each(|value| texts.push(value.as_bytes()));
+            if cut {
+                // Perhaps within a character.
+                texts.ends.iter_mut().step_by(2).for_each(|end| *end = end.saturating_sub(1));
+                texts.ends.sort_unstable();
+            }
+            for tag in [Tag::Number, Tag::String] {
+                let mut expect = ZoneMap::default();
+                (0..texts.len()).for_each(|i| expect.add(tag, std::str::from_utf8(texts.get(i)).unwrap_or_default(), 1));
+                let column = Column { tags: Tags::One(tag), data: Data::Plain(texts.clone()) };
+                prop_assert_eq!(ZoneMap::of(&column), expect);
             }
         }
 

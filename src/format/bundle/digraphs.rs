@@ -79,6 +79,14 @@ impl Digraphs {
         }
     }
 
+    /// Do all hex digits follow this symbol and each other, and does a word end in each? Then a further word of them that
+    /// begins so has no pair that is not there.
+    pub fn has_all_digits_after(&self, first: Symbol) -> bool {
+        let digits = || b"0123456789abcdef".iter().map(|&b| Symbol::of(b));
+        digits()
+            .all(|b| self.follows(first, b) && self.follows(b, Symbol::EDGE) && digits().all(|a| self.follows(a, b)))
+    }
+
     /// May the second symbol follow the first?
     #[inline]
     pub fn follows(&self, a: Symbol, b: Symbol) -> bool {
@@ -148,6 +156,18 @@ mod tests {
         ] {
             assert_eq!(d.may_have(part.as_bytes(), left, right), expect, "{part}");
         }
+        let digits = "0123456789abcdef";
+        let pairs = |first: char| digits.chars().map(move |second| format!("{first}{second}"));
+        let all: Vec<String> = digits.chars().flat_map(pairs).collect();
+        let mut full = Digraphs::default();
+        for pair in &all {
+            assert!(!full.has_all_digits_after(Symbol::EDGE), "{pair}");
+            full.insert(pair.as_bytes());
+        }
+        assert!(full.has_all_digits_after(Symbol::EDGE) && !full.has_all_digits_after(Symbol::of(b'_')));
+        let before = full.clone();
+        full.insert(digits.as_bytes());
+        assert_eq!(full, before);
         let mut bytes = Vec::new();
         d.encode(&mut bytes);
         assert_eq!(bytes.len(), DIGRAPHS_BYTES);

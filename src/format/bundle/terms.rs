@@ -52,10 +52,15 @@ pub fn class(word: &[u8]) -> Class {
     if word.len() < IDENTIFIER_BYTES_MIN {
         return Class::Word;
     }
-    let digits = word.iter().filter(|b| b.is_ascii_digit()).count();
+    let mut digits = 0;
+    for b in word {
+        digits += usize::from(b.is_ascii_digit());
+        if digits == 4 {
+            return Class::Identifier;
+        }
+    }
     let identifier = match digits {
         0 => false,
-        4.. => true,
         _ => {
             let changes = word.windows(2).filter(|w| w[0].is_ascii_digit() != w[1].is_ascii_digit()).count();
             (word.len() >= 8 && word.iter().all(|&b| is_hex(b))) || (digits >= 2 && changes >= 2) || word.len() > 24
@@ -131,8 +136,11 @@ pub fn term_hash(term: &[u8]) -> u64 {
 /// Bytes of texts that are folded at a time.
 const RUN_BYTES: usize = 16 << 10;
 
+/// Terms that come together at most where a text is one of many: so many places of a table can be looked at at once.
+pub const TERMS_AT_ONCE: usize = 32;
+
 /// A term of a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Term<'a> {
     /// Its bytes, folded.
     pub bytes: &'a [u8],
@@ -193,9 +201,9 @@ impl Tokenizer {
         }
     }
 
-    /// Calls `each` with the terms of texts that stand one after the other, each of which ends where `ends` says. What is no
-    /// UTF-8 has no terms.
-    pub fn terms_of_texts(&mut self, bytes: &[u8], ends: &[u32], mut each: impl FnMut(Term<'_>)) {
+    /// Calls `each` with the terms of texts that stand one after the other, each of which ends where `ends` says, some terms
+    /// at a time. What is no UTF-8 has no terms.
+    pub fn terms_of_texts(&mut self, bytes: &[u8], ends: &[u32], mut each: impl FnMut(&[Term<'_>])) {
         let (mut ends, mut start) = (ends, 0usize);
         while let Some(&first) = ends.first() {
             // As much at a time as stays in the nearest cache, and one text at least.
@@ -204,19 +212,20 @@ impl Tokenizer {
             let (now, rest) = ends.split_at(run);
             let end = now.last().map_or(start, |&end| end as usize);
             let part = bytes.get(start..end).unwrap_or_default();
-            let texts = now
-                .iter()
-                .scan(0, |from, &end| Some(std::mem::replace(from, end as usize - start)..end as usize - start));
+            let mut from = 0;
+            let texts = now.iter().map(|&end| std::mem::replace(&mut from, end as usize - start)..end as usize - start);
             if part.is_ascii() {
                 self.folded.clear();
                 self.folded.extend_from_slice(part);
                 self.folded.make_ascii_lowercase();
                 self.folded.extend_from_slice(&[0; PADDING]);
-                texts.for_each(|text| scan_ascii(&self.folded, text.start, text.end, &mut each));
+                let mut group = Group::new(&mut each);
+                texts.for_each(|text| scan_ascii(&self.folded, text.start, text.end, &mut |term| group.push(term)));
+                group.end();
             } else {
                 let texts =
                     texts.map(|text| std::str::from_utf8(part.get(text).unwrap_or_default()).unwrap_or_default());
-                texts.for_each(|text| self.terms(text, &mut each));
+                texts.for_each(|text| self.terms(text, |term| each(&[term])));
             }
             (ends, start) = (rest, end);
         }
@@ -255,7 +264,7 @@ impl Tokenizer {
 
 /// Calls `each` with the terms of ASCII bytes in part of a buffer that has [`PADDING`] more at its end.
 #[inline]
-fn scan_ascii(buffer: &[u8], from: usize, end: usize, each: &mut impl FnMut(Term<'_>)) {
+fn scan_ascii<'a>(buffer: &'a [u8], from: usize, end: usize, each: &mut impl FnMut(Term<'a>)) {
     let mut windows = Windows::default();
     let mut at = from;
     while at < end {
@@ -269,6 +278,31 @@ fn scan_ascii(buffer: &[u8], from: usize, end: usize, each: &mut impl FnMut(Term
         if start < at {
             windows.word(buffer, start, at, each);
         }
+    }
+}
+
+/// Terms that are handed on together.
+struct Group<'a, F> {
+    terms: [Term<'a>; TERMS_AT_ONCE],
+    len: usize,
+    each: F,
+}
+
+impl<'a, F: FnMut(&[Term<'a>])> Group<'a, F> {
+    fn new(each: F) -> Self {
+        Group { terms: [Term::default(); TERMS_AT_ONCE], len: 0, each }
+    }
+    #[inline]
+    fn push(&mut self, term: Term<'a>) {
+        self.terms[self.len] = term;
+        self.len += 1;
+        if self.len == TERMS_AT_ONCE {
+            self.end();
+        }
+    }
+    fn end(&mut self) {
+        (self.each)(&self.terms[..self.len]);
+        self.len = 0;
     }
 }
 
@@ -289,7 +323,7 @@ struct Windows {
 
 impl Windows {
     #[inline]
-    fn word(&mut self, buffer: &[u8], start: usize, end: usize, each: &mut impl FnMut(Term<'_>)) {
+    fn word<'a>(&mut self, buffer: &'a [u8], start: usize, end: usize, each: &mut impl FnMut(Term<'a>)) {
         let term = |start: usize, whole| Term {
             bytes: buffer.get(start..end).unwrap_or_default(),
             hash: hash_at(buffer, start, end - start),
@@ -378,11 +412,15 @@ mod tests {
             ends.push(bytes.len() as u32);
             tokenizer.terms(text, |term| expect.push((term.bytes.to_vec(), term.hash, term.whole)));
         }
-        tokenizer.terms_of_texts(&bytes, &ends, |term| found.push((term.bytes.to_vec(), term.hash, term.whole)));
+        tokenizer.terms_of_texts(&bytes, &ends, |terms| {
+            found.extend(terms.iter().map(|term| (term.bytes.to_vec(), term.hash, term.whole)));
+        });
         assert_eq!(found, expect);
         // A text that begins within a character is none.
         let mut words = Vec::new();
-        tokenizer.terms_of_texts("a éb c".as_bytes(), &[3, 7], |term| words.push(term.bytes.to_vec()));
+        tokenizer.terms_of_texts("a éb c".as_bytes(), &[3, 7], |terms| {
+            words.extend(terms.iter().map(|term| term.bytes.to_vec()))
+        });
         assert!(words.is_empty(), "{words:?}");
     }
 
