@@ -131,6 +131,11 @@ impl<'a> Budget<'a> {
         self.memory_before.load(Ordering::Relaxed).max(self.charged())
     }
 
+    /// What it may keep at most, in bytes.
+    pub(crate) fn memory_max(&self) -> u64 {
+        self.limits.memory_bytes
+    }
+
     /// Memory that is accounted for.
     pub(crate) fn charged(&self) -> u64 {
         self.memory.load(Ordering::Relaxed)

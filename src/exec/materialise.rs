@@ -7,6 +7,33 @@ use crate::error::StorageError;
 use crate::record::{Field, Tag, Timestamp};
 use std::sync::Arc;
 
+/// Rows that are made at a time: few at first, since many queries end after a page.
+const BATCH_ROWS: std::ops::RangeInclusive<usize> = 64..=1024;
+/// Where the rows of one time take more than this, fewer are made the next time.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// How many rows are made at a time.
+#[derive(Debug)]
+pub(crate) struct BatchRows(usize);
+
+impl BatchRows {
+    /// At first, and no more than so many.
+    pub(crate) fn new(rows_max: usize) -> Self {
+        BatchRows((*BATCH_ROWS.start()).min(rows_max))
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0
+    }
+
+    /// The next time twice as many, or as many as fit if they are like these.
+    pub(crate) fn next(&mut self, made: &[Row]) {
+        let bytes: usize = made.iter().map(Row::memory).sum();
+        let fitting = made.len().saturating_mul(BATCH_BYTES).checked_div(bytes).unwrap_or(usize::MAX);
+        self.0 = (self.0 * 2).min(fitting).clamp(1, *BATCH_ROWS.end());
+    }
+}
+
 /// The names of columns that many blocks share, so that rows need no names of their own.
 #[derive(Debug)]
 pub(crate) struct Materialiser<'a> {
@@ -51,5 +78,28 @@ impl<'a> Materialiser<'a> {
             }
         }
         Ok(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_grow_and_large_rows_come_in_small_ones() {
+        let rows = |count: usize, bytes: usize| {
+            let mut row = Row::default();
+            row.push("a".into(), Tag::String, "x".repeat(bytes));
+            vec![row; count]
+        };
+        let mut batch = BatchRows::new(usize::MAX);
+        for (bytes, expect) in [(10, 128), (10, 256), (1 << 20, 7), (1 << 20, 7), (16 << 20, 1), (10, 2), (10, 4)] {
+            batch.next(&rows(batch.get().min(8), bytes));
+            assert_eq!(batch.get(), expect);
+        }
+        batch.next(&[]);
+        assert_eq!((batch.get(), BatchRows::new(3).get()), (8, 3));
+        (0..20).for_each(|_| batch.next(&rows(1, 10)));
+        assert_eq!(batch.get(), 1024);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::ExecError;
 use super::limits::Budget;
-use super::materialise::Materialiser;
+use super::materialise::{BatchRows, Materialiser};
 use super::parallel;
 use super::pipe::{Chain, Sink};
 use super::row::Row;
@@ -15,10 +15,10 @@ use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Rows that are made at a time: few at first, since many queries end after a page.
-const BATCH_ROWS: std::ops::RangeInclusive<usize> = 64..=1024;
 /// A block keeps its columns where more than this many of its rows are still to come.
 const KEEP_COLUMNS_ROWS_MIN: usize = 1024;
+/// And where columns take no more than one in so many bytes that the query may keep: the pipes behind need some, too.
+const KEEP_COLUMNS_SHARE: u64 = 2;
 
 /// The matching rows of a block that did not go out yet.
 struct Open {
@@ -31,6 +31,8 @@ struct Open {
     seqs: Arc<Vec<u64>>,
     memory: usize,
     keep_columns: bool,
+    /// Bytes of the columns that it keeps.
+    columns: usize,
 }
 
 impl Open {
@@ -55,7 +57,8 @@ pub(crate) fn run<'p>(
         blocks: Vec::new(),
         heads: BinaryHeap::new(),
         batch: Vec::new(),
-        batch_rows: (*BATCH_ROWS.start()).min(rows_max),
+        batch_rows: BatchRows::new(rows_max),
+        columns: 0,
         rows_left: rows_max,
         materialiser: Materialiser::new(scan.plan.wanted()),
         budget,
@@ -81,7 +84,7 @@ pub(crate) fn run<'p>(
         budget.charge(memory)?;
         let keep_columns = rows.len() > KEEP_COLUMNS_ROWS_MIN;
         let view = if keep_columns { candidate.view } else { BlockView::new(candidate.view.block().clone()) };
-        Ok(Some(Open { unit, view, rows, times, seqs, memory, keep_columns }))
+        Ok(Some(Open { unit, view, rows, times, seqs, memory, keep_columns, columns: 0 }))
     };
     // Work goes ahead: damage counts only where the query comes to that block.
     let work = |unit: usize| Ok(read(unit));
@@ -113,7 +116,9 @@ struct Merge<'m, 'b> {
     heads: BinaryHeap<(i64, u64, usize)>,
     /// Rows that go out together: block and row.
     batch: Vec<(usize, u32)>,
-    batch_rows: usize,
+    batch_rows: BatchRows,
+    /// Bytes of the columns that blocks keep.
+    columns: usize,
     rows_left: usize,
     materialiser: Materialiser<'m>,
     budget: &'m Budget<'b>,
@@ -148,7 +153,7 @@ impl Merge<'_, '_> {
                     self.heads.push((time, seq, block));
                 }
             }
-            if self.batch.len() >= self.batch_rows.min(self.rows_left) && self.flush(chain, sink)?.is_break() {
+            if self.batch.len() >= self.batch_rows.get().min(self.rows_left) && self.flush(chain, sink)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -159,13 +164,12 @@ impl Merge<'_, '_> {
     fn flush(&mut self, chain: &mut Chain<'_>, sink: &mut Sink<'_>) -> Result<ControlFlow<()>, ExecError> {
         self.budget.check()?;
         let batch = std::mem::take(&mut self.batch);
-        self.batch_rows = (self.batch_rows * 2).clamp(1, *BATCH_ROWS.end());
         let mut order: Vec<usize> = (0..batch.len()).collect();
         order.sort_unstable_by_key(|&i| batch[i]);
         let mut made: Vec<Option<Row>> = vec![None; batch.len()];
         for same in order.chunk_by(|&a, &b| batch[a].0 == batch[b].0) {
             let Some(block) = same.first().map(|&i| batch[i].0) else { continue };
-            let Some(Some(open)) = self.blocks.get(block) else { continue };
+            let Some(Some(open)) = self.blocks.get_mut(block) else { continue };
             let rows: Vec<u32> = same.iter().map(|&i| batch[i].1).collect();
             let of_block = self.materialiser.rows(&open.view, &rows, open.keep_columns);
             let is_damaged = of_block.is_err();
@@ -175,11 +179,27 @@ impl Merge<'_, '_> {
                 Err(error) => self.scan.leave_out(open.unit, error.into())?,
             }
             if open.rows.is_empty() || is_damaged {
-                self.budget.release(open.memory);
+                self.budget.release(open.memory + open.columns);
+                self.columns -= open.columns;
                 self.blocks[block] = None;
+            } else if open.keep_columns {
+                let more = open.view.memory().saturating_sub(open.columns);
+                let share = self.budget.memory_max() / KEEP_COLUMNS_SHARE;
+                if (self.columns + more) as u64 <= share && self.budget.charge(more).is_ok() {
+                    open.columns += more;
+                    self.columns += more;
+                } else {
+                    // They are read again in part.
+                    self.budget.release(open.columns);
+                    self.columns -= std::mem::take(&mut open.columns);
+                    open.view = BlockView::new(open.view.block().clone());
+                    open.keep_columns = false;
+                }
             }
         }
-        for row in made.into_iter().flatten() {
+        let made: Vec<Row> = made.into_iter().flatten().collect();
+        self.batch_rows.next(&made);
+        for row in made {
             self.rows_left = self.rows_left.saturating_sub(1);
             if chain.push(row, sink)?.is_break() {
                 return Ok(ControlFlow::Break(()));

@@ -1,7 +1,7 @@
 //! A sort as the first pipe: only its keys are read of all rows, the other columns of those that come out.
 
 use super::limits::Budget;
-use super::materialise::Materialiser;
+use super::materialise::{BatchRows, Materialiser};
 use super::pipe::{Chain, Sink, Sorter, add_rank, sort_key};
 use super::places::{Places, list_of};
 use super::plan::{SortOn, SortStep};
@@ -14,9 +14,6 @@ use super::view::{BlockView, FEW_ROWS_MAX};
 use super::{ExecError, order::Rank};
 use crate::record::{Block, Data, Field, Number, Tag, Tags, Zone};
 use std::cmp::Ordering;
-
-/// Rows that are made at a time.
-const BATCH_ROWS: usize = 1024;
 
 /// A row by its place: number of its block, and row.
 type RowRef = (u32, u32);
@@ -80,14 +77,19 @@ pub(crate) fn run<'p>(
         let Some(mut all) = sorters.next() else { return Ok(()) };
         sorters.try_for_each(|sorter| all.merge(sorter))?;
         let mut place = 0;
-        for batch in all.finish().chunks(BATCH_ROWS) {
+        let (refs, mut batch_rows) = (all.finish(), BatchRows::new(usize::MAX));
+        let mut left = refs.as_slice();
+        while !left.is_empty() {
             budget.check()?;
+            let batch;
+            (batch, left) = left.split_at(batch_rows.get().min(left.len()));
             let (rows, is_whole) = rows_of(scan, &materialiser, batch)?;
             if !is_whole && place == 0 {
                 // Nothing went out yet: others take the places of the rows that can't be read.
                 scan.begin_again(budget, charged);
                 continue 'again;
             }
+            batch_rows.next(&rows);
             for mut row in rows {
                 add_rank(&mut row, step, place);
                 place += 1;

@@ -43,6 +43,11 @@ impl BlockView {
         self.block.rows()
     }
 
+    /// Bytes of the columns that it keeps, about.
+    pub(crate) fn memory(&self) -> usize {
+        self.fields.borrow().values().flatten().map(Field::memory).sum()
+    }
+
     fn none(&self) -> Bits {
         Bits::none(self.rows() as usize)
     }

@@ -131,6 +131,19 @@ impl Presence {
 }
 
 impl Field {
+    /// Bytes of memory, about. Others may share them.
+    pub fn memory(&self) -> usize {
+        let rows = match &self.presence {
+            Presence::All => 0,
+            Presence::Rows(rows) => rows.len() * 4,
+        };
+        let tags = match &self.column.tags {
+            super::Tags::One(_) => 0,
+            super::Tags::Each(tags) => tags.len(),
+        };
+        rows + tags + self.column.data.memory()
+    }
+
     /// A row's value as type and text; `None` where the row lacks the field.
     pub fn get<'a>(&'a self, row: u32, buffer: &'a mut Vec<u8>) -> Option<(Tag, &'a str)> {
         let place = self.presence.place(row)?;

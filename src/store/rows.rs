@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Rows that go from the query's thread to its reader at a time.
 const ROWS_PER_MESSAGE: usize = 256;
+/// Fewer where these take so many bytes.
+const BYTES_PER_MESSAGE: usize = 1 << 20;
 /// Messages under way: with the one being filled, what a slow reader makes a query keep.
 const MESSAGES_MAX: usize = 4;
 /// How long a query waits for its reader before it looks again, at first and at most.
@@ -209,13 +211,14 @@ impl Out<'_> {
 
 /// Runs a query to its end; says whether that was told.
 fn run(execution: Execution<'_>, plan: &Plan, sources: &[Arc<dyn Source>], out: &Out<'_>) -> bool {
-    let mut batch = Vec::new();
+    let (mut batch, mut bytes) = (Vec::new(), 0);
     let mut first = true;
     let mut sink = |row: Row| {
+        bytes += row.memory();
         batch.push(row);
         // The first row goes at once: whoever asks for a few wants to see them.
-        if first || batch.len() >= ROWS_PER_MESSAGE {
-            first = false;
+        if first || batch.len() >= ROWS_PER_MESSAGE || bytes >= BYTES_PER_MESSAGE {
+            (first, bytes) = (false, 0);
             if !out.send(Message::Rows(std::mem::take(&mut batch))) {
                 return ControlFlow::Break(());
             }

@@ -20,11 +20,14 @@ pub(super) fn keep(row: Row, patterns: &[FieldPattern]) -> Row {
         } else if !has(&kept, &pattern.name)
             && let Some((tag, text)) = row.value(&Target::of(&pattern.name))
         {
+            // A name of its own for each row would take as much as a short value.
+            let own = row.cells.iter().find(|c| *c.name == *pattern.name);
+            let name = own.map_or_else(|| (&*pattern.name).into(), |c| c.name.clone());
             let text = match text {
                 Cow::Borrowed(text) => text.into(),
                 Cow::Owned(text) => text.into_boxed_str(),
             };
-            kept.push((&*pattern.name).into(), tag, text);
+            kept.push(name, tag, text);
         }
     }
     kept

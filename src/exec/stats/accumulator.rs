@@ -115,6 +115,7 @@ impl Accumulator {
     }
 
     /// Takes in a number, measured in units of its field.
+    #[inline]
     pub(crate) fn add_number(&mut self, number: Number, budget: &Budget) -> Result<(), ExecError> {
         match self {
             Accumulator::Sum(sum) => sum.add(number),

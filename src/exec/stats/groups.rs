@@ -179,8 +179,10 @@ impl Groups {
                 keys.push(value);
                 rest = after;
             }
-            let of_group = states.by_ref().take(width).zip(&grouping.functions);
-            let results: Vec<(Tag, String)> = of_group.map(|(s, f)| s.finish(f, budget)).collect::<Result<_, _>>()?;
+            let mut results = Vec::with_capacity(width);
+            for (state, function) in states.by_ref().take(width).zip(&grouping.functions) {
+                results.push(state.finish(function, budget)?);
+            }
             let first = order.by.iter().map(|on| match on.column {
                 OrderColumn::Key(i) => keys[i].with_text(|tag, text| Rank::of(tag, text, on.kind)),
                 OrderColumn::Function(i) => Rank::of(results[i].0, &results[i].1, on.kind),

@@ -174,12 +174,13 @@ impl Quantiles {
         match self {
             Quantiles::Exact(numbers) => {
                 numbers.add(number, 1, budget)?;
-                self.bound(budget)
+                if numbers.len() > QUANTILE_EXACT_VALUES_MAX { self.bound(budget) } else { Ok(()) }
             }
             Quantiles::Sketch(sketch) => sketch.add(number, 1, budget),
         }
     }
 
+    #[cold]
     fn bound(&mut self, budget: &Budget) -> Result<(), ExecError> {
         if let Quantiles::Exact(numbers) = self
             && numbers.len() > QUANTILE_EXACT_VALUES_MAX

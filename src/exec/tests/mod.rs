@@ -4,5 +4,6 @@ mod agree;
 mod build;
 mod first;
 mod ids;
+mod memory;
 mod queries;
 mod speed;
