@@ -22,6 +22,8 @@ const ZSTD_RATIO_MAX: usize = 1 << 15;
 const ZSTD_LEVEL: i32 = 1;
 /// Below this many bytes zstd's own header eats what it gains.
 const COMPRESS_BYTES_MIN: usize = 64;
+/// A larger buffer is given back after use.
+const SCRATCH_BYTES_MAX: usize = 4 << 20;
 const KIND_BATCH: u8 = 1;
 const KIND_MARK: u8 = 2;
 const KEY_HASH_BYTES: usize = 32;
@@ -399,18 +401,30 @@ pub fn compress(payload: &[u8]) -> (Codec, Vec<u8>) {
     thread_local! {
         // A context takes about 0.5 MB and longer to make than a small batch to compress.
         static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+        // What is kept is copied out of it: a buffer for the worst case, cut down to what was needed, leaves a hole in the
+        // heap behind each batch, which took as much again as the batches of a thousand tenants.
+        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
     if payload.len() >= COMPRESS_BYTES_MIN {
         let packed = COMPRESSOR.with_borrow_mut(|slot| {
             if slot.is_none() {
                 *slot = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
             }
-            slot.as_mut().and_then(|c| c.compress(payload).ok())
+            let compressor = slot.as_mut()?;
+            SCRATCH.with_borrow_mut(|scratch| {
+                let most = zstd::zstd_safe::compress_bound(payload.len());
+                if scratch.len() < most {
+                    scratch.resize(most, 0);
+                }
+                let packed = compressor.compress_to_buffer(payload, &mut scratch[..most]).ok();
+                let packed = packed.filter(|len| *len < payload.len()).map(|len| scratch[..len].to_vec());
+                if scratch.len() > SCRATCH_BYTES_MAX {
+                    *scratch = Vec::new();
+                }
+                packed
+            })
         });
-        if let Some(mut packed) = packed
-            && packed.len() < payload.len()
-        {
-            packed.shrink_to_fit();
+        if let Some(packed) = packed {
             return (Codec::Zstd, packed);
         }
     }
