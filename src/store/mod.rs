@@ -366,7 +366,6 @@ impl Inner {
     }
 
     fn seal_full(&self, open: &[Arc<TenantCore>]) -> Result<(), Error> {
-        let before = self.memtable_bytes.load(Ordering::Relaxed);
         let mut first_error = Ok(());
         for tenant in open {
             // One tenant's trouble does not keep another's records in memory.
@@ -374,10 +373,7 @@ impl Inner {
                 first_error = first_error.and(Err(e));
             }
         }
-        let sealed = first_error.and(self.seal_largest(open, self.options.memtables_bytes_max as u64));
-        let after = self.memtable_bytes.load(Ordering::Relaxed);
-        MemoryFreed::tell(&self.options.memory_freed, before.saturating_sub(after));
-        sealed
+        first_error.and(self.seal_largest(open, self.options.memtables_bytes_max as u64))
     }
 
     /// Seals the largest memtables until all together have at most so many bytes. One that can't be sealed is left.

@@ -67,11 +67,11 @@ pub struct Options {
     pub memory_freed: Option<MemoryFreed>,
 }
 
-/// Memory that is told of once it was let go, in bytes.
+/// What a query must have kept for that to be told of once it was let go, in bytes.
 pub const MEMORY_FREED_MIN: u64 = 32 << 20;
 
-/// What is called when a query, a merge or a seal let go of [`MEMORY_FREED_MIN`] or more: in its thread, behind the
-/// answer of a query. It should return at once. May be called many times a second.
+/// What is called after a query that kept [`MEMORY_FREED_MIN`] or more, and after merges and seals in the background: in
+/// their threads, behind the answer of the query. It should return at once. May be called many times a second.
 #[derive(Clone)]
 pub struct MemoryFreed(Arc<dyn Fn() + Send + Sync>);
 

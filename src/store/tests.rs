@@ -317,7 +317,8 @@ fn what_queries_let_go_of_is_told_where_it_is_much() {
     let freed = MemoryFreed::new(move || {
         telling.fetch_add(1, Ordering::Relaxed);
     });
-    let store = Store::open_with(dir.path(), Options { memory_freed: Some(freed), ..Options::default() }).unwrap();
+    let options = Options { memory_freed: Some(freed), background_threads: 0, ..Options::default() };
+    let store = Store::open_with(dir.path(), options).unwrap();
     let tenant = store.tenant("t").unwrap();
     let text = "x".repeat(2 << 20);
     for n in 0..20 {
@@ -336,4 +337,21 @@ fn what_queries_let_go_of_is_told_where_it_is_much() {
         let is_right = tenant.query_each(query, &options, &mut |_| ControlFlow::Continue(())).is_ok();
         assert_eq!((is_right, told.swap(0, Ordering::Relaxed)), expect, "{query} {memory_bytes}");
     }
+}
+
+#[test]
+fn a_seal_in_the_background_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, told) = std::sync::mpsc::sync_channel(1);
+    let freed = MemoryFreed::new(move || {
+        let _ = sender.try_send(());
+    });
+    let options = Options { memory_freed: Some(freed), memtable_bytes_max: 1500, ..Options::default() };
+    let store = Store::open_with(dir.path(), options).unwrap();
+    let tenant = store.tenant("t").unwrap();
+    for i in 0..20 {
+        tenant.append_batch(&batch(i * 10, 10), Ack::Os).unwrap();
+    }
+    // However long it takes: without it this ends here.
+    assert_eq!(told.recv_timeout(std::time::Duration::from_secs(120)), Ok(()));
 }

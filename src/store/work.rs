@@ -93,6 +93,7 @@ impl Workers {
 }
 
 fn run(store: Weak<Inner>, signal: &Signal) {
+    let mut sealed = 0;
     loop {
         {
             let mut state = signal.state();
@@ -107,6 +108,11 @@ fn run(store: Weak<Inner>, signal: &Signal) {
         let Some(inner) = store.upgrade() else { return };
         // What fails stays due, is tried again at the next tick, and shows in the tenant's figures.
         let _ = inner.seal_due();
+        // By whoever; a memtable and what its segment was made with were let go.
+        let before = std::mem::replace(&mut sealed, inner.written.sealed.load(Ordering::Relaxed));
+        if sealed != before {
+            MemoryFreed::tell(&inner.options.memory_freed, MEMORY_FREED_MIN);
+        }
         let (due, freed) = (inner.merges_due(), inner.options.memory_freed.clone());
         // Not held during a merge, so that dropping the last handle of a store closes it and ends the merge.
         drop(inner);

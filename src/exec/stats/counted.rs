@@ -235,10 +235,10 @@ impl Counted {
             self.ids = Ids::of(form, tag);
         }
         let Some(ids) = self.ids.as_mut().filter(|ids| ids.takes(form, tag)) else { return Ok(false) };
-        let (mut missing, mut fits) = (0, true);
+        let mut missing = 0;
         match codes {
             None => for_each_place(field, rows, all, |place| match place {
-                Some(place) => fits &= ids.add(bytes, place, 1, budget),
+                Some(place) => ids.add(bytes, place, 1, budget),
                 None => missing += 1,
             }),
             Some(codes) => {
@@ -248,12 +248,10 @@ impl Counted {
                     None => missing += 1,
                 });
                 let counted = counts.into_iter().enumerate().filter(|(_, rows)| *rows > 0);
-                counted.for_each(|(entry, rows)| fits &= ids.add(bytes, entry, rows, budget));
+                counted.for_each(|(entry, rows)| ids.add(bytes, entry, rows, budget));
             }
         }
-        if !fits {
-            return Err(budget.memory_exceeded());
-        }
+        ids.check(budget)?;
         self.add_keys(&[KeyValue::missing()], missing, budget)?;
         Ok(true)
     }

@@ -141,18 +141,20 @@ struct Bin<K> {
     aside: Vec<K>,
     aside_rows: Vec<u32>,
     table: Table<K>,
+    /// Was there no memory for a value?
+    is_refused: bool,
 }
 
 impl<K: Id> Bin<K> {
-    /// Takes a value; tells whether there was memory for it.
+    /// Takes a value, where there is memory for it.
     #[inline]
-    fn push(&mut self, id: K, rows: u32, budget: &Budget) -> bool {
+    fn push(&mut self, id: K, rows: u32, budget: &Budget) {
         if self.aside.len() == self.aside.capacity() && self.make_room(budget).is_err() {
-            return false;
+            self.is_refused = true;
+            return;
         }
         self.aside.push(id);
         self.aside_rows.push(rows);
-        true
     }
 
     #[cold]
@@ -227,22 +229,31 @@ impl Ids {
         self.tag
     }
 
-    /// Counts the value at a place of a column, with a number of rows that is not zero; tells whether there was memory for
-    /// it.
+    /// Counts the value at a place of a column, with a number of rows that is not zero. [`Ids::check`] tells whether there was
+    /// memory for it.
     #[inline]
-    pub(super) fn add(&mut self, bytes: &[u8], place: usize, rows: u32, budget: &Budget) -> bool {
+    pub(super) fn add(&mut self, bytes: &[u8], place: usize, rows: u32, budget: &Budget) {
         let width = self.form.width();
         let value = bytes.get(place * width..(place + 1) * width).unwrap_or_default();
         match &mut self.bins {
             Bins::Narrow(bins) => {
                 let id = u64::read(value);
-                bins[id.hash() as usize % ID_PARTS].push(id, rows, budget)
+                bins[id.hash() as usize % ID_PARTS].push(id, rows, budget);
             }
             Bins::Wide(bins) => {
                 let id = u128::read(value);
-                bins[id.hash() as usize % ID_PARTS].push(id, rows, budget)
+                bins[id.hash() as usize % ID_PARTS].push(id, rows, budget);
             }
         }
+    }
+
+    /// Ends the query where there was no memory for a value.
+    pub(super) fn check(&self, budget: &Budget) -> Result<(), ExecError> {
+        let is_refused = match &self.bins {
+            Bins::Narrow(bins) => bins.iter().any(|bin| bin.is_refused),
+            Bins::Wide(bins) => bins.iter().any(|bin| bin.is_refused),
+        };
+        if is_refused { Err(budget.memory_exceeded()) } else { Ok(()) }
     }
 
     /// Counts so many rows of a value.

@@ -132,6 +132,7 @@ impl Picker<'_> {
     /// The groups of a part that may be among those needed.
     pub(super) fn pick(&self, part: &Part, budget: &Budget) -> Result<Vec<Item>, ExecError> {
         let limit = self.order.limit.unwrap_or(usize::MAX);
+        let many = limit.saturating_mul(2).saturating_add(SLACK);
         let mut items: Vec<Item> = Vec::new();
         if limit == 0 {
             return Ok(items);
@@ -141,17 +142,23 @@ impl Picker<'_> {
             if last.as_ref().is_some_and(|last| self.is_behind(part, group, last)) {
                 continue;
             }
-            let item = self.item(part, group);
-            budget.reserve(&mut items, 1)?;
-            budget.charge(item.memory())?;
-            items.push(item);
-            if items.len() >= limit.saturating_mul(2).saturating_add(SLACK) {
+            self.take(part, group, &mut items, budget)?;
+            if items.len() >= many {
                 self.cut(&mut items, limit, budget, |item| (part, item));
                 last = items.last().cloned();
             }
         }
         self.cut(&mut items, limit, budget, |item| (part, item));
         Ok(items)
+    }
+
+    #[inline(never)]
+    fn take(&self, part: &Part, group: u32, items: &mut Vec<Item>, budget: &Budget) -> Result<(), ExecError> {
+        let item = self.item(part, group);
+        budget.reserve(items, 1)?;
+        budget.charge(item.memory())?;
+        items.push(item);
+        Ok(())
     }
 
     /// Keeps the first `limit`; the last of them stands last.
