@@ -20,7 +20,7 @@ mod tests;
 pub use file::{FileKey, FrameSealer};
 pub use master::MasterKey;
 pub use ring::{Boxed, KeyInfo, KeyRing, erase, remove_unfinished};
-pub use segment::{MemoryFile, Salvaged, SealedFile, SealedWriter, StoredRoot};
+pub use segment::{Salvaged, SealedFile, SealedWriter, StoredRoot};
 pub use segment::{generation, hash_stored, open_segment, salvage_segment};
 
 use crate::error::StorageError;

@@ -10,7 +10,7 @@ use crate::format::sealed::{
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::vfs::VfsFile;
 use std::io::{Error, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Most sectors that are read at once: what a page takes, and some more.
@@ -259,47 +259,6 @@ impl VfsFile for SealedFile {
     }
     fn set_len(&self, _: u64) -> Result<(), StorageError> {
         Err(refuse(self.path(), ErrorKind::ReadOnlyFilesystem))
-    }
-    fn sync(&self) -> Result<(), StorageError> {
-        Ok(())
-    }
-}
-
-/// A file that is in memory: what was decrypted as a whole.
-#[derive(Debug)]
-pub struct MemoryFile {
-    path: PathBuf,
-    bytes: Vec<u8>,
-}
-
-impl MemoryFile {
-    /// These bytes, which come from the file at this path.
-    pub fn new(path: &Path, bytes: Vec<u8>) -> Self {
-        MemoryFile { path: path.to_path_buf(), bytes }
-    }
-}
-
-impl VfsFile for MemoryFile {
-    fn path(&self) -> &Path {
-        &self.path
-    }
-    fn len(&self) -> Result<u64, StorageError> {
-        Ok(self.bytes.len() as u64)
-    }
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
-        let some = usize::try_from(offset).ok().and_then(|at| self.bytes.get(at..)).unwrap_or_default();
-        let n = some.len().min(buffer.len());
-        buffer[..n].copy_from_slice(&some[..n]);
-        Ok(n)
-    }
-    fn write_all_at(&self, _: u64, _: &[u8]) -> Result<(), StorageError> {
-        Err(refuse(&self.path, ErrorKind::ReadOnlyFilesystem))
-    }
-    fn allocate(&self, _: u64) -> Result<(), StorageError> {
-        Err(refuse(&self.path, ErrorKind::ReadOnlyFilesystem))
-    }
-    fn set_len(&self, _: u64) -> Result<(), StorageError> {
-        Err(refuse(&self.path, ErrorKind::ReadOnlyFilesystem))
     }
     fn sync(&self) -> Result<(), StorageError> {
         Ok(())

@@ -2,12 +2,11 @@
 
 use super::IndexReader;
 use crate::cache::Cache;
-use crate::error::StorageError;
 use crate::format::bundle::{
     Bundle, Dictionary, Digraphs, Filter, Quads, TermList, Tokenizer, decode_blocks, engine_file,
 };
 use crate::record::{TermIndex, TermQuery};
-use crate::vfs::VfsFile;
+use crate::vfs::MemoryFile;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,7 +27,7 @@ pub fn fuzz_bundle(data: &[u8]) {
     if bundle.header.dictionary() != Ok(Dictionary::List) {
         return;
     }
-    let file = Arc::new(MemoryFile(data.to_vec()));
+    let file = Arc::new(MemoryFile::new(Path::new("fuzz.idx"), data.to_vec()));
     let Ok(reader) = IndexReader::open(file, 0, data.len() as u64, Arc::new(Cache::new(1 << 20))) else { return };
     for folded in TEXTS {
         for open in [false, true] {
@@ -52,36 +51,5 @@ fn fuzz_sections(data: &[u8]) {
     assert!(walked.is_ok(), "a list that was decoded can be walked");
     for (word, blocks) in words.iter().take(64) {
         assert_eq!(list.get(word), Ok(*blocks), "what a list holds, it finds");
-    }
-}
-
-/// A file in memory.
-#[derive(Debug)]
-pub(super) struct MemoryFile(pub Vec<u8>);
-
-impl VfsFile for MemoryFile {
-    fn path(&self) -> &Path {
-        Path::new("test.idx")
-    }
-    fn len(&self) -> Result<u64, StorageError> {
-        Ok(self.0.len() as u64)
-    }
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
-        let rest = usize::try_from(offset).ok().and_then(|at| self.0.get(at..)).unwrap_or_default();
-        let n = rest.len().min(buffer.len());
-        buffer[..n].copy_from_slice(&rest[..n]);
-        Ok(n)
-    }
-    fn write_all_at(&self, _: u64, _: &[u8]) -> Result<(), StorageError> {
-        unreachable!("the index is only read")
-    }
-    fn allocate(&self, _: u64) -> Result<(), StorageError> {
-        unreachable!("the index is only read")
-    }
-    fn set_len(&self, _: u64) -> Result<(), StorageError> {
-        unreachable!("the index is only read")
-    }
-    fn sync(&self) -> Result<(), StorageError> {
-        unreachable!("the index is only read")
     }
 }

@@ -1,16 +1,18 @@
 //! The index held against a full scan, and what damage does to it.
 
-use super::fuzz::{MemoryFile, fuzz_bundle};
+use super::fuzz::fuzz_bundle;
 use super::{IndexBuilder, IndexReader, OpenError};
 use crate::cache::Cache;
 use crate::error::StorageError;
 use crate::format::bundle::{Bundle, Tokenizer, check_bundle};
 use crate::record::text::{contains_phrase, fold, is_word_char, words};
 use crate::record::{Codes, Column, Data, FixedForm, Tag, Tags, TermIndex, TermQuery, Texts};
+use crate::vfs::MemoryFile;
 use proptest::prelude::*;
 use regex_automata::dfa::{StartKind, dense};
 use regex_automata::util::syntax;
 use std::cell::RefCell;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes of something else before the bundle, so that offsets are seen to count.
@@ -18,7 +20,12 @@ const BEFORE: usize = 5;
 
 fn open(bundle: &[u8]) -> Result<IndexReader, OpenError> {
     let file = [&[9; BEFORE], bundle, &[9; 3]].concat();
-    IndexReader::open(Arc::new(MemoryFile(file)), BEFORE as u64, bundle.len() as u64, Arc::new(Cache::new(1 << 20)))
+    IndexReader::open(
+        Arc::new(MemoryFile::new(Path::new("test.idx"), file)),
+        BEFORE as u64,
+        bundle.len() as u64,
+        Arc::new(Cache::new(1 << 20)),
+    )
 }
 
 fn build<T: AsRef<str>>(blocks: &[Vec<T>]) -> Vec<u8> {

@@ -13,7 +13,7 @@ use crate::format::segment::{
 use crate::format::template::FillChunk;
 use crate::id::{SegmentId, Seq, TenantId};
 use crate::record::{Block, BlockInfo, Timestamp};
-use crate::vfs::VfsFile;
+use crate::vfs::MemoryFile;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -145,7 +145,11 @@ fn segment_around(head: &BlockHead, bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// Opens a segment and reads all that it has.
 fn read_segment(bytes: Vec<u8>) {
-    let Ok(segment) = SegmentReader::open(Arc::new(MemoryFile(bytes)), Arc::new(Cache::new(1 << 20))) else { return };
+    let Ok(segment) =
+        SegmentReader::open(Arc::new(MemoryFile::new(Path::new("fuzz.seg"), bytes)), Arc::new(Cache::new(1 << 20)))
+    else {
+        return;
+    };
     let segment = Arc::new(segment);
     for number in 0..segment.blocks().min(4) {
         if let Ok(block) = SegmentBlock::open(&segment, number) {
@@ -183,37 +187,6 @@ fn read_block(block: &SegmentBlock) -> Result<(), StorageError> {
     assert_eq!(block.seqs()?.len(), rows as usize);
     assert_eq!(block.times()?.len(), rows as usize);
     Ok(())
-}
-
-/// A file in memory.
-#[derive(Debug)]
-struct MemoryFile(Vec<u8>);
-
-impl VfsFile for MemoryFile {
-    fn path(&self) -> &Path {
-        Path::new("fuzz.seg")
-    }
-    fn len(&self) -> Result<u64, StorageError> {
-        Ok(self.0.len() as u64)
-    }
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
-        let rest = usize::try_from(offset).ok().and_then(|at| self.0.get(at..)).unwrap_or_default();
-        let n = rest.len().min(buffer.len());
-        buffer[..n].copy_from_slice(&rest[..n]);
-        Ok(n)
-    }
-    fn write_all_at(&self, _: u64, _: &[u8]) -> Result<(), StorageError> {
-        unreachable!("a segment is only read")
-    }
-    fn allocate(&self, _: u64) -> Result<(), StorageError> {
-        unreachable!("a segment is only read")
-    }
-    fn set_len(&self, _: u64) -> Result<(), StorageError> {
-        unreachable!("a segment is only read")
-    }
-    fn sync(&self) -> Result<(), StorageError> {
-        unreachable!("a segment is only read")
-    }
 }
 
 #[cfg(test)]

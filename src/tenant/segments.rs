@@ -7,7 +7,7 @@ mod source;
 
 use super::TenantOptions;
 use crate::archive::ArchivedName;
-use crate::crypt::{Boxed, MemoryFile, open_segment};
+use crate::crypt::{Boxed, open_segment};
 use crate::error::{Damage, StorageError};
 use crate::format::edit::SegmentMeta;
 use crate::format::sealed::FileKind;
@@ -16,7 +16,7 @@ use crate::id::{SegmentId, TenantId};
 use crate::index::{IndexReader, OpenError};
 use crate::record::{Block, Source};
 use crate::segment::{SegmentBlock, SegmentReader, block_payload};
-use crate::vfs::{HeldFile, MappedFile, VfsFile};
+use crate::vfs::{HeldFile, MappedFile, MemoryFile, VfsFile};
 use source::{DamagedSource, OpenSource};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@
 
 mod aside;
 mod map;
+mod memory;
 mod pool;
 mod real;
 #[doc(hidden)]
@@ -13,6 +14,7 @@ mod whole;
 
 pub use aside::{aside_seal, set_aside};
 pub use map::MappedFile;
+pub use memory::MemoryFile;
 pub use pool::{HELD_FILES_MAX, HeldFile, OPEN_FILES_MAX, keep_more_open};
 pub use real::RealVfs;
 pub(crate) use real::lock_text;

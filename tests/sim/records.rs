@@ -3,12 +3,12 @@
 use super::model::{Found, RecordAt};
 use super::world::{COLD, DIR, NEW_NS, OLD_NS, STREAMS, World};
 use duramen::cache::Cache;
-use duramen::crypt::{KeyRing, MasterKey, MemoryFile, open_segment};
+use duramen::crypt::{KeyRing, MasterKey, open_segment};
 use duramen::format::log_file::read_frames;
 use duramen::record::Block;
 use duramen::segment::{SegmentBlock, SegmentReader};
-use duramen::vfs::VfsFile;
 use duramen::vfs::sim::SimVfs;
+use duramen::vfs::{MemoryFile, VfsFile};
 use duramen::{BatchBuilder, Labels, Record, TenantId, Timestamp};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
