@@ -1,6 +1,6 @@
 //! Points in time: i64 nanoseconds since 1970-01-01T00:00:00Z.
 
-use super::number::{Number, Quantity, Unit};
+use super::{Number, Quantity, Unit};
 use std::fmt;
 
 /// A point in time, in nanoseconds since the Unix epoch, UTC: from the year 1677 to 2262.
