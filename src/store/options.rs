@@ -70,21 +70,22 @@ pub struct Options {
 /// What a query must have kept for that to be told of once it was let go, in bytes.
 pub const MEMORY_FREED_MIN: u64 = 32 << 20;
 
-/// What is called after a query that kept [`MEMORY_FREED_MIN`] or more, and after merges and seals in the background: in
-/// their threads, behind the answer of the query. It should return at once. May be called many times a second.
+/// What is called with the bytes that a query kept at the most, where that is [`MEMORY_FREED_MIN`] or more, and with so many
+/// after merges and seals in the background: in their threads, behind the answer of the query. It should return at once.
+/// May be called many times a second.
 #[derive(Clone)]
-pub struct MemoryFreed(Arc<dyn Fn() + Send + Sync>);
+pub struct MemoryFreed(Arc<dyn Fn(u64) + Send + Sync>);
 
 impl MemoryFreed {
     /// Calls this function.
-    pub fn new(call: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn new(call: impl Fn(u64) + Send + Sync + 'static) -> Self {
         MemoryFreed(Arc::new(call))
     }
 
     /// Calls where so many bytes are many.
     pub(super) fn tell(freed: &Option<Self>, bytes: u64) {
         if let Some(MemoryFreed(call)) = freed.as_ref().filter(|_| bytes >= MEMORY_FREED_MIN) {
-            call();
+            call(bytes);
         }
     }
 }

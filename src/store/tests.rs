@@ -314,7 +314,8 @@ fn what_queries_let_go_of_is_told_where_it_is_much() {
     let dir = tempfile::tempdir().unwrap();
     let told = Arc::new(AtomicUsize::new(0));
     let telling = told.clone();
-    let freed = MemoryFreed::new(move || {
+    let freed = MemoryFreed::new(move |bytes| {
+        assert!(bytes >= MEMORY_FREED_MIN);
         telling.fetch_add(1, Ordering::Relaxed);
     });
     let options = Options { memory_freed: Some(freed), background_threads: 0, ..Options::default() };
@@ -343,7 +344,7 @@ fn what_queries_let_go_of_is_told_where_it_is_much() {
 fn a_seal_in_the_background_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, told) = std::sync::mpsc::sync_channel(1);
-    let freed = MemoryFreed::new(move || {
+    let freed = MemoryFreed::new(move |_| {
         let _ = sender.try_send(());
     });
     let options = Options { memory_freed: Some(freed), memtable_bytes_max: 1500, ..Options::default() };

@@ -29,6 +29,8 @@ pub fn given_back() -> Option<MemoryFreed> {
 mod glibc {
     use duramen::store::MemoryFreed;
     use std::ffi::c_int;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::{Receiver, sync_channel};
     use std::time::{Duration, Instant};
 
@@ -37,6 +39,9 @@ mod glibc {
     /// But so long after the first of what was let go at the latest. So it is given back this often at most while there
     /// is no end of that, which costs less than half a percent of a core.
     const QUIET_WAIT_MAX: Duration = Duration::from_secs(10);
+    /// So much is given back at once: the next query of the kind may run in another arena, and both would have it. What took so
+    /// much took longer than it takes to give back.
+    const AT_ONCE_BYTES_MIN: u64 = 128 << 20;
 
     // <malloc.h>
     const M_ARENA_MAX: c_int = -8;
@@ -50,18 +55,22 @@ mod glibc {
 
     pub fn given_back() -> Option<MemoryFreed> {
         let (sender, receiver) = sync_channel(1);
-        std::thread::Builder::new().name("duramen-heap".into()).spawn(move || give_back(&receiver)).ok()?;
-        // Where it was told already, that is enough.
-        Some(MemoryFreed::new(move || {
+        let hurry = Arc::new(AtomicBool::new(false));
+        let hurries = hurry.clone();
+        std::thread::Builder::new().name("duramen-heap".into()).spawn(move || give_back(&receiver, &hurries)).ok()?;
+        Some(MemoryFreed::new(move |bytes| {
+            hurry.fetch_or(bytes >= AT_ONCE_BYTES_MIN, Ordering::Relaxed);
+            // Where it was told already, that is enough.
             let _ = sender.try_send(());
         }))
     }
 
     /// Gives back what is free after each time that it is told, until nobody is left to tell.
-    fn give_back(told: &Receiver<()>) {
+    fn give_back(told: &Receiver<()>, hurry: &AtomicBool) {
         while told.recv().is_ok() {
             let first = Instant::now();
-            while first.elapsed() < QUIET_WAIT_MAX && told.recv_timeout(QUIET).is_ok() {}
+            let may_wait = || !hurry.swap(false, Ordering::Relaxed) && first.elapsed() < QUIET_WAIT_MAX;
+            while may_wait() && told.recv_timeout(QUIET).is_ok() {}
             // SAFETY: the signature is that of malloc_trim(3), which any thread may call at any time: it takes the lock of
             // each arena in turn, and gives back whole pages that nothing allocated is in.
             unsafe { malloc_trim(0) };
