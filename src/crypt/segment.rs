@@ -251,15 +251,6 @@ impl VfsFile for SealedFile {
         }
         Ok(done)
     }
-    fn write_all_at(&self, _: u64, _: &[u8]) -> Result<(), StorageError> {
-        Err(refuse(self.path(), ErrorKind::ReadOnlyFilesystem))
-    }
-    fn allocate(&self, _: u64) -> Result<(), StorageError> {
-        Err(refuse(self.path(), ErrorKind::ReadOnlyFilesystem))
-    }
-    fn set_len(&self, _: u64) -> Result<(), StorageError> {
-        Err(refuse(self.path(), ErrorKind::ReadOnlyFilesystem))
-    }
     fn sync(&self) -> Result<(), StorageError> {
         Ok(())
     }

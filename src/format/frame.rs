@@ -443,18 +443,7 @@ fn decompress(stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, String> {
     if raw_bytes > PAYLOAD_BYTES_MAX || raw_bytes / ZSTD_RATIO_MAX > stored.len() {
         return Err(format!("{} bytes", stored.len()));
     }
-    thread_local! {
-        // Longer to make than a small batch to unpack.
-        static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
-    }
-    let payload = DECOMPRESSOR.with_borrow_mut(|slot| {
-        if slot.is_none() {
-            *slot = Some(zstd::bulk::Decompressor::new()?);
-        }
-        slot.as_mut().map_or_else(|| Ok(Vec::new()), |context| context.decompress(stored, raw_bytes))
-    });
-    let payload = payload.map_err(|e: std::io::Error| e.to_string())?;
-    if payload.len() == raw_bytes { Ok(payload) } else { Err(format!("{} bytes", payload.len())) }
+    super::compress::decompress(stored, super::compress::Codec::Zstd, raw_bytes, WHAT).map_err(|e| e.found)
 }
 
 #[cfg(test)]

@@ -118,15 +118,7 @@ impl Distinct {
     }
 
     fn grow(&mut self) {
-        let size = self.slots.len() * 2;
-        let slots = std::mem::replace(&mut self.slots, vec![0; size]);
-        for slot in slots.into_iter().filter(|slot| *slot != 0) {
-            let mut at = (slot >> 32) as usize & (size - 1);
-            while self.slots[at] != 0 {
-                at = (at + 1) & (size - 1);
-            }
-            self.slots[at] = slot;
-        }
+        self.slots = larger(&self.slots, self.slots.len() * 2);
     }
 
     /// Takes a word of four hex digits in.
@@ -160,6 +152,20 @@ impl Distinct {
         self.digraphs = Digraphs::default();
         self.digraphs_known = false;
     }
+}
+
+/// The slots of a table with this power of two of slots: each has the upper half of its term's hash above, and is 0 where
+/// there is none.
+pub(super) fn larger(slots: &[u64], size: usize) -> Vec<u64> {
+    let mut all = vec![0; size];
+    for &slot in slots.iter().filter(|slot| **slot != 0) {
+        let mut at = (slot >> 32) as usize & (size - 1);
+        while all[at] != 0 {
+            at = (at + 1) & (size - 1);
+        }
+        all[at] = slot;
+    }
+    all
 }
 
 /// Words one after the other, each after a byte with its length, and their hashes.

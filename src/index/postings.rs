@@ -4,7 +4,7 @@
 //! most of what is known of a word lies side by side, since each word of each block comes by here once, and what is in
 //! no cache takes longer than all the rest.
 
-use super::distinct::{PROBES_MAX, Words};
+use super::distinct::{PROBES_MAX, Words, larger};
 
 /// Slots of the table at first: a small segment has a few hundred words.
 const SLOTS_MIN: usize = 1 << 10;
@@ -157,15 +157,7 @@ impl Postings {
     }
 
     fn grow(&mut self) {
-        let size = (self.slots.len() * 2).max(SLOTS_MIN);
-        let slots = std::mem::replace(&mut self.slots, vec![0; size]);
-        for slot in slots.into_iter().filter(|slot| *slot != 0) {
-            let mut at = (slot >> 32) as usize & (size - 1);
-            while self.slots[at] != 0 {
-                at = (at + 1) & (size - 1);
-            }
-            self.slots[at] = slot;
-        }
+        self.slots = larger(&self.slots, (self.slots.len() * 2).max(SLOTS_MIN));
     }
 
     /// Calls `each` with every word, ascending, and its blocks, ascending.

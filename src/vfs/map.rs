@@ -56,22 +56,7 @@ impl VfsFile for MappedFile {
         buffer[..n].copy_from_slice(&some[..n]);
         Ok(n)
     }
-    fn write_all_at(&self, _: u64, _: &[u8]) -> Result<(), StorageError> {
-        Err(self.read_only())
-    }
-    fn allocate(&self, _: u64) -> Result<(), StorageError> {
-        Err(self.read_only())
-    }
-    fn set_len(&self, _: u64) -> Result<(), StorageError> {
-        Err(self.read_only())
-    }
     fn sync(&self) -> Result<(), StorageError> {
         Ok(())
-    }
-}
-
-impl MappedFile {
-    fn read_only(&self) -> StorageError {
-        StorageError::io("write", &self.path, std::io::ErrorKind::ReadOnlyFilesystem.into())
     }
 }

@@ -142,12 +142,18 @@ pub trait VfsFile: Send + Sync + std::fmt::Debug {
     }
     /// Reads up to `buffer.len()` bytes; fewer only at the end of the file.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError>;
-    /// Writes all bytes.
-    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError>;
+    /// Writes all bytes. This and the next two are refused, where a file does not say how: it is one for reading.
+    fn write_all_at(&self, _offset: u64, _bytes: &[u8]) -> Result<(), StorageError> {
+        Err(read_only(self.path(), "write"))
+    }
     /// Reserves room up to this length, zeroed; the file is that long then. A full disk shows here.
-    fn allocate(&self, len: u64) -> Result<(), StorageError>;
+    fn allocate(&self, _len: u64) -> Result<(), StorageError> {
+        Err(read_only(self.path(), "allocate"))
+    }
     /// Cuts the file, or fills it with zeros, to this length.
-    fn set_len(&self, len: u64) -> Result<(), StorageError>;
+    fn set_len(&self, _len: u64) -> Result<(), StorageError> {
+        Err(read_only(self.path(), "set length"))
+    }
     /// Makes contents and length durable.
     fn sync(&self) -> Result<(), StorageError>;
 
@@ -166,6 +172,10 @@ pub trait VfsFile: Send + Sync + std::fmt::Debug {
         }
         .into())
     }
+}
+
+fn read_only(path: &Path, op: &'static str) -> StorageError {
+    StorageError::io(op, path, std::io::ErrorKind::ReadOnlyFilesystem.into())
 }
 
 /// An entry of a folder.
